@@ -1,0 +1,167 @@
+"""What must not grow with the size of the database: branch creation under load, bytes a branch, the parent's speed
+beside it, and the daemon's memory. One store and one cluster a size, one size after the other."""
+
+import threading
+import time
+
+import host
+from postgres import Cluster
+from results import percentile
+from systems import Neonfs
+
+SCALE_BYTES = 15_000_000  # of one unit of pgbench's scale, with the index
+BASE_BYTES = 40_000_000  # of an empty cluster, with its WAL
+MEMORY_TARGET = 512 << 20
+PAIRS = 3  # of a leg without and a leg with branch creation
+
+
+def scale_for(size_bytes):
+    return max(1, round((size_bytes - BASE_BYTES) / SCALE_BYTES))
+
+
+def size_text(size_bytes):
+    return f"{size_bytes / 1e9:g} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:g} MB"
+
+
+def store_growth(before, after):
+    """Bytes a store grew by: what du says, or what the store itself counts, whichever is more (files allocated ahead
+    hide what goes into them from du)."""
+    counted = sum(after["facts"][key] - before["facts"][key] for key in ("live_bytes", "index_bytes", "log_bytes"))
+    return max(after["du"] - before["du"], counted)
+
+
+def measure_store(system):
+    host.run(["sync", "-f", system.root])
+    return {"du": host.disk_bytes(system.store), "facts": system.facts()}
+
+
+def create_under_load(results, system, cluster, label, options):
+    """Legs of pgbench without and with branches being made, in the order ABBA."""
+    total = options.branches
+    made = []
+    daemon_us = []
+    for pair in range(PAIRS):
+        for leg in (("base", "branching") if pair % 2 == 0 else ("branching", "base")):
+            load = cluster.pgbench_start("tpcb-like", options.seconds)
+            if leg == "branching":
+                count = total // PAIRS + (1 if pair < total % PAIRS else 0)
+                pause = (options.seconds - 2) / max(1, count)
+                began = time.monotonic() + 1
+                for i in range(count):
+                    time.sleep(max(0, began + i * pause - time.monotonic()))
+                    name = f"b{len(made)}"
+                    seconds, in_daemon = system.create_branch(name, cluster.name)
+                    made.append(name)
+                    daemon_us.append(in_daemon)
+                    results.sample("branch", f"{label}: in the daemon", system.name, len(made), in_daemon / 1000, "ms", "lower")
+                    results.sample("branch", f"{label}: with the command", system.name, len(made), seconds * 1000, "ms",
+                                   "lower")
+            tps = cluster.pgbench_finish(load)
+            metric = f"{label}: TPC-B-like {'while branches are made' if leg == 'branching' else 'alone'}"
+            results.sample("branch", metric, system.name, pair + 1, tps, "TPS")
+    p50, p99 = percentile(daemon_us, 50) / 1000, percentile(daemon_us, 99) / 1000
+    results.target(f"branch of a {label} cluster under load, {total} times, in the daemon ({system.name})",
+                   "p50 <= 5 ms, p99 <= 20 ms", f"p50 {p50:.2f} ms, p99 {p99:.2f} ms", p50 <= 5 and p99 <= 20)
+    base = results.median("branch", f"{label}: TPC-B-like alone", system.name)
+    beside = results.median("branch", f"{label}: TPC-B-like while branches are made", system.name)
+    fall = 1 - beside / base
+    results.target(f"the parent's TPS beside it, {label} ({system.name})", "falls < 5 %", f"falls {fall * 100:.1f} %", fall < 0.05)
+    return made
+
+
+def bytes_a_branch(results, system, cluster, label, options):
+    """With the server at rest, so that only branches are counted."""
+    cluster.sql("CHECKPOINT")
+    time.sleep(2)
+    before = measure_store(system)
+    names = [f"q{i}" for i in range(options.branches)]
+    for name in names:
+        system.create_branch(name, cluster.name)
+    each = store_growth(before, measure_store(system)) / len(names)
+    results.sample("branch", f"{label}: added to the store", system.name, 1, each / 1024, "KiB a branch", "lower")
+    results.target(f"bytes added a branch, {label} ({system.name})", "<= 64 KiB", f"{each / 1024:.1f} KiB", each <= 65536)
+    return names
+
+
+class MemoryWatch:
+    """The most the daemon has had resident, in samples of our own: the kernel's own peak cannot be reset everywhere."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.most = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self):
+        while not self._end.wait(0.2):
+            try:
+                self.most = max(self.most, host.process_memory(self.pid)[0])
+            except (OSError, KeyError):
+                return
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        self._thread.join()
+
+
+def memory(results, system, cluster, label, options):
+    """The daemon's memory under every kind of work, as mounted by default and with a limit."""
+    limit = options.memory_limit_mb << 20
+    for what, mount_options, target in ((f"{label} cluster", [], MEMORY_TARGET),
+                                        (f"{label} cluster, limit {options.memory_limit_mb} MB",
+                                         [f"--memory-limit={limit}"], limit)):
+        cluster.stop()
+        system.mount_options = mount_options
+        system.cold()
+        cluster.start()
+        with MemoryWatch(system.pid) as watch:
+            cluster.sql("SELECT sum(abalance) FROM pgbench_accounts")
+            cluster.pgbench("select-only", options.seconds)
+            cluster.pgbench("tpcb-like", options.seconds)
+            cluster.sql("CHECKPOINT")
+        results.sample("memory", what, system.name, 1, watch.most / 2**20, "MiB", "lower")
+        results.target(f"daemon memory, {what} ({system.name})", f"<= {target >> 20} MiB", f"{watch.most / 2**20:.0f} MiB",
+                       watch.most <= target)
+    system.mount_options = []
+
+
+def run(results, scratch, cleanup, options, with_branch, with_memory):
+    sizes = sorted(options.branch_sizes)
+    if not with_branch:
+        sizes = sizes[-1:]
+    for size in sizes:
+        label = size_text(size)
+        host.say(f"a cluster of {label}: loading pgbench at scale {scale_for(size)}")
+        system = Neonfs("neonfs-back", scratch, cleanup, "back")
+        system.setup()
+        cluster = Cluster(system, "main", cleanup)
+        cluster.start()
+        results.sample("branch", f"{label}: pgbench -i", system.name, 1, cluster.load(scale_for(size)), "s", "lower")
+        cluster.sql("CHECKPOINT")
+        actual = int(cluster.sql("SELECT sum(pg_database_size(oid))::bigint FROM pg_database"))
+        results.sample("branch", f"{label}: size of the databases", system.name, 1, actual / 1e6, "MB", "lower")
+        if with_memory and size == sizes[-1]:
+            host.say(f"memory of the daemon with {label}")
+            memory(results, system, cluster, label, options)
+        if with_branch:
+            host.say(f"branches of {label}, under load")
+            create_under_load(results, system, cluster, label, options)
+            host.say(f"branches of {label}, at rest")
+            bytes_a_branch(results, system, cluster, label, options)
+        cluster.stop()
+        system.teardown()
+    if with_branch and len(sizes) > 1:
+        _growth_target(results, sizes)
+
+
+def _growth_target(results, sizes):
+    """No growth with size: the largest cluster's median within half as much again of the smallest's, or 0.5 ms."""
+    medians = [results.median("branch", f"{size_text(size)}: in the daemon", "neonfs-back") for size in sizes]
+    text = ", ".join(f"{size_text(size)} {median:.2f} ms" for size, median in zip(sizes, medians))
+    results.target("branch creation does not grow with the size", "the same time", text,
+                   medians[-1] <= max(1.5 * medians[0], medians[0] + 0.5))
+

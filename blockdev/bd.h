@@ -1,0 +1,272 @@
+/* The store of versioned blocks: everything a front end (fs/, tools/) may know of blockdev.
+ *
+ * A store holds branches. A branch is a writable tree of inodes with a history of epochs: taking a
+ * snapshot or making a child freezes the current epoch and opens the next, writing a constant number
+ * of index keys. A view is a branch at an epoch: the head (writable) or a frozen epoch (read-only).
+ *
+ * Errors are 0 or -errno everywhere: -ENOENT not there, -EEXIST name taken, -EUCLEAN checksum
+ * mismatch (logged with its place), -EIO device, -ENOSPC no room (nothing changed), -EROFS read-only view or a
+ * store that went read-only after a failed flush, -EBUSY in use, -EINVAL bad argument.
+ * Outputs (`ret_...`) are written only on success.
+ *
+ * Threads: every function may be called from any thread unless it says otherwise. No function calls back
+ * into the caller except through the callbacks named, on the calling thread. */
+#ifndef BD_H
+#define BD_H
+
+#include "common/nf_base.h"
+#include "common/nf_io.h"
+
+#define BD_NAME_MAX 255		/* bytes of a file name */
+#define BD_BRANCH_NAME_MAX 63	/* bytes of a branch name or snapshot label */
+#define BD_XATTR_VALUE_MAX 65536
+#define BD_SYMLINK_MAX 4095
+#define BD_FILE_SIZE_MAX (UINT64_C(16) << 40)
+#define BD_BRANCHES_MAX 100000
+
+struct bd_branch_id { uint32_t v; };
+struct bd_epoch { uint32_t v; };
+struct bd_file_id { uint64_t v; };	/* 40 bits; unique in a store; inherited by child branches; never reused */
+
+#define BD_EPOCH_HEAD ((struct bd_epoch){UINT32_MAX})
+#define BD_FILE_ID_ROOT ((struct bd_file_id){1})	/* every branch's root directory */
+
+struct bd_view {
+	struct bd_branch_id branch;
+	struct bd_epoch epoch;	/* BD_EPOCH_HEAD, or a frozen epoch */
+};
+
+struct bd_store;
+struct bd_inode;	/* an inode in memory; reference counted */
+
+/* ------------------------------------------------------------------ store */
+
+struct bd_format_options {
+	uint64_t size_limit_bytes;	/* 0 = the disk's */
+	uint64_t log_bytes;		/* of the ring; whole MiB, at least 16; 0 = 128 MiB */
+};
+
+struct bd_open_options {
+	uint64_t memory_limit_bytes;	/* caches, maps and buffers together; 0 = 384 MiB; at least 64 MiB */
+	bool no_background;		/* no checkpoint and collection threads: the caller drives them (tests) */
+	bool read_only;			/* nothing is written, not even recovery's result to the extents (scrub) */
+};
+
+/* Make an empty store in directory `path` (made 0700 when missing; must be empty otherwise: -ENOTEMPTY). */
+NF_MUST_CHECK int bd_store_format(const char *path, const struct bd_format_options *options);
+
+/* Open and recover. On error, `ret_message` (at least 512 bytes) holds one line: what, and what to do.
+ * -ENOENT no store there; -EMEDIUMTYPE not a neonfs store; -EPROTONOSUPPORT a newer format; -EBUSY
+ * another daemon owns it; -EUCLEAN damaged (the message names the part and the remedy). */
+NF_MUST_CHECK int bd_store_open(const char *path, const struct bd_open_options *options,
+				struct bd_store **ret_store, char *ret_message, size_t message_size);
+/* Same on other block I/O (tests). `io` stays the caller's and outlives the store. `path` still holds the index. */
+NF_MUST_CHECK int bd_store_open_io(const char *path, struct nf_io *io, const struct bd_open_options *options,
+				   struct bd_store **ret_store, char *ret_message, size_t message_size);
+NF_MUST_CHECK int bd_store_format_io(const char *path, struct nf_io *io, const struct bd_format_options *options);
+
+/* Flush all, checkpoint and close. All inodes must have been released. NULL is legal. On error the store is closed
+ * all the same and the error says that the last state may need recovery. */
+NF_MUST_CHECK int bd_store_close(struct bd_store *store);
+/* Close without writing anything more, as if the process had died (tests). */
+void bd_store_abandon(struct bd_store *store);
+
+/* Index state durable up to now; log segments before it may be reused. Called by the background, and by tests. */
+NF_MUST_CHECK int bd_store_checkpoint(struct bd_store *store);
+/* Make everything completed so far durable (syncfs). */
+NF_MUST_CHECK int bd_store_sync(struct bd_store *store);
+
+struct bd_status {
+	uint32_t format_version;
+	uint64_t size_limit_bytes;
+	uint64_t extents, extent_bytes, live_bytes, free_bytes; /* free: what can still be written */
+	uint64_t log_bytes, index_bytes, memory_bytes, memory_limit_bytes;
+	uint64_t branches, snapshots, inodes_in_memory, blocks_in_memory;
+	uint64_t reads, writes, fsyncs, log_syncs, checkpoints, collected_extents, collected_copied_bytes;
+	uint64_t read_bytes, written_bytes, inline_bytes;
+	int error;			/* 0, or why the store is read-only */
+	char error_message[256];
+};
+NF_MUST_CHECK int bd_store_status(struct bd_store *store, struct bd_status *ret_status);
+
+/* Progress of long work: `done` of `total` (0 = unknown) units. A non-zero return stops the work with -ECANCELED. */
+typedef int (*bd_progress_fn)(void *arg, const char *phase, uint64_t done, uint64_t total);
+
+struct bd_gc_result { uint64_t versions_dropped, extents_freed, bytes_freed, bytes_copied; };
+/* Collect garbage until nothing worth collecting is left. */
+NF_MUST_CHECK int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, struct bd_gc_result *ret_result);
+
+struct bd_scrub_result {
+	uint64_t blocks_checked, bytes_checked, index_keys_checked, bad_blocks, bad_keys, orphan_keys, wrong_counters;
+};
+/* Read and verify everything reachable. `report` is called for each thing found wrong (one line). Returns 0 also when
+ * damage was found; look at the counts. Runs beside a live service. */
+NF_MUST_CHECK int bd_store_scrub(struct bd_store *store, bd_progress_fn progress,
+				 void (*report)(void *arg, const char *line), void *arg,
+				 struct bd_scrub_result *ret_result);
+/* Make a lost or damaged index again from extents and log. The store must not be open. The old index is kept
+ * beside the new one as index.old. `ret_message` as in bd_store_open. */
+NF_MUST_CHECK int bd_store_rebuild(const char *path, bd_progress_fn progress, void *arg, char *ret_message,
+				   size_t message_size);
+
+/* --------------------------------------------------------------- branches */
+
+struct bd_branch_info {
+	struct bd_branch_id id, parent;		/* parent.v = 0: none */
+	struct bd_epoch epoch;			/* current */
+	struct bd_epoch parent_epoch;		/* where it left the parent */
+	char name[BD_BRANCH_NAME_MAX + 1];
+	char parent_name[BD_BRANCH_NAME_MAX + 1];
+	int64_t created_ns;			/* since the Unix epoch */
+	uint32_t children, snapshots;
+	bool is_protected;
+	uint32_t in_use;			/* open file descriptions in it, as the front end counts them */
+};
+
+struct bd_snapshot_info {
+	struct bd_branch_id branch;
+	struct bd_epoch epoch;
+	char label[BD_BRANCH_NAME_MAX + 1];
+	int64_t created_ns;
+};
+
+/* 0 when `name` may name a branch or label: 1 to 63 bytes of [A-Za-z0-9._-], not starting with '-' or '.', and not ending
+ * in ".." forms. -EINVAL; -ENAMETOOLONG. */
+NF_MUST_CHECK int bd_name_check(const char *name);
+
+NF_MUST_CHECK int bd_branch_find(struct bd_store *store, const char *name, struct bd_branch_info *ret_info);
+NF_MUST_CHECK int bd_branch_get(struct bd_store *store, struct bd_branch_id id, struct bd_branch_info *ret_info);
+/* Every branch, sorted by name, in one malloc'd array the caller frees. */
+NF_MUST_CHECK int bd_branch_list(struct bd_store *store, struct bd_branch_info **ret_infos, size_t *ret_count);
+
+/* A new branch whose root directory is empty, mode 0700, owned by uid:gid. Durable on return. -EEXIST. */
+NF_MUST_CHECK int bd_branch_create_empty(struct bd_store *store, const char *name, uid_t uid, gid_t gid,
+					 struct bd_branch_info *ret_info);
+/* A new branch that starts as the view `from` is now (a head: the current epoch is frozen and the next one opened).
+ * Durable on return; O(1) keys. `ret_pause_ns` (may be NULL): how long writers of the parent were held up. */
+NF_MUST_CHECK int bd_branch_create(struct bd_store *store, const char *name, struct bd_view from,
+				   struct bd_branch_info *ret_info, uint64_t *ret_pause_ns);
+/* Freeze the head as snapshot `label` (unique in the branch). Durable on return. */
+NF_MUST_CHECK int bd_snapshot_create(struct bd_store *store, struct bd_branch_id branch, const char *label,
+				     struct bd_snapshot_info *ret_info);
+NF_MUST_CHECK int bd_snapshot_find(struct bd_store *store, struct bd_branch_id branch, const char *label,
+				   struct bd_snapshot_info *ret_info);
+/* Sorted by epoch; malloc'd. */
+NF_MUST_CHECK int bd_snapshot_list(struct bd_store *store, struct bd_branch_id branch,
+				   struct bd_snapshot_info **ret_infos, size_t *ret_count);
+NF_MUST_CHECK int bd_snapshot_delete(struct bd_store *store, struct bd_branch_id branch, const char *label);
+/* -EBUSY: in use (in_use > 0); -ENOTEMPTY: has children; -EPERM: protected. Its data is collected in the background. */
+NF_MUST_CHECK int bd_branch_delete(struct bd_store *store, struct bd_branch_id branch);
+NF_MUST_CHECK int bd_branch_rename(struct bd_store *store, struct bd_branch_id branch, const char *new_name);
+NF_MUST_CHECK int bd_branch_protect(struct bd_store *store, struct bd_branch_id branch, bool is_protected);
+/* The front end tells how many open file descriptions and working directories a branch has. */
+void bd_branch_use(struct bd_store *store, struct bd_branch_id branch, int delta);
+
+enum bd_diff_kind { BD_DIFF_ADDED, BD_DIFF_REMOVED, BD_DIFF_CHANGED, BD_DIFF_META };
+/* Compare two views at file level, from metadata and block versions alone (no data is read). Called for each path that
+ * differs, in order: added (only in b), removed (only in a), changed (content), meta (mode, owner, xattr, link target only).
+ * `blocks` is the number of 8 KiB blocks that differ in version. Non-zero return ends it. */
+NF_MUST_CHECK int bd_diff(struct bd_store *store, struct bd_view a, struct bd_view b,
+			  int (*each)(void *arg, enum bd_diff_kind kind, const char *path, uint64_t blocks), void *arg);
+
+/* ----------------------------------------------------------------- inodes */
+
+struct bd_attr {
+	struct bd_file_id file;
+	uint32_t mode;		/* type and permission bits as in st_mode */
+	uint32_t uid, gid, nlink;
+	uint32_t rdev;
+	uint64_t size_bytes;	/* directories: 4096 */
+	uint64_t blocks_512;	/* st_blocks: allocated, an estimate from size minus known holes */
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* since the Unix epoch */
+};
+
+/* The root directory of a view. One reference. -ENOENT when the view is not there any more. */
+NF_MUST_CHECK int bd_root(struct bd_store *store, struct bd_view view, struct bd_inode **ret_inode);
+/* Same inode, by number (NFS-like handles). */
+NF_MUST_CHECK int bd_inode_by_id(struct bd_store *store, struct bd_view view, struct bd_file_id file,
+				 struct bd_inode **ret_inode);
+void bd_inode_ref(struct bd_inode *inode, uint64_t count);
+/* Drop `count` references. The last one of an inode with no links frees its data (in the background). */
+void bd_inode_unref(struct bd_inode *inode, uint64_t count);
+struct bd_view bd_inode_view(const struct bd_inode *inode);
+void bd_inode_attr(struct bd_inode *inode, struct bd_attr *ret_attr);
+/* Room for one pointer or number of the front end's own, zero at first. Guarded by the front end. */
+void **bd_inode_user(struct bd_inode *inode);
+
+/* ".." of a directory: its parent's inode, one reference; the root's parent is itself. */
+NF_MUST_CHECK int bd_lookup_parent(struct bd_inode *dir, struct bd_inode **ret_parent);
+/* One reference on success. -ENOENT; -ENOTDIR; -ENAMETOOLONG. "." and ".." are not names here. */
+NF_MUST_CHECK int bd_lookup(struct bd_inode *dir, const char *name, struct bd_inode **ret_inode);
+
+struct bd_create {
+	uint32_t mode;		/* type (regular, directory, symlink, fifo, socket, char, block) and permissions */
+	uint32_t uid, gid;	/* of the caller; a setgid directory's gid (and bit, for directories) is applied here */
+	uint32_t rdev;
+	const char *symlink_target;	/* for S_IFLNK */
+};
+/* -EEXIST, -ENOTDIR, -EROFS, -ENOSPC, -EMLINK. One reference to the new inode. */
+NF_MUST_CHECK int bd_create(struct bd_inode *dir, const char *name, const struct bd_create *how, struct bd_inode **ret_inode);
+/* A file with no name yet (O_TMPFILE); nlink 0; bd_link gives it one. */
+NF_MUST_CHECK int bd_create_unnamed(struct bd_inode *dir, const struct bd_create *how, struct bd_inode **ret_inode);
+NF_MUST_CHECK int bd_link(struct bd_inode *inode, struct bd_inode *dir, const char *name); /* same branch: else -EXDEV */
+NF_MUST_CHECK int bd_unlink(struct bd_inode *dir, const char *name);	/* -EISDIR for directories */
+NF_MUST_CHECK int bd_rmdir(struct bd_inode *dir, const char *name);	/* -ENOTDIR, -ENOTEMPTY */
+enum { BD_RENAME_NOREPLACE = 1, BD_RENAME_EXCHANGE = 2 };
+/* Atomic, also across a crash. Across branches -EXDEV. A directory below itself -EINVAL. */
+NF_MUST_CHECK int bd_rename(struct bd_inode *from_dir, const char *from, struct bd_inode *to_dir, const char *to,
+			    unsigned flags);
+/* The target, NUL-terminated, in a buffer of BD_SYMLINK_MAX + 1. */
+NF_MUST_CHECK int bd_readlink(struct bd_inode *inode, char *ret_target);
+
+struct bd_dirent { struct bd_file_id file; uint32_t type; /* S_IFMT bits */ const char *name; };
+struct bd_listing { struct bd_dirent *entries; size_t count; };
+/* The whole directory as it is now, without "." and "..", sorted by name; one allocation, bd_listing_free. */
+NF_MUST_CHECK int bd_readdir(struct bd_inode *dir, struct bd_listing **ret_listing);
+void bd_listing_free(struct bd_listing *listing);
+
+enum bd_set {
+	BD_SET_MODE = 1, BD_SET_UID = 2, BD_SET_GID = 4, BD_SET_SIZE = 8, BD_SET_ATIME = 16, BD_SET_MTIME = 32,
+	BD_SET_CTIME = 64, BD_KILL_PRIV = 128, /* clear setuid, and setgid where group-executable */
+};
+/* Change the attributes in `which` to those of `attr` (mode: permission bits only). ctime is set to now unless BD_SET_CTIME. */
+NF_MUST_CHECK int bd_setattr(struct bd_inode *inode, unsigned which, const struct bd_attr *attr, struct bd_attr *ret_attr);
+
+enum { BD_XATTR_CREATE = 1, BD_XATTR_REPLACE = 2 };
+NF_MUST_CHECK int bd_xattr_set(struct bd_inode *inode, const char *name, const void *value, size_t size, unsigned flags);
+/* Returns the size, or -ENODATA, -ERANGE when `size` (not 0) is too small. size 0 asks for the size. */
+NF_MUST_CHECK ssize_t bd_xattr_get(struct bd_inode *inode, const char *name, void *value, size_t size);
+/* Names, each NUL-terminated, one after the other. Sizes as above. */
+NF_MUST_CHECK ssize_t bd_xattr_list(struct bd_inode *inode, char *names, size_t size);
+NF_MUST_CHECK int bd_xattr_remove(struct bd_inode *inode, const char *name);
+
+/* ------------------------------------------------------------------- data */
+
+/* Read up to `size` bytes at `offset` into `buf`; short only at the end of the file. Returns bytes read or an error.
+ * Fastest when buf is NF_IO_ALIGN-aligned and offset and size are multiples of NF_BLOCK_SIZE (no copy). */
+NF_MUST_CHECK ssize_t bd_read(struct bd_inode *inode, uint64_t offset, void *buf, size_t size);
+
+enum {
+	BD_WRITE_SYNC = 1,	/* durable on return (O_DSYNC) */
+	BD_WRITE_KILL_PRIV = 2,
+};
+/* Write all of it or nothing of it (per block: an aligned 8 KiB block is atomic, also across a crash). Returns 0 or an
+ * error. The bytes are copied; `buf` needs no alignment. Extends the file when needed. */
+NF_MUST_CHECK int bd_write(struct bd_inode *inode, uint64_t offset, const void *buf, size_t size, unsigned flags);
+/* Make the file's (and for a directory, its entries') state durable. data_only: sizes and bytes, not times. */
+NF_MUST_CHECK int bd_fsync(struct bd_inode *inode, bool data_only);
+
+enum { BD_FALLOC_KEEP_SIZE = 1, BD_FALLOC_PUNCH_HOLE = 2, BD_FALLOC_ZERO_RANGE = 4 };
+/* Plain allocation extends the size and checks that the space is there now; it reserves nothing for long. PUNCH_HOLE needs KEEP_SIZE. */
+NF_MUST_CHECK int bd_fallocate(struct bd_inode *inode, unsigned flags, uint64_t offset, uint64_t size);
+/* SEEK_DATA / SEEK_HOLE: the next offset, or -ENXIO. */
+NF_MUST_CHECK int bd_seek(struct bd_inode *inode, uint64_t offset, bool data, uint64_t *ret_offset);
+/* Copy a range between files of one store (any two branches or views; the destination a head) by sharing whole blocks and copying
+ * the unaligned edges. Returns bytes copied (short at the end of the source) or an error. */
+NF_MUST_CHECK ssize_t bd_clone_range(struct bd_inode *from, uint64_t from_offset, struct bd_inode *to, uint64_t to_offset,
+				     uint64_t size);
+
+struct bd_statfs { uint64_t total_bytes, free_bytes; uint64_t files; };
+NF_MUST_CHECK int bd_statfs(struct bd_store *store, struct bd_statfs *ret_statfs);
+
+#endif

@@ -1,0 +1,326 @@
+/* Inside of blockdev: the store's own structures, shared by its folders and seen by nobody else.
+ *
+ * Lock order (a thread takes them in this order only; docs/locking.md has the picture):
+ *   1. store->table_lock (rw)      the branch table: creation, deletion, renaming of branches
+ *   2. branch->epoch_lock (rw)     shared by everything that writes in a branch; exclusive to freeze an epoch
+ *   3. branch->names_lock (rw)     the namespace of a branch: shared to look up, exclusive to change
+ *   4. inode->lock (rw)            size, times, block map. Two inodes: by rising address
+ *   5. store->kv_lock (rw)         shared by [append to the log, write to the index]; exclusive to switch the memtable
+ *   6. extents->lock, log's lock, inode table's lock, leaf cache's lock, branch->dirty_lock: leaves, never nested
+ */
+#ifndef BD_IMPL_H
+#define BD_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "blockdev/bd.h"
+#include "blockdev/index/index.h"
+#include "blockdev/log/log.h"
+#include "blockdev/log/record.h"
+
+#define BD_FORMAT_VERSION 1u
+
+/* ---- views as a chain: where to look for the version of a thing, nearest first */
+struct bd_hop {
+	uint32_t branch, epoch; /* versions of `branch` with epoch <= this */
+};
+struct bd_chain {
+	unsigned count;
+	struct bd_hop hops[];
+};
+
+/* A view's hops in order: its own, then the branch's ancestors, ending behind the branch `base` (0 = go to the root). */
+struct bd_hops {
+	const struct bd_branch *branch;
+	uint32_t view_epoch, base;
+};
+
+struct bd_branch {
+	/* const after creation */
+	uint32_t id, parent, parent_epoch;
+	int64_t created_ns;
+	struct bd_chain *ancestors; /* the chain behind this branch's own hop */
+	/* guarded by store->table_lock */
+	char name[BD_BRANCH_NAME_MAX + 1];
+	bool is_protected;
+	uint32_t children, snapshots;
+	/* epoch: written under epoch_lock exclusive */
+	pthread_rwlock_t epoch_lock;
+	uint32_t epoch;
+	pthread_rwlock_t names_lock;
+	/* inodes with something to flush */
+	pthread_mutex_t dirty_lock;
+	struct bd_inode *dirty_head;
+	_Atomic uint32_t dirty_count;
+	_Atomic int32_t in_use;
+	_Atomic bool dead; /* deleted: everything in it answers -ENOENT or -EROFS */
+	_Atomic uint32_t refs; /* table 1, each inode in memory 1 */
+};
+
+/* Hop number `i`, or false behind the last. */
+static inline bool bd_hop_at(const struct bd_hops *hops, unsigned i, struct bd_hop *ret_hop)
+{
+	const struct bd_chain *above = hops->branch->ancestors;
+	if (i > above->count)
+		return false;
+	if (i > 0 && hops->base != 0) {
+		uint32_t before = i == 1 ? hops->branch->id : above->hops[i - 2].branch;
+		if (before == hops->base)
+			return false;
+	}
+	*ret_hop = i == 0 ? (struct bd_hop){hops->branch->id, hops->view_epoch} : above->hops[i - 1];
+	return true;
+}
+
+/* ---- block map */
+#define BD_LEAF_BLOCKS 256u
+#define BD_LEAF_SHIFT 8
+
+enum bd_entry_state {
+	BD_CLEAN,   /* in the index (or no version) */
+	BD_PENDING, /* bytes in an extent, not yet in log and index */
+	BD_LOGGED,  /* in the log, not yet in the index */
+};
+struct bd_entry {
+	uint64_t loc, sum;
+	uint32_t branch; /* that wrote this version */
+	uint32_t epoch : 30, state : 2;
+};
+static_assert(sizeof(struct bd_entry) == 24, "map entries are counted in memory limits");
+
+struct bd_leaf {
+	struct bd_inode *inode;
+	uint32_t index;	   /* block / BD_LEAF_BLOCKS */
+	uint32_t dirty;	   /* entries that are not BD_CLEAN */
+	struct bd_leaf *newer, *older; /* leaf cache */
+	_Atomic bool used; /* since the cache's hand passed */
+	struct bd_entry entries[BD_LEAF_BLOCKS];
+};
+
+struct bd_pending {
+	uint32_t block;
+	uint64_t sequence; /* of the data write: durable once bd_extents_synced reaches it */
+};
+
+/* ---- inodes */
+struct bd_inode {
+	/* const */
+	struct bd_store *store;
+	struct bd_branch *branch;
+	uint32_t view_epoch; /* UINT32_MAX = head */
+	uint64_t file;
+	/* guarded by the inode table's lock */
+	struct bd_inode *hash_next;
+	struct bd_inode *idle_newer, *idle_older;
+	uint64_t refs;
+	bool is_idle, is_dying;
+	/* guarded by `lock` */
+	pthread_rwlock_t lock;
+	struct bd_attr attr;
+	uint32_t base_branch, base_epoch; /* where the file was made: no versions before that */
+	uint64_t parent;		  /* directories: the file id of ".." */
+	char *symlink_target;
+	bool attr_dirty, removed;
+	struct bd_leaf ***map;		/* [leaf / 512][leaf % 512] */
+	uint32_t map_size;		/* first dimension */
+	uint32_t leaf_count, dirty_leaves;
+	struct bd_pending *pending;	/* blocks in BD_PENDING, in order of writing, may repeat */
+	uint32_t pending_count, pending_capacity;
+	uint64_t bytes_since_sync;
+	int64_t last_sync_ns;
+	bool hot;			/* small writes that are synced soon: go through the log */
+	/* guarded by branch->dirty_lock */
+	bool on_dirty;
+	struct bd_inode *dirty_next, *dirty_prev;
+	void *user;
+};
+
+struct bd_extents;
+struct bd_extent;
+struct bd_inode_table;
+struct bd_leaf_cache;
+struct bd_background;
+
+struct bd_store {
+	char *path;
+	struct nf_io *io;
+	bool owns_io, read_only, no_background;
+	uint64_t store_id, size_limit_bytes, memory_limit_bytes;
+	int lock_fd;
+	struct bd_index *index;
+	struct bd_log *log;
+	struct bd_extents *extents;
+	struct bd_inode_table *inodes;
+	struct bd_leaf_cache *leaves;
+	struct bd_background *background;
+	/* branch table: by id, grown under table_lock */
+	pthread_rwlock_t table_lock;
+	struct bd_branch **branches;
+	uint32_t branch_slots, branch_count, snapshot_count;
+	uint32_t next_branch;
+	pthread_rwlock_t kv_lock;
+	/* file ids are handed out from a range reserved in the log */
+	pthread_mutex_t ids_lock;
+	uint64_t next_file, reserved_file;
+	pthread_mutex_t checkpoint_lock; /* one checkpoint at a time; before all others but table_lock */
+	pthread_mutex_t collect_lock;	/* one run of the collector at a time; before reclaim_lock */
+	pthread_mutex_t reclaim_lock;	/* moving a block and deleting its key exclude each other; before inode locks */
+	pthread_rwlock_t clone_lock;	/* shared while references to shared slots are added; exclusive as a barrier */
+	_Atomic int error;		/* sticky: read-only because of it */
+	char error_message[256];	/* written once, before `error` */
+	pthread_mutex_t error_lock;
+	_Atomic uint64_t reads, writes, fsyncs, checkpoints, read_bytes, written_bytes, inline_bytes,
+		collected_extents, collected_bytes;
+};
+
+/* The store goes read-only; the first reason is kept. Returns `error`. */
+int bd_store_fail(struct bd_store *store, int error, const char *what);
+/* 0, or -EROFS when the store has failed or was opened read-only. */
+NF_MUST_CHECK int bd_store_writable(struct bd_store *store);
+int64_t bd_now_ns(void);
+
+/* ---- commits: index changes through the log (commit.c) */
+struct bd_commit {
+	struct bd_items items;
+	struct bd_index_batch *batch;
+};
+NF_MUST_CHECK int bd_commit_init(struct bd_commit *commit);
+void bd_commit_free(struct bd_commit *commit);
+/* `value` has room for the check behind `size` bytes. */
+void bd_commit_put(struct bd_commit *commit, const struct bd_key *key, uint8_t *value, size_t size);
+void bd_commit_delete(struct bd_commit *commit, const struct bd_key *key);
+/* A run of block versions: into log and index. */
+void bd_commit_run(struct bd_commit *commit, const struct bd_block_id *first, unsigned count, uint64_t loc,
+		   const uint64_t *sums);
+void bd_commit_move(struct bd_commit *commit, const struct bd_block_id *id, uint64_t from, uint64_t to, uint64_t sum,
+		    bool to_index);
+/* Log and index, in the same order for all threads that hold the locks of the things changed. Durable after bd_log_sync(*ret_ticket).
+ * A failure fails the store. The commit is empty afterwards. */
+NF_MUST_CHECK int bd_commit_apply(struct bd_store *store, struct bd_commit *commit, uint64_t *ret_ticket);
+
+/* Call `each` for every record whose key is `kind` and begins with a u32, in order; the value is checked and without its check. A
+ * non-zero return ends it and is returned. */
+typedef int (*bd_each_u32_fn)(struct bd_store *store, uint32_t id, const uint8_t *value, size_t size);
+NF_MUST_CHECK int bd_each_u32(struct bd_store *store, char kind, bd_each_u32_fn each);
+
+/* ---- branches (branch/) */
+NF_MUST_CHECK int bd_branches_load(struct bd_store *store);
+void bd_branches_free(struct bd_store *store);
+/* One reference. NULL when not there. */
+struct bd_branch *bd_branch_acquire(struct bd_store *store, uint32_t id);
+void bd_branch_release(struct bd_branch *branch);
+/* The chain of a view of `branch` at `epoch`; malloc'd. */
+struct bd_chain *bd_chain_make(const struct bd_branch *branch, uint32_t epoch);
+/* Epochs of a branch that something looks at: snapshots, children, and the head; rising; malloc'd. */
+NF_MUST_CHECK int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **ret_epochs, size_t *ret_count);
+/* Begin and end an operation that writes in the inode's branch. 0; -EROFS (frozen view, failed store); -ENOENT (deleted). */
+NF_MUST_CHECK int bd_op_begin(struct bd_inode *inode);
+void bd_op_end(struct bd_inode *inode);
+
+/* ---- inodes (file/inode.c) */
+NF_MUST_CHECK int bd_inode_table_init(struct bd_store *store);
+void bd_inode_table_free(struct bd_store *store);
+/* The inode of a view, from memory or index; one reference. -ENOENT. */
+NF_MUST_CHECK int bd_inode_get(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file,
+			       struct bd_inode **ret_inode);
+/* Only when it is in memory; one reference; else NULL. */
+struct bd_inode *bd_inode_find(struct bd_store *store, uint32_t branch, uint32_t view_epoch, uint64_t file);
+/* A new inode in memory, one reference, dirty; not in the index before it is flushed or committed. */
+NF_MUST_CHECK int bd_inode_make(struct bd_inode *dir, const struct bd_create *how, struct bd_inode **ret_inode);
+/* Under inode->lock: its record into a commit; clears attr_dirty. */
+void bd_inode_commit(struct bd_inode *inode, struct bd_commit *commit);
+/* Under inode->lock: put it on its branch's dirty list. */
+void bd_inode_mark_dirty(struct bd_inode *inode);
+/* Under inode->lock exclusive: pending blocks whose data is synced (up to `synced`), logged blocks and attributes to log and index. */
+NF_MUST_CHECK int bd_inode_flush(struct bd_inode *inode, uint64_t synced, uint64_t *ret_ticket);
+/* Flush every dirty inode of a branch (data of extents is synced first). `frozen`: the caller holds epoch_lock exclusive; else it is
+ * taken shared for each inode. */
+NF_MUST_CHECK int bd_branch_flush(struct bd_store *store, struct bd_branch *branch, bool frozen);
+NF_MUST_CHECK int bd_inode_reserve_id(struct bd_store *store, uint64_t *ret_file);
+uint64_t bd_inodes_in_memory(struct bd_store *store);
+/* Drop idle inodes beyond `keep` that have nothing to flush. */
+void bd_inodes_trim(struct bd_store *store, uint64_t keep);
+/* True when inode->view_epoch is the head and the branch lives. */
+static inline bool bd_inode_is_head(const struct bd_inode *inode)
+{
+	return inode->view_epoch == UINT32_MAX;
+}
+/* Find the newest version of a 'D', 'I' (name NULL) or 'X' thing along the hops. 0 and the plain value; -ENOENT. */
+NF_MUST_CHECK int bd_chain_get(struct bd_store *store, struct bd_hops hops, char kind, uint64_t file, const char *name,
+			       void *buf, size_t buf_size, size_t *ret_size);
+
+/* ---- block map (file/map.c) */
+NF_MUST_CHECK int bd_leaf_cache_init(struct bd_store *store, uint64_t limit_bytes);
+void bd_leaf_cache_free(struct bd_store *store);
+uint64_t bd_leaf_cache_bytes(struct bd_store *store);
+/* Under inode->lock: the leaf in memory, or NULL. */
+struct bd_leaf *bd_map_peek(struct bd_inode *inode, uint32_t leaf);
+/* Under inode->lock exclusive: the leaf, loaded through the chain when needed. */
+NF_MUST_CHECK int bd_map_leaf(struct bd_inode *inode, uint32_t leaf, struct bd_leaf **ret_leaf);
+/* Under inode->lock exclusive: replace an entry; keeps counts, puts an older epoch's unindexed version into the index first, and counts
+ * the replaced version dead. */
+NF_MUST_CHECK int bd_map_set(struct bd_inode *inode, uint32_t block, uint64_t loc, uint64_t sum, enum bd_entry_state state);
+/* Under inode->lock exclusive: the entry is in the index now. */
+void bd_map_settle(struct bd_inode *inode, struct bd_leaf *leaf, struct bd_entry *entry);
+/* Under inode->lock exclusive: look up the clean entries of a leaf anew, because places have moved. */
+NF_MUST_CHECK int bd_map_refresh(struct bd_inode *inode, uint32_t leaf);
+/* Under inode->lock: the first leaf >= `leaf` that may hold a block, in memory or index; UINT32_MAX when there is none. */
+NF_MUST_CHECK int bd_map_next(struct bd_inode *inode, uint32_t leaf, uint32_t *ret_leaf);
+/* Under inode->lock exclusive, or as the last user: forget everything in memory; versions that only memory knows are counted dead. */
+void bd_map_free(struct bd_inode *inode);
+/* Evict leaves over the limit. No inode lock may be held. */
+void bd_leaf_cache_trim(struct bd_store *store);
+/* Under inode->lock exclusive: make every block in [from, to) a hole. */
+NF_MUST_CHECK int bd_map_punch(struct bd_inode *inode, uint32_t from, uint32_t to);
+/* The place of block version `id` as the index has it. */
+NF_MUST_CHECK int bd_index_place(struct bd_store *store, const struct bd_block_id *id, struct bd_place *ret_place);
+
+/* ---- data (file/read.c, write.c) */
+/* Under no lock: read whole blocks [block, block + count) as entries say. Verifies. */
+NF_MUST_CHECK int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf);
+/* Read one block version at a place: -ESTALE when the place was given up; -EUCLEAN; -EIO. */
+NF_MUST_CHECK int bd_place_read(struct bd_store *store, struct bd_place place, void *buf);
+
+/* ---- background (gc/) */
+NF_MUST_CHECK int bd_background_init(struct bd_store *store);
+NF_MUST_CHECK int bd_background_start(struct bd_store *store);
+void bd_background_stop(struct bd_store *store);
+void bd_background_free(struct bd_store *store);
+/* Something to do soon (log filling, pending blocks). Cheap. */
+void bd_background_kick(struct bd_store *store);
+/* A removed file (or with file 0 a whole branch) has versions to drop. */
+void bd_background_purge(struct bd_store *store, uint32_t branch, uint64_t file);
+/* Flush what is dirty, make it durable in the index, move the log's positions on (checkpoint.c). */
+NF_MUST_CHECK int bd_checkpoint(struct bd_store *store);
+/* Remember inline blocks, so that they can be moved before their place in the ring is given up (retire.c). */
+NF_MUST_CHECK int bd_inline_note(struct bd_store *store, const struct bd_block_id *first, unsigned count, uint64_t loc,
+				 uint64_t record_lsn);
+/* The position of the oldest inline block still remembered; UINT64_MAX when there is none. */
+uint64_t bd_inline_oldest(struct bd_store *store);
+/* Move live inline blocks before position `until` into extents. */
+NF_MUST_CHECK int bd_retire(struct bd_store *store, uint64_t until);
+/* Without background threads: do their most urgent work when the log fills up. No locks held. */
+NF_MUST_CHECK int bd_tidy_if_needed(struct bd_store *store);
+
+/* Moving block versions (move.c). */
+struct bd_move {
+	struct bd_block_id id;
+	struct bd_place place;
+	uint32_t group; /* moves of one group share their bytes (clones) */
+};
+/* 1 when `place.loc` is where the newest state (memory, else index) has block version `id`; 0 when not; -EAGAIN when its record is not
+ * in the log yet; or an error. */
+NF_MUST_CHECK int bd_move_is_live(struct bd_store *store, const struct bd_block_id *id, uint64_t loc);
+/* 1 and the checksum of the version when it is at `loc`; 0 when not; or an error. */
+NF_MUST_CHECK int bd_move_sum(struct bd_store *store, const struct bd_block_id *id, uint64_t loc, uint64_t *ret_sum);
+/* Copy the bytes of the moves (sorted by group) to the moved stream and point the versions there. Durable on return. A block that does not
+ * match its checksum stays where it is and is counted in *ret_bad. */
+NF_MUST_CHECK int bd_move_blocks(struct bd_store *store, struct bd_move *moves, size_t count, uint64_t *ret_bad);
+/* Drop the versions of a removed file, or of a branch, that nothing looks at (sweep.c). */
+NF_MUST_CHECK int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t file, uint64_t *ret_dropped);
+NF_MUST_CHECK int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, uint64_t *ret_dropped);
+/* Collect one extent: move what lives, delete the rest (collect.c). */
+NF_MUST_CHECK int bd_collect_extent(struct bd_store *store, uint32_t id, struct bd_gc_result *result);
+
+#endif

@@ -1,0 +1,30 @@
+/* Inside of branches: records and the table, shared by table.c, create.c and snapshot.c. */
+#ifndef BD_BRANCH_H
+#define BD_BRANCH_H
+
+#include "blockdev/bd_impl.h"
+
+/* Value of an 'R' key: parent u32, parent epoch u32, epoch u32, flags u8, created i64, name. */
+enum { BD_BRANCH_PROTECTED = 1, BD_BRANCH_DEAD = 2 };
+#define BD_BRANCH_VALUE_MAX (4 + 4 + 4 + 1 + 8 + BD_BRANCH_NAME_MAX + BD_VALUE_CHECK)
+#define BD_SNAPSHOT_VALUE_MAX (8 + BD_BRANCH_NAME_MAX + BD_VALUE_CHECK)
+
+/* The branch's record, at `epoch`, into a commit. Under table_lock. */
+void branch_commit(const struct bd_branch *branch, uint32_t epoch, const char *name, unsigned flags,
+		   struct bd_commit *commit);
+/* A branch in memory, not in the table yet. `ancestors` becomes its own. */
+struct bd_branch *branch_new(uint32_t id, const struct bd_branch *parent, uint32_t parent_epoch, const char *name);
+void branch_free(struct bd_branch *branch);
+/* Under table_lock exclusive. */
+NF_MUST_CHECK int branch_insert(struct bd_store *store, struct bd_branch *branch);
+/* Under table_lock. Living branches only. */
+struct bd_branch *branch_by_name(struct bd_store *store, const char *name);
+struct bd_branch *branch_by_id(struct bd_store *store, uint32_t id);
+void branch_info(struct bd_store *store, const struct bd_branch *branch, struct bd_branch_info *ret_info);
+/* Freeze the branch's head: flushes, then under its epoch_lock runs `record` (which adds to the commit and may fail) with the frozen epoch and
+ * commits all, epoch + 1 with it. Durable on return. Under table_lock. `ret_pause_ns` may be NULL. */
+NF_MUST_CHECK int branch_freeze(struct bd_store *store, struct bd_branch *branch,
+				int (*record)(void *arg, uint32_t frozen, struct bd_commit *commit), void *arg,
+				uint64_t *ret_pause_ns);
+
+#endif

@@ -1,0 +1,267 @@
+/* Making, deleting, renaming and protecting branches.
+ *
+ * A child costs two records: its own, and its parent's with the next epoch. Deleting marks the record dead; the collector does the rest. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "blockdev/branch/branch.h"
+
+static uint64_t elapsed_ns(struct timespec from)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)(now.tv_sec - from.tv_sec) * 1000000000u + (uint64_t)now.tv_nsec - (uint64_t)from.tv_nsec;
+}
+
+int branch_freeze(struct bd_store *store, struct bd_branch *branch,
+		  int (*record)(void *arg, uint32_t frozen, struct bd_commit *commit), void *arg, uint64_t *ret_pause_ns)
+{
+	struct bd_commit commit;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
+	/* Most of the work before writers are held up. */
+	error = bd_branch_flush(store, branch, false);
+	uint64_t ticket = 0;
+	struct timespec begin;
+	pthread_rwlock_wrlock(&branch->epoch_lock);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	if (error == 0)
+		error = bd_branch_flush(store, branch, true);
+	if (error == 0 && branch->epoch + 1 >= 1u << 30)
+		error = -ENOSPC;
+	if (error == 0)
+		error = record(arg, branch->epoch, &commit);
+	if (error == 0) {
+		branch_commit(branch, branch->epoch + 1, branch->name,
+			      branch->is_protected ? BD_BRANCH_PROTECTED : 0, &commit);
+		error = bd_commit_apply(store, &commit, &ticket);
+	}
+	if (error == 0)
+		branch->epoch++;
+	pthread_rwlock_unlock(&branch->epoch_lock);
+	if (error == 0 && ret_pause_ns != NULL)
+		*ret_pause_ns = elapsed_ns(begin);
+	bd_commit_free(&commit);
+	return error != 0 ? error : bd_log_sync(store->log, ticket);
+}
+
+/* Common checks of a new name. Under table_lock exclusive. */
+static int check_new_name(struct bd_store *store, const char *name)
+{
+	int error = bd_store_writable(store);
+	if (error == 0)
+		error = bd_name_check(name);
+	if (error == 0 && branch_by_name(store, name) != NULL)
+		error = -EEXIST;
+	if (error == 0 && store->branch_count >= BD_BRANCHES_MAX)
+		error = -ENOSPC;
+	return error;
+}
+
+/* After the record is durable. Under table_lock exclusive. */
+static int adopt(struct bd_store *store, struct bd_branch *branch, struct bd_branch *parent,
+		 struct bd_branch_info *ret_info)
+{
+	int error = branch_insert(store, branch);
+	if (error != 0)
+		return bd_store_fail(store, error, "adding a branch");
+	store->branch_count++;
+	if (parent != NULL)
+		parent->children++;
+	branch_info(store, branch, ret_info);
+	return 0;
+}
+
+/* The root directory's record, as bd_inode_commit would write it. */
+static int commit_root(struct bd_store *store, struct bd_branch *branch, uid_t uid, gid_t gid, struct bd_commit *commit)
+{
+	int64_t now = bd_now_ns();
+	struct bd_inode root = {
+		.store = store,
+		.branch = branch,
+		.view_epoch = UINT32_MAX,
+		.file = BD_FILE_ID_ROOT.v,
+		.attr = {.file = BD_FILE_ID_ROOT, .mode = S_IFDIR | 0700, .uid = uid, .gid = gid, .nlink = 2,
+			 .size_bytes = 4096, .atime_ns = now, .mtime_ns = now, .ctime_ns = now, .btime_ns = now},
+		.base_branch = branch->id,
+		.base_epoch = 1,
+		.parent = BD_FILE_ID_ROOT.v,
+	};
+	bd_inode_commit(&root, commit);
+	return 0;
+}
+
+int bd_branch_create_empty(struct bd_store *store, const char *name, uid_t uid, gid_t gid,
+			   struct bd_branch_info *ret_info)
+{
+	struct bd_commit commit;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
+	pthread_rwlock_wrlock(&store->table_lock);
+	error = check_new_name(store, name);
+	struct bd_branch *branch = error == 0 ? branch_new(store->next_branch, NULL, 0, name) : NULL;
+	if (error == 0 && branch == NULL)
+		error = -ENOMEM;
+	uint64_t ticket;
+	if (error == 0)
+		error = commit_root(store, branch, uid, gid, &commit);
+	if (error == 0) {
+		branch_commit(branch, branch->epoch, name, 0, &commit);
+		error = bd_commit_apply(store, &commit, &ticket);
+	}
+	if (error == 0)
+		error = bd_log_sync(store->log, ticket);
+	if (error == 0)
+		error = adopt(store, branch, NULL, ret_info);
+	if (error != 0)
+		branch_free(branch);
+	pthread_rwlock_unlock(&store->table_lock);
+	bd_commit_free(&commit);
+	return error;
+}
+
+struct child_record {
+	struct bd_store *store;
+	struct bd_branch *parent;
+	const char *name;
+	struct bd_branch *child; /* out */
+};
+
+static int record_child(void *arg, uint32_t frozen, struct bd_commit *commit)
+{
+	struct child_record *record = arg;
+	record->child = branch_new(record->store->next_branch, record->parent, frozen, record->name);
+	if (record->child == NULL)
+		return -ENOMEM;
+	branch_commit(record->child, record->child->epoch, record->name, 0, commit);
+	return 0;
+}
+
+static int snapshot_exists(struct bd_store *store, uint32_t branch, uint32_t epoch)
+{
+	struct bd_key key;
+	uint8_t value[BD_SNAPSHOT_VALUE_MAX];
+	size_t size;
+	bd_key_u32_u32(&key, 'S', branch, epoch);
+	return bd_index_get(store->index, &key, value, sizeof(value), &size);
+}
+
+/* A child of a frozen epoch: nothing to freeze. */
+static int create_from_frozen(struct child_record *record, uint32_t epoch)
+{
+	struct bd_store *store = record->store;
+	struct bd_commit commit;
+	uint64_t ticket;
+	int error = snapshot_exists(store, record->parent->id, epoch);
+	if (error == 0)
+		error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
+	error = record_child(record, epoch, &commit);
+	if (error == 0)
+		error = bd_commit_apply(store, &commit, &ticket);
+	if (error == 0)
+		error = bd_log_sync(store->log, ticket);
+	bd_commit_free(&commit);
+	return error;
+}
+
+int bd_branch_create(struct bd_store *store, const char *name, struct bd_view from, struct bd_branch_info *ret_info,
+		     uint64_t *ret_pause_ns)
+{
+	uint64_t pause = 0;
+	pthread_rwlock_wrlock(&store->table_lock);
+	struct child_record record = {.store = store, .name = name, .parent = branch_by_id(store, from.branch.v)};
+	int error = record.parent != NULL ? check_new_name(store, name) : -ENOENT;
+	if (error == 0)
+		error = from.epoch.v == BD_EPOCH_HEAD.v
+				? branch_freeze(store, record.parent, record_child, &record, &pause)
+				: create_from_frozen(&record, from.epoch.v);
+	if (error == 0)
+		error = adopt(store, record.child, record.parent, ret_info);
+	if (error != 0)
+		branch_free(record.child);
+	pthread_rwlock_unlock(&store->table_lock);
+	if (error == 0 && ret_pause_ns != NULL)
+		*ret_pause_ns = pause;
+	return error;
+}
+
+/* Under table_lock exclusive: the branch's record anew, durable. */
+static int commit_record(struct bd_store *store, struct bd_branch *branch, const char *name, unsigned flags,
+			 uint32_t sweep_branch)
+{
+	struct bd_commit commit;
+	uint64_t ticket;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
+	branch_commit(branch, branch->epoch, name, flags, &commit);
+	if (sweep_branch != 0) {
+		struct bd_key key;
+		uint8_t value[BD_VALUE_CHECK];
+		bd_key_u32(&key, 'V', sweep_branch);
+		bd_commit_put(&commit, &key, value, 0);
+	}
+	error = bd_commit_apply(store, &commit, &ticket);
+	bd_commit_free(&commit);
+	return error != 0 ? error : bd_log_sync(store->log, ticket);
+}
+
+int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)
+{
+	pthread_rwlock_wrlock(&store->table_lock);
+	struct bd_branch *branch = branch_by_id(store, id.v);
+	int error = branch == NULL ? -ENOENT : bd_store_writable(store);
+	if (error == 0)
+		error = branch->is_protected ? -EPERM : branch->children > 0 ? -ENOTEMPTY : branch->in_use > 0 ? -EBUSY : 0;
+	if (error == 0) {
+		/* Writers that are under way end first; later ones find it dead. */
+		pthread_rwlock_wrlock(&branch->epoch_lock);
+		error = commit_record(store, branch, branch->name, BD_BRANCH_DEAD, branch->parent);
+		if (error == 0)
+			branch->dead = true;
+		pthread_rwlock_unlock(&branch->epoch_lock);
+	}
+	if (error == 0) {
+		store->branch_count--;
+		store->snapshot_count -= branch->snapshots;
+		if (branch->parent != 0) {
+			store->branches[branch->parent]->children--;
+			bd_background_purge(store, branch->parent, 0);
+		}
+		bd_background_purge(store, id.v, 0);
+	}
+	pthread_rwlock_unlock(&store->table_lock);
+	return error;
+}
+
+int bd_branch_rename(struct bd_store *store, struct bd_branch_id id, const char *new_name)
+{
+	pthread_rwlock_wrlock(&store->table_lock);
+	struct bd_branch *branch = branch_by_id(store, id.v);
+	int error = branch == NULL ? -ENOENT : check_new_name(store, new_name);
+	if (error == 0)
+		error = commit_record(store, branch, new_name, branch->is_protected ? BD_BRANCH_PROTECTED : 0, 0);
+	if (error == 0)
+		snprintf(branch->name, sizeof(branch->name), "%s", new_name);
+	pthread_rwlock_unlock(&store->table_lock);
+	return error;
+}
+
+int bd_branch_protect(struct bd_store *store, struct bd_branch_id id, bool is_protected)
+{
+	pthread_rwlock_wrlock(&store->table_lock);
+	struct bd_branch *branch = branch_by_id(store, id.v);
+	int error = branch == NULL ? -ENOENT : bd_store_writable(store);
+	if (error == 0)
+		error = commit_record(store, branch, branch->name, is_protected ? BD_BRANCH_PROTECTED : 0, 0);
+	if (error == 0)
+		branch->is_protected = is_protected;
+	pthread_rwlock_unlock(&store->table_lock);
+	return error;
+}

@@ -1,0 +1,593 @@
+/* The table of extents, allocation of slots, and durability of what is in them. extent.h has the format.
+ *
+ * An extent is OPEN while a stream fills it, SEALED afterwards, GONE once removed (memory lives until the last reader put it).
+ * Extents that were open when the daemon died are sealed by the next open: slots nobody described may have been written. */
+#include "blockdev/extent/extent_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "common/nf_log.h"
+
+static_assert(BD_EXTENT_DATA_OFFSET % NF_IO_ALIGN == 0, "slots are aligned");
+static_assert(EXTENT_TABLE_BYTES == 96 * NF_IO_ALIGN, "slot table is 96 pages");
+
+void extent_path(uint32_t id, char path[EXTENT_PATH_SIZE])
+{
+	snprintf(path, EXTENT_PATH_SIZE, "extents/%08x", id);
+}
+
+int bd_extents_init(struct bd_store *store)
+{
+	struct bd_extents *extents = calloc(1, sizeof(*extents));
+	if (extents == NULL)
+		return -ENOMEM;
+	pthread_mutex_init(&extents->lock, NULL);
+	pthread_mutex_init(&extents->sync_lock, NULL);
+	for (unsigned i = 0; i < BD_STREAMS; i++)
+		pthread_mutex_init(&extents->streams[i].lock, NULL);
+	store->extents = extents;
+	return 0;
+}
+
+static void extent_free(struct bd_extent *extent)
+{
+	if (extent == NULL)
+		return;
+	nf_io_close(extent->file);
+	free(extent->table);
+	free(extent);
+}
+
+void bd_extents_free(struct bd_store *store)
+{
+	struct bd_extents *extents = store->extents;
+	if (extents == NULL)
+		return;
+	for (uint32_t i = 0; i < extents->slots; i++)
+		extent_free(extents->by_id[i]);
+	free(extents->by_id);
+	for (unsigned i = 0; i < BD_STREAMS; i++)
+		pthread_mutex_destroy(&extents->streams[i].lock);
+	pthread_mutex_destroy(&extents->sync_lock);
+	pthread_mutex_destroy(&extents->lock);
+	free(extents);
+	store->extents = NULL;
+}
+
+/* Under lock. */
+static int table_insert(struct bd_extents *extents, struct bd_extent *extent)
+{
+	if (extent->id >= extents->slots) {
+		uint32_t slots = NF_MAX(extent->id + 1, extents->slots * 2 + 64);
+		struct bd_extent **by_id = realloc(extents->by_id, slots * sizeof(struct bd_extent *));
+		if (by_id == NULL)
+			return -ENOMEM;
+		memset(by_id + extents->slots, 0, (slots - extents->slots) * sizeof(struct bd_extent *));
+		extents->by_id = by_id;
+		extents->slots = slots;
+	}
+	assert(extents->by_id[extent->id] == NULL);
+	extents->by_id[extent->id] = extent;
+	extents->count++;
+	extents->next_id = NF_MAX(extents->next_id, extent->id + 1);
+	return 0;
+}
+
+static struct bd_extent *extent_new(uint32_t id)
+{
+	struct bd_extent *extent = calloc(1, sizeof(*extent));
+	if (extent == NULL)
+		return NULL;
+	extent->id = id;
+	extent->refs = 1;
+	extent->dirty_low = BD_EXTENT_SLOTS;
+	return extent;
+}
+
+size_t extent_value(const struct bd_extent *extent, uint8_t value[EXTENT_VALUE_MAX])
+{
+	struct nf_writer w = nf_writer_init(value, EXTENT_VALUE_MAX);
+	nf_write_u8(&w, extent->sealed);
+	nf_write_u32(&w, extent->used);
+	nf_write_u32(&w, (uint32_t)NF_MAX(extent->live, 0));
+	assert(!w.failed);
+	return w.offset;
+}
+
+static int write_header(struct bd_store *store, struct bd_extent *extent)
+{
+	uint8_t *page = nf_io_buffer(NF_IO_ALIGN);
+	if (page == NULL)
+		return -ENOMEM;
+	memset(page, 0, NF_IO_ALIGN);
+	struct nf_writer w = nf_writer_init(page, NF_IO_ALIGN);
+	nf_write_u32(&w, EXTENT_MAGIC);
+	nf_write_u32(&w, BD_FORMAT_VERSION);
+	nf_write_u32(&w, extent->id);
+	nf_write_u32(&w, BD_EXTENT_SLOTS);
+	nf_write_u64(&w, store->store_id);
+	nf_write_u64(&w, XXH3_64bits(page, w.offset));
+	int error = nf_io_run_one(store->io, NF_IO_WRITE, extent->file, 0, page, NF_IO_ALIGN);
+	free(page);
+	return error;
+}
+
+uint64_t bd_extents_reserve(uint64_t total_bytes)
+{
+	return NF_MIN(EXTENT_RESERVE_BYTES, total_bytes / 16);
+}
+
+/* Reserve disk for slots up to `slots`. The front leaves a reserve that the index and the collector need to work. */
+static int extent_grow(struct bd_store *store, enum bd_stream stream, struct bd_extent *extent, uint32_t slots)
+{
+	if (slots <= extent->allocated)
+		return 0;
+	uint32_t target = (uint32_t)NF_MIN(nf_round_up(slots, EXTENT_GROW_SLOTS), BD_EXTENT_SLOTS);
+	uint64_t grow = (uint64_t)(target - extent->allocated) * NF_BLOCK_SIZE;
+	uint64_t free_bytes, total_bytes;
+	int error = nf_io_free_bytes(store->io, &free_bytes, &total_bytes);
+	if (error != 0)
+		return error;
+	if (free_bytes < grow + (stream == BD_STREAM_FRONT ? bd_extents_reserve(total_bytes) : 0))
+		return -ENOSPC;
+	struct bd_extents *extents = store->extents;
+	if (store->size_limit_bytes != 0 && stream == BD_STREAM_FRONT) {
+		pthread_mutex_lock(&extents->lock);
+		uint64_t used = extents->bytes;
+		pthread_mutex_unlock(&extents->lock);
+		if (used + bd_log_ring_bytes(store->log) + grow > store->size_limit_bytes)
+			return -ENOSPC;
+	}
+	error = nf_io_allocate(extent->file, 0, BD_EXTENT_DATA_OFFSET + (uint64_t)target * NF_BLOCK_SIZE);
+	if (error != 0)
+		return error;
+	pthread_mutex_lock(&extents->lock);
+	extent->allocated = target;
+	extents->bytes += grow;
+	pthread_mutex_unlock(&extents->lock);
+	return 0;
+}
+
+/* Under the stream's lock: a new extent, known to the log before any block in it can be. */
+static int extent_create(struct bd_store *store, enum bd_stream stream, struct bd_extent **ret_extent)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	uint32_t id = extents->next_id++;
+	pthread_mutex_unlock(&extents->lock);
+	if (id >= EXTENT_ID_MAX)
+		return -ENOSPC;
+	struct bd_extent *extent = extent_new(id);
+	if (extent == NULL)
+		return -ENOMEM;
+	char path[EXTENT_PATH_SIZE];
+	extent_path(id, path);
+	extent->table = nf_io_buffer(EXTENT_TABLE_BYTES);
+	int error = extent->table != NULL ? 0 : -ENOMEM;
+	if (error == 0) {
+		memset(extent->table, 0, EXTENT_TABLE_BYTES);
+		error = nf_io_open(store->io, path, NF_OPEN_CREATE, &extent->file);
+	}
+	bool made = error == 0;
+	if (error == 0)
+		error = extent_grow(store, stream, extent, EXTENT_GROW_SLOTS);
+	if (error == 0)
+		error = write_header(store, extent);
+	if (error == 0)
+		error = nf_io_sync_dir(store->io, "extents");
+	struct bd_commit commit = {0};
+	if (error == 0)
+		error = bd_commit_init(&commit);
+	if (error == 0) {
+		struct bd_key key;
+		uint8_t value[EXTENT_VALUE_MAX];
+		uint64_t ticket;
+		bd_key_u32(&key, 'E', id);
+		bd_commit_put(&commit, &key, value, extent_value(extent, value));
+		error = bd_commit_apply(store, &commit, &ticket);
+		bd_commit_free(&commit);
+	}
+	if (error == 0) {
+		pthread_mutex_lock(&extents->lock);
+		error = table_insert(extents, extent);
+		pthread_mutex_unlock(&extents->lock);
+	}
+	if (error != 0) {
+		if (made && nf_io_unlink(store->io, path) != 0)
+			nf_warn("extent %08x: could not be removed; the next mount does it", id);
+		pthread_mutex_lock(&extents->lock);
+		extents->bytes -= (uint64_t)extent->allocated * NF_BLOCK_SIZE;
+		pthread_mutex_unlock(&extents->lock);
+		extent_free(extent);
+		return error;
+	}
+	*ret_extent = extent;
+	return 0;
+}
+
+static void extent_seal(struct bd_extents *extents, struct bd_extent *extent)
+{
+	pthread_mutex_lock(&extents->lock);
+	extent->sealed = true;
+	extent->count_dirty = true;
+	pthread_mutex_unlock(&extents->lock);
+}
+
+int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want, struct bd_extent **ret_extent,
+		    uint32_t *ret_slot, unsigned *ret_count)
+{
+	struct bd_extents *extents = store->extents;
+	struct extent_stream *s = &extents->streams[stream];
+	int error = 0;
+	pthread_mutex_lock(&s->lock);
+	if (s->current != NULL && s->current->used == BD_EXTENT_SLOTS) {
+		extent_seal(extents, s->current);
+		s->current = NULL;
+	}
+	if (s->current == NULL)
+		error = extent_create(store, stream, &s->current);
+	struct bd_extent *extent = s->current;
+	unsigned count = 0;
+	if (error == 0) {
+		count = NF_MIN(want, BD_EXTENT_SLOTS - extent->used);
+		error = extent_grow(store, stream, extent, extent->used + count);
+	}
+	if (error == 0) {
+		pthread_mutex_lock(&extents->lock);
+		*ret_slot = extent->used;
+		extent->used += count;
+		extent->unfilled += count;
+		extent->refs++;
+		pthread_mutex_unlock(&extents->lock);
+		*ret_extent = extent;
+		*ret_count = count;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return error;
+}
+
+int bd_extents_seal(struct bd_store *store, enum bd_stream stream)
+{
+	struct extent_stream *s = &store->extents->streams[stream];
+	pthread_mutex_lock(&s->lock);
+	if (s->current != NULL) {
+		extent_seal(store->extents, s->current);
+		s->current = NULL;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+int bd_extent_write(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count, void *data)
+{
+	return nf_io_run_one(store->io, NF_IO_WRITE, extent->file,
+			     BD_EXTENT_DATA_OFFSET + (uint64_t)slot * NF_BLOCK_SIZE, data,
+			     (size_t)count * NF_BLOCK_SIZE);
+}
+
+static void slot_encode(uint8_t *at, const struct bd_block_id *id, uint64_t sequence, uint64_t sum)
+{
+	struct nf_writer w = nf_writer_init(at, BD_EXTENT_SLOT_SIZE);
+	nf_write_u32(&w, id->branch);
+	nf_write_u32(&w, id->block);
+	nf_write_u64(&w, id->file);
+	nf_write_u32(&w, id->epoch);
+	nf_write_u32(&w, 1);
+	nf_write_u64(&w, sequence);
+	nf_write_u64(&w, sum);
+	nf_write_u32(&w, (uint32_t)XXH3_64bits(at, w.offset));
+	nf_write_u32(&w, 0);
+	assert(!w.failed && w.offset == BD_EXTENT_SLOT_SIZE);
+}
+
+/* Under lock. */
+static void fill_table(struct bd_extent *extent, uint32_t slot, unsigned count, const struct bd_block_id *first,
+		       const uint64_t *sums, uint64_t sequence)
+{
+	struct bd_block_id id = *first;
+	for (unsigned i = 0; i < count; i++, id.block++)
+		slot_encode(extent->table + (size_t)(slot + i) * BD_EXTENT_SLOT_SIZE, &id, sequence, sums[i]);
+	extent->dirty_low = NF_MIN(extent->dirty_low, slot);
+	extent->dirty_high = NF_MAX(extent->dirty_high, slot + count);
+	extent->live += (int32_t)count;
+	extent->count_dirty = true;
+}
+
+void bd_extent_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count,
+		    const struct bd_block_id *first, const uint64_t *sums, uint64_t *ret_sequence)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	uint64_t sequence = ++extents->sequence;
+	fill_table(extent, slot, count, first, sums, sequence);
+	extent->unfilled -= count;
+	extent->unsynced = true;
+	extent->last_sequence = sequence;
+	extents->live += count;
+	pthread_mutex_unlock(&extents->lock);
+	*ret_sequence = sequence;
+}
+
+uint32_t bd_extent_id(const struct bd_extent *extent)
+{
+	return extent->id;
+}
+
+void bd_extent_put(struct bd_store *store, struct bd_extent *extent)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	bool last = --extent->refs == 0;
+	pthread_mutex_unlock(&store->extents->lock);
+	if (last)
+		extent_free(extent);
+}
+
+int bd_extent_get(struct bd_store *store, uint32_t id, struct bd_extent **ret_extent)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	struct bd_extent *extent = id < extents->slots ? extents->by_id[id] : NULL;
+	if (extent != NULL)
+		extent->refs++;
+	pthread_mutex_unlock(&extents->lock);
+	if (extent == NULL)
+		return -ESTALE;
+	*ret_extent = extent;
+	return 0;
+}
+
+bool bd_extent_exists(struct bd_store *store, uint32_t id)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	bool exists = id < extents->slots && extents->by_id[id] != NULL;
+	pthread_mutex_unlock(&extents->lock);
+	return exists;
+}
+
+struct nf_io_op bd_extent_read_op(struct bd_extent *extent, uint32_t slot, unsigned count, void *buf)
+{
+	return (struct nf_io_op){.kind = NF_IO_READ,
+				 .file = extent->file,
+				 .offset = BD_EXTENT_DATA_OFFSET + (uint64_t)slot * NF_BLOCK_SIZE,
+				 .buf = buf,
+				 .size = (size_t)count * NF_BLOCK_SIZE};
+}
+
+/* Under lock: the extents with unsynced data, each held; clears their marks. */
+static struct bd_extent **take_unsynced(struct bd_extents *extents, size_t *ret_count)
+{
+	size_t count = 0, at = 0;
+	for (uint32_t i = 0; i < extents->slots; i++)
+		count += extents->by_id[i] != NULL && extents->by_id[i]->unsynced;
+	struct bd_extent **taken = malloc((count + 1) * sizeof(struct bd_extent *));
+	for (uint32_t i = 0; taken != NULL && i < extents->slots; i++) {
+		struct bd_extent *extent = extents->by_id[i];
+		if (extent != NULL && extent->unsynced) {
+			extent->unsynced = false;
+			extent->refs++;
+			taken[at++] = extent;
+		}
+	}
+	*ret_count = count;
+	return taken;
+}
+
+int bd_extents_sync(struct bd_store *store, uint64_t *ret_sequence)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	uint64_t wanted = extents->sequence;
+	bool done = extents->synced >= wanted;
+	pthread_mutex_unlock(&extents->lock);
+	if (done) {
+		*ret_sequence = wanted;
+		return 0;
+	}
+	pthread_mutex_lock(&extents->sync_lock);
+	int error = atomic_load(&store->error) != 0 ? -EIO : 0;
+	pthread_mutex_lock(&extents->lock);
+	uint64_t sequence = extents->sequence;
+	done = extents->synced >= wanted;
+	size_t count = 0;
+	struct bd_extent **taken = done || error != 0 ? NULL : take_unsynced(extents, &count);
+	pthread_mutex_unlock(&extents->lock);
+	if (!done && error == 0) {
+		if (taken == NULL)
+			error = -ENOMEM;
+		for (size_t i = 0; error == 0 && i < count; i += NF_IO_MAX_BATCH) {
+			struct nf_io_op ops[NF_IO_MAX_BATCH];
+			unsigned n = 0;
+			for (; n < NF_IO_MAX_BATCH && i + n < count; n++)
+				ops[n] = (struct nf_io_op){.kind = NF_IO_FSYNC, .file = taken[i + n]->file};
+			error = nf_io_run(store->io, ops, n);
+		}
+		/* The marks are gone: a failure must be final. */
+		if (error != 0)
+			bd_store_fail(store, error, "flushing data to disk");
+		for (size_t i = 0; taken != NULL && i < count; i++)
+			bd_extent_put(store, taken[i]);
+		free(taken);
+	}
+	if (error == 0 && !done) {
+		pthread_mutex_lock(&extents->lock);
+		extents->synced = NF_MAX(extents->synced, sequence);
+		pthread_mutex_unlock(&extents->lock);
+	}
+	pthread_mutex_unlock(&extents->sync_lock);
+	if (error == 0)
+		*ret_sequence = done ? wanted : sequence;
+	return error;
+}
+
+uint64_t bd_extents_synced(struct bd_store *store)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	uint64_t synced = store->extents->synced;
+	pthread_mutex_unlock(&store->extents->lock);
+	return synced;
+}
+
+void bd_extent_count(struct bd_store *store, uint64_t loc, int delta)
+{
+	if (!bd_loc_is_extent(loc))
+		return;
+	struct bd_extents *extents = store->extents;
+	uint32_t id = bd_loc_extent_id(loc);
+	pthread_mutex_lock(&extents->lock);
+	struct bd_extent *extent = id < extents->slots ? extents->by_id[id] : NULL;
+	if (extent != NULL) {
+		extent->live += delta;
+		extent->count_dirty = true;
+		extents->live += delta;
+	}
+	pthread_mutex_unlock(&extents->lock);
+}
+
+void bd_extents_totals(struct bd_store *store, uint64_t *ret_extents, uint64_t *ret_bytes, uint64_t *ret_live_bytes,
+		       uint64_t *ret_used_bytes)
+{
+	struct bd_extents *extents = store->extents;
+	uint64_t used = 0;
+	pthread_mutex_lock(&extents->lock);
+	for (uint32_t i = 0; i < extents->slots; i++)
+		used += extents->by_id[i] != NULL ? extents->by_id[i]->used : 0;
+	*ret_extents = extents->count;
+	*ret_bytes = extents->bytes + (uint64_t)extents->count * BD_EXTENT_DATA_OFFSET;
+	*ret_live_bytes = (uint64_t)NF_MAX(extents->live, 0) * NF_BLOCK_SIZE;
+	*ret_used_bytes = used * NF_BLOCK_SIZE;
+	pthread_mutex_unlock(&extents->lock);
+}
+
+/* ---- loading, tables, removal: what open, checkpoints and the collector need */
+
+int extents_adopt(struct bd_store *store, struct bd_extent *extent)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	int error = table_insert(extents, extent);
+	if (error == 0) {
+		extents->bytes += (uint64_t)extent->allocated * NF_BLOCK_SIZE;
+		extents->live += extent->live;
+	}
+	pthread_mutex_unlock(&extents->lock);
+	return error;
+}
+
+struct bd_extent *extent_make(uint32_t id)
+{
+	return extent_new(id);
+}
+
+void extent_destroy(struct bd_extent *extent)
+{
+	extent_free(extent);
+}
+
+void extent_replay_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count,
+			const struct bd_block_id *first, const uint64_t *sums)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	fill_table(extent, slot, count, first, sums, ++extents->sequence);
+	extents->live += count;
+	extent->used = NF_MAX(extent->used, slot + count);
+	pthread_mutex_unlock(&extents->lock);
+}
+
+int bd_extent_remove(struct bd_store *store, uint32_t id)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	struct bd_extent *extent = id < extents->slots ? extents->by_id[id] : NULL;
+	if (extent != NULL) {
+		extents->by_id[id] = NULL;
+		extents->count--;
+		extents->bytes -= (uint64_t)extent->allocated * NF_BLOCK_SIZE;
+		extents->live -= extent->live;
+	}
+	pthread_mutex_unlock(&extents->lock);
+	if (extent == NULL)
+		return -ENOENT;
+	bd_extent_put(store, extent);
+	char path[EXTENT_PATH_SIZE];
+	extent_path(id, path);
+	return nf_io_unlink(store->io, path);
+}
+
+/* Under lock. */
+static struct bd_extent *find(struct bd_extents *extents, uint32_t id)
+{
+	return id < extents->slots ? extents->by_id[id] : NULL;
+}
+
+uint32_t bd_extents_next_id(struct bd_store *store)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	uint32_t id = store->extents->next_id;
+	pthread_mutex_unlock(&store->extents->lock);
+	return id;
+}
+
+void bd_extents_set_next_id(struct bd_store *store, uint32_t least)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	store->extents->next_id = NF_MAX(store->extents->next_id, least);
+	pthread_mutex_unlock(&store->extents->lock);
+}
+
+int bd_extents_trim_open(struct bd_store *store)
+{
+	int error = 0;
+	for (unsigned i = 0; i < BD_STREAMS && error == 0; i++) {
+		struct extent_stream *s = &store->extents->streams[i];
+		pthread_mutex_lock(&s->lock);
+		if (s->current != NULL)
+			error = nf_io_truncate(s->current->file, BD_EXTENT_DATA_OFFSET +
+								      (uint64_t)s->current->used * NF_BLOCK_SIZE);
+		pthread_mutex_unlock(&s->lock);
+	}
+	return error;
+}
+
+void bd_extent_set_collecting(struct bd_store *store, uint32_t id, bool collecting)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	struct bd_extent *extent = find(store->extents, id);
+	if (extent != NULL)
+		extent->collecting = collecting;
+	pthread_mutex_unlock(&store->extents->lock);
+}
+
+void bd_extent_set_damaged(struct bd_store *store, uint32_t id)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	struct bd_extent *extent = find(store->extents, id);
+	if (extent != NULL)
+		extent->damaged = true;
+	pthread_mutex_unlock(&store->extents->lock);
+}
+
+bool bd_extent_can_share(struct bd_store *store, uint32_t id)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	struct bd_extent *extent = find(store->extents, id);
+	bool can = extent != NULL && !extent->collecting;
+	pthread_mutex_unlock(&store->extents->lock);
+	return can;
+}
+
+void bd_extent_set_live(struct bd_store *store, uint32_t id, uint32_t live)
+{
+	struct bd_extents *extents = store->extents;
+	pthread_mutex_lock(&extents->lock);
+	struct bd_extent *extent = id < extents->slots ? extents->by_id[id] : NULL;
+	if (extent != NULL) {
+		extents->live += (int64_t)live - extent->live;
+		extent->live = (int32_t)live;
+		extent->count_dirty = true;
+	}
+	pthread_mutex_unlock(&extents->lock);
+}

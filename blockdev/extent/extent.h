@@ -1,0 +1,99 @@
+/* Extents: large append-only files that hold block bytes.
+ *
+ * File extents/%08x, made of
+ *   page 0          header: magic "NFX1" u32, format u32, extent id u32, slots u32, store id u64, XXH3 of bytes 0-23 u64
+ *   pages 1 to 96   slot table: BD_EXTENT_SLOTS x 48 bytes, who each slot belongs to:
+ *                     0 branch u32, 4 block u32, 8 file u64, 16 epoch u32, 20 flags u32 (1 = used), 24 sequence u64,
+ *                     32 checksum of the block u64, 40 low 32 bits of XXH3 of bytes 0-39, 44 zero
+ *   page 97 on      slots: 8192 blocks of 8 KiB
+ * A slot is written once. The table is written when the extent is sealed and at checkpoints; until then the log describes the slots.
+ * `sequence` rises with every block stored: of two slots for the same block version the higher one is newer.
+ *
+ * Streams: front writes and the collector's moves fill different extents, so that what dies together lies together.
+ * Threading: thread-safe; `lock` guards the table of extents and each extent's counts. */
+#ifndef BD_EXTENT_H
+#define BD_EXTENT_H
+
+#include "blockdev/bd_impl.h"
+
+#define BD_EXTENT_SLOTS 8192u
+#define BD_EXTENT_SLOT_SIZE 48u
+#define BD_EXTENT_DATA_OFFSET (NF_IO_ALIGN + BD_EXTENT_SLOTS * BD_EXTENT_SLOT_SIZE)
+#define BD_EXTENT_BYTES (BD_EXTENT_DATA_OFFSET + (uint64_t)BD_EXTENT_SLOTS * NF_BLOCK_SIZE)
+
+enum bd_stream { BD_STREAM_FRONT, BD_STREAM_MOVED, BD_STREAMS };
+
+struct bd_slot {
+	struct bd_block_id id;
+	uint64_t sequence, sum;
+};
+
+struct bd_extent_stat {
+	uint32_t id, used, live;
+	bool sealed, filling;	/* filling: writers have slots that they have not filled yet */
+	bool damaged;		/* a checksum did not match: not to be collected */
+};
+
+NF_MUST_CHECK int bd_extents_init(struct bd_store *store);
+/* Load what the index says of extents. */
+NF_MUST_CHECK int bd_extents_load(struct bd_store *store);
+/* After the log was replayed: remove files that nothing knows. */
+NF_MUST_CHECK int bd_extents_settle(struct bd_store *store);
+void bd_extents_free(struct bd_store *store);
+
+/* Room for up to `want` consecutive blocks in the stream's extent; the extent is held until bd_extent_put. -ENOSPC. */
+NF_MUST_CHECK int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want,
+				  struct bd_extent **ret_extent, uint32_t *ret_slot, unsigned *ret_count);
+/* Write `count` aligned blocks into allocated slots. */
+NF_MUST_CHECK int bd_extent_write(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count,
+				  void *data);
+/* The slots hold these versions now (counted live). *ret_sequence: bd_extents_sync up to it makes them durable. */
+void bd_extent_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count,
+		    const struct bd_block_id *first, const uint64_t *sums, uint64_t *ret_sequence);
+uint32_t bd_extent_id(const struct bd_extent *extent);
+void bd_extent_put(struct bd_store *store, struct bd_extent *extent);
+
+/* Hold an extent for reading. -ESTALE when it is gone. */
+NF_MUST_CHECK int bd_extent_get(struct bd_store *store, uint32_t id, struct bd_extent **ret_extent);
+bool bd_extent_exists(struct bd_store *store, uint32_t id);
+/* The op that reads `count` slots. */
+struct nf_io_op bd_extent_read_op(struct bd_extent *extent, uint32_t slot, unsigned count, void *buf);
+
+/* Everything filled with a sequence <= the returned one is durable. */
+NF_MUST_CHECK int bd_extents_sync(struct bd_store *store, uint64_t *ret_sequence);
+/* Synced up to here already. */
+uint64_t bd_extents_synced(struct bd_store *store);
+/* Counts: one more or fewer index key refers to the slot. Places outside extents are ignored. */
+void bd_extent_count(struct bd_store *store, uint64_t loc, int delta);
+/* For checkpoints: write tables and counts that changed. The counts go into `commit`. */
+NF_MUST_CHECK int bd_extents_write_tables(struct bd_store *store, struct bd_index_batch *batch);
+/* Recovery: the log says that a slot run is used. */
+NF_MUST_CHECK int bd_extent_replay_record(struct bd_store *store, const void *key, size_t key_size, const void *value,
+					  size_t size); /* an 'E' record put, or deleted (value NULL) */
+NF_MUST_CHECK int bd_extent_replay_run(struct bd_store *store, const struct bd_run *run);
+
+/* Collector. All sealed extents (malloc'd). */
+NF_MUST_CHECK int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, size_t *ret_count);
+/* The slot table of an extent, BD_EXTENT_SLOTS entries, free(). Entries with file 0 are unused or damaged (*ret_bad). */
+NF_MUST_CHECK int bd_extent_slots(struct bd_store *store, struct bd_extent *extent, struct bd_slot **ret_slots, uint32_t *ret_bad);
+/* Seal the streams' current extents, so that they can be collected. */
+NF_MUST_CHECK int bd_extents_seal(struct bd_store *store, enum bd_stream stream);
+uint32_t bd_extents_next_id(struct bd_store *store);
+void bd_extents_set_next_id(struct bd_store *store, uint32_t least);
+/* Disk space that front writes leave alone, of a disk of this size. */
+uint64_t bd_extents_reserve(uint64_t total_bytes);
+/* At a clean close: give back what open extents reserved and did not use. */
+NF_MUST_CHECK int bd_extents_trim_open(struct bd_store *store);
+/* While an extent is being collected its slots must not get new references. */
+void bd_extent_set_collecting(struct bd_store *store, uint32_t id, bool collecting);
+void bd_extent_set_damaged(struct bd_store *store, uint32_t id);
+/* May a new reference to this slot be made? */
+bool bd_extent_can_share(struct bd_store *store, uint32_t id);
+/* Take the extent out of the table (readers who hold it go on) and delete its file. Nothing may refer to it. */
+NF_MUST_CHECK int bd_extent_remove(struct bd_store *store, uint32_t id);
+void bd_extents_totals(struct bd_store *store, uint64_t *ret_extents, uint64_t *ret_bytes, uint64_t *ret_live_bytes,
+		       uint64_t *ret_used_bytes);
+/* Set the count of live slots as a scrub has found it. */
+void bd_extent_set_live(struct bd_store *store, uint32_t id, uint32_t live);
+
+#endif

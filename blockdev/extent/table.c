@@ -1,0 +1,334 @@
+/* Slot tables and extent records: loading at open, writing at checkpoints, reading for the collector. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "blockdev/extent/extent_impl.h"
+#include "common/nf_log.h"
+
+/* Open the file of extent `id` and check its header. */
+static int open_file(struct bd_store *store, uint32_t id, struct nf_file **ret_file, uint64_t *ret_size)
+{
+	char path[EXTENT_PATH_SIZE];
+	extent_path(id, path);
+	struct nf_file *file;
+	int error = nf_io_open(store->io, path, store->read_only ? NF_OPEN_READONLY : 0, &file);
+	if (error != 0) {
+		if (error != -ENOENT)
+			nf_error("extent %08x: cannot be opened: %s", id, strerror(-error));
+		return error;
+	}
+	uint8_t *page = nf_io_buffer(NF_IO_ALIGN);
+	error = page != NULL ? nf_io_run_one(store->io, NF_IO_READ, file, 0, page, NF_IO_ALIGN) : -ENOMEM;
+	if (error == -ENODATA)
+		error = -EUCLEAN;
+	if (error == 0) {
+		struct nf_reader r = nf_reader_init(page, NF_IO_ALIGN);
+		uint32_t magic = nf_read_u32(&r), version = nf_read_u32(&r), at = nf_read_u32(&r),
+			 slots = nf_read_u32(&r);
+		uint64_t store_id = nf_read_u64(&r), sum = XXH3_64bits(page, r.offset);
+		if (magic != EXTENT_MAGIC || version != BD_FORMAT_VERSION || at != id || slots != BD_EXTENT_SLOTS ||
+		    store_id != store->store_id || nf_read_u64(&r) != sum)
+			error = -EUCLEAN;
+	}
+	free(page);
+	if (error == 0)
+		error = nf_io_size(file, ret_size);
+	if (error != 0) {
+		if (error == -EUCLEAN)
+			nf_error("extent %08x: header is damaged", id);
+		nf_io_close(file);
+		return error;
+	}
+	*ret_file = file;
+	return 0;
+}
+
+static int load_one(struct bd_store *store, uint32_t id, const uint8_t *value, size_t size)
+{
+	struct nf_reader r = nf_reader_init(value, size);
+	bool sealed = nf_read_u8(&r) != 0;
+	uint32_t used = nf_read_u32(&r), live = nf_read_u32(&r);
+	if (r.failed || used > BD_EXTENT_SLOTS || live > INT32_MAX)
+		return -EUCLEAN;
+	struct bd_extent *extent = extent_make(id);
+	if (extent == NULL)
+		return -ENOMEM;
+	uint64_t bytes = 0;
+	int error = open_file(store, id, &extent->file, &bytes);
+	if (error == 0) {
+		uint64_t slots = bytes > BD_EXTENT_DATA_OFFSET ? (bytes - BD_EXTENT_DATA_OFFSET) / NF_BLOCK_SIZE : 0;
+		extent->allocated = (uint32_t)NF_MIN(slots, BD_EXTENT_SLOTS);
+		extent->used = used;
+		extent->live = (int32_t)live;
+		extent->sealed = true;
+		extent->count_dirty = !sealed;
+		error = extents_adopt(store, extent);
+	}
+	if (error != 0)
+		extent_destroy(extent);
+	/* It may have been removed, with the log saying so further on: bd_extents_settle looks again. */
+	return error == -ENOENT ? 0 : error;
+}
+
+int bd_extent_replay_record(struct bd_store *store, const void *key, size_t key_size, const void *value, size_t size)
+{
+	struct nf_reader r = nf_reader_init(key, key_size);
+	nf_read_u8(&r);
+	uint32_t id = nf_read_u32_be(&r);
+	if (r.failed)
+		return -EUCLEAN;
+	if (value == NULL)
+		return bd_extent_exists(store, id) ? bd_extent_remove(store, id) : 0;
+	size_t plain;
+	int error = bd_value_check(key, key_size, value, size, &plain);
+	return error != 0 || bd_extent_exists(store, id) ? error : load_one(store, id, value, plain);
+}
+
+/* What removal needs of a directory scan. */
+struct stray_scan {
+	struct bd_store *store;
+	uint32_t *ids;
+	size_t count;
+};
+
+static int collect_stray(void *arg, const char *name)
+{
+	struct stray_scan *scan = arg;
+	char *end;
+	unsigned long id = strtoul(name, &end, 16);
+	if (*end != '\0' || strlen(name) != 8 || bd_extent_exists(scan->store, (uint32_t)id))
+		return 0;
+	uint32_t *ids = realloc(scan->ids, (scan->count + 1) * sizeof(*ids));
+	if (ids == NULL)
+		return -ENOMEM;
+	scan->ids = ids;
+	scan->ids[scan->count++] = (uint32_t)id;
+	return 0;
+}
+
+static int remove_strays(struct bd_store *store)
+{
+	struct stray_scan scan = {.store = store};
+	int error = nf_io_list(store->io, "extents", collect_stray, &scan);
+	for (size_t i = 0; i < scan.count && error == 0; i++) {
+		char path[EXTENT_PATH_SIZE];
+		extent_path(scan.ids[i], path);
+		nf_info("extent %08x: nothing refers to it; removed", scan.ids[i]);
+		error = nf_io_unlink(store->io, path);
+		/* Its id may stand in old log records: not to be used again. */
+		store->extents->next_id = NF_MAX(store->extents->next_id, scan.ids[i] + 1);
+	}
+	free(scan.ids);
+	return error;
+}
+
+int bd_extents_load(struct bd_store *store)
+{
+	return bd_each_u32(store, 'E', load_one);
+}
+
+static int check_present(struct bd_store *store, uint32_t id, const uint8_t *value, size_t size)
+{
+	(void)value, (void)size;
+	if (bd_extent_exists(store, id))
+		return 0;
+	nf_error("extent %08x: its file is missing; put extents/%08x back, or run neonfs scrub --rebuild to keep the rest",
+		 id, id);
+	return -EUCLEAN;
+}
+
+int bd_extents_settle(struct bd_store *store)
+{
+	struct bd_extents *extents = store->extents;
+	extents->sequence = NF_MAX(extents->sequence, bd_log_generation(store->log) << 40);
+	int error = bd_each_u32(store, 'E', check_present);
+	return error != 0 || store->read_only ? error : remove_strays(store);
+}
+
+/* The table's pages as they are on disk. Pages beyond the end of a young file are zeros. */
+static int read_table(struct bd_store *store, struct bd_extent *extent, uint8_t *table)
+{
+	int error = nf_io_run_one(store->io, NF_IO_READ, extent->file, NF_IO_ALIGN, table, EXTENT_TABLE_BYTES);
+	if (error == -ENODATA) {
+		memset(table, 0, EXTENT_TABLE_BYTES);
+		return 0;
+	}
+	return error;
+}
+
+static bool slot_is_used(const uint8_t *table, uint32_t slot)
+{
+	struct nf_reader r = nf_reader_init(table + (size_t)slot * BD_EXTENT_SLOT_SIZE, BD_EXTENT_SLOT_SIZE);
+	nf_read_bytes(&r, 20);
+	return nf_read_u32(&r) != 0;
+}
+
+int bd_extent_replay_run(struct bd_store *store, const struct bd_run *run)
+{
+	struct bd_extent *extent;
+	uint32_t id = bd_loc_extent_id(run->loc), slot = bd_loc_slot(run->loc);
+	if (slot + run->count > BD_EXTENT_SLOTS)
+		return -EUCLEAN;
+	int error = bd_extent_get(store, id, &extent);
+	if (error == -ESTALE)
+		return 0; /* collected later in this log */
+	if (error != 0)
+		return error;
+	if (extent->table == NULL) {
+		extent->table = nf_io_buffer(EXTENT_TABLE_BYTES);
+		error = extent->table != NULL ? read_table(store, extent, extent->table) : -ENOMEM;
+	}
+	if (error == 0) {
+		struct nf_reader sums = run->sums;
+		struct bd_block_id block = run->first;
+		for (unsigned i = 0; i < run->count; i++, block.block++) {
+			uint64_t sum = nf_read_u64(&sums);
+			/* A used slot keeps its owner: this run is a clone's, or the table was written after it. */
+			if (slot_is_used(extent->table, slot + i))
+				bd_extent_count(store, bd_loc_extent(id, slot + i), 1);
+			else
+				extent_replay_fill(store, extent, slot + i, 1, &block, &sum);
+		}
+	}
+	bd_extent_put(store, extent);
+	return error;
+}
+
+/* Under no lock: write the changed part of one table. A sealed extent's table leaves memory afterwards. */
+static int write_table(struct bd_store *store, struct bd_extent *extent)
+{
+	struct bd_extents *extents = store->extents;
+	uint8_t *copy = nf_io_buffer(EXTENT_TABLE_BYTES);
+	if (copy == NULL)
+		return -ENOMEM;
+	pthread_mutex_lock(&extents->lock);
+	size_t low = (size_t)extent->dirty_low * BD_EXTENT_SLOT_SIZE / NF_IO_ALIGN * NF_IO_ALIGN;
+	size_t high = nf_round_up((size_t)extent->dirty_high * BD_EXTENT_SLOT_SIZE, NF_IO_ALIGN);
+	bool any = extent->table != NULL && extent->dirty_low < extent->dirty_high;
+	if (any)
+		memcpy(copy + low, extent->table + low, high - low);
+	extent->dirty_low = BD_EXTENT_SLOTS;
+	extent->dirty_high = 0;
+	extent->unsynced |= any;
+	if (any)
+		extents->sequence++; /* so that the sync that follows does not think itself done */
+	pthread_mutex_unlock(&extents->lock);
+	int error = 0;
+	if (any)
+		error = nf_io_run_one(store->io, NF_IO_WRITE, extent->file, NF_IO_ALIGN + low, copy + low, high - low);
+	free(copy);
+	uint8_t *gone = NULL;
+	pthread_mutex_lock(&extents->lock);
+	if (error == 0 && extent->sealed && extent->unfilled == 0 && extent->dirty_high == 0) {
+		gone = extent->table;
+		extent->table = NULL;
+	}
+	pthread_mutex_unlock(&extents->lock);
+	free(gone);
+	return error;
+}
+
+int bd_extents_write_tables(struct bd_store *store, struct bd_index_batch *batch)
+{
+	struct bd_extents *extents = store->extents;
+	int error = 0;
+	for (uint32_t id = 0; error == 0; id++) {
+		pthread_mutex_lock(&extents->lock);
+		bool end = id >= extents->slots;
+		struct bd_extent *extent = end ? NULL : extents->by_id[id];
+		bool table = false;
+		if (extent != NULL) {
+			table = extent->table != NULL;
+			if (extent->count_dirty) {
+				struct bd_key key;
+				uint8_t value[EXTENT_VALUE_MAX];
+				bd_key_u32(&key, 'E', id);
+				size_t size = extent_value(extent, value);
+				size = bd_value_seal(key.bytes, key.size, value, size);
+				bd_index_batch_put(batch, key.bytes, key.size, value, size);
+				extent->count_dirty = false;
+			}
+			extent->refs += table;
+		}
+		pthread_mutex_unlock(&extents->lock);
+		if (end)
+			break;
+		if (table) {
+			error = write_table(store, extent);
+			bd_extent_put(store, extent);
+		}
+	}
+	return error;
+}
+
+int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, size_t *ret_count)
+{
+	struct bd_extents *extents = store->extents;
+	size_t count = 0;
+	pthread_mutex_lock(&extents->lock);
+	struct bd_extent_stat *stats = malloc((extents->count + 1) * sizeof(*stats));
+	for (uint32_t i = 0; stats != NULL && i < extents->slots; i++) {
+		const struct bd_extent *extent = extents->by_id[i];
+		if (extent == NULL)
+			continue;
+		stats[count++] = (struct bd_extent_stat){
+			.id = i,
+			.used = extent->used,
+			.live = (uint32_t)NF_MAX(extent->live, 0),
+			.sealed = extent->sealed,
+			.filling = extent->unfilled > 0,
+			.damaged = extent->damaged,
+		};
+	}
+	pthread_mutex_unlock(&extents->lock);
+	if (stats == NULL)
+		return -ENOMEM;
+	*ret_stats = stats;
+	*ret_count = count;
+	return 0;
+}
+
+int bd_extent_slots(struct bd_store *store, struct bd_extent *extent, struct bd_slot **ret_slots, uint32_t *ret_bad)
+{
+	uint8_t *table = nf_io_buffer(EXTENT_TABLE_BYTES);
+	struct bd_slot *slots = calloc(BD_EXTENT_SLOTS, sizeof(*slots));
+	int error = table != NULL && slots != NULL ? 0 : -ENOMEM;
+	if (error == 0) {
+		pthread_mutex_lock(&store->extents->lock);
+		bool memory = extent->table != NULL;
+		if (memory)
+			memcpy(table, extent->table, EXTENT_TABLE_BYTES);
+		pthread_mutex_unlock(&store->extents->lock);
+		if (!memory)
+			error = read_table(store, extent, table);
+	}
+	uint32_t bad = 0;
+	for (uint32_t i = 0; error == 0 && i < BD_EXTENT_SLOTS; i++) {
+		const uint8_t *at = table + (size_t)i * BD_EXTENT_SLOT_SIZE;
+		struct nf_reader r = nf_reader_init(at, BD_EXTENT_SLOT_SIZE);
+		struct bd_slot slot;
+		slot.id.branch = nf_read_u32(&r);
+		slot.id.block = nf_read_u32(&r);
+		slot.id.file = nf_read_u64(&r);
+		slot.id.epoch = nf_read_u32(&r);
+		uint32_t flags = nf_read_u32(&r);
+		slot.sequence = nf_read_u64(&r);
+		slot.sum = nf_read_u64(&r);
+		uint32_t check = (uint32_t)XXH3_64bits(at, r.offset);
+		if (flags == 0)
+			continue;
+		if (check != nf_read_u32(&r))
+			bad++;
+		else
+			slots[i] = slot;
+	}
+	free(table);
+	if (error != 0) {
+		free(slots);
+		return error;
+	}
+	*ret_slots = slots;
+	*ret_bad = bad;
+	return 0;
+}

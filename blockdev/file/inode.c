@@ -1,0 +1,517 @@
+/* Inodes in memory: the table, loading, records.
+ *
+ * An inode is in the table while somebody refers to it, and afterwards on the idle list until it is trimmed. A removed inode (no
+ * names left) leaves with its last reference, and its data goes to the collector.
+ * Value of an 'I' key: mode, uid, gid, nlink, rdev u32; size u64; atime, mtime, ctime, btime i64; parent u64; base branch, base epoch
+ * u32; symlink target. An empty value is a removed inode. */
+#include "blockdev/file/inode.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define TABLE_BUCKETS 16384u
+#define INODE_VALUE_MAX (20 + 8 + 32 + 8 + 8 + BD_SYMLINK_MAX + BD_VALUE_CHECK)
+
+struct bd_inode_table {
+	pthread_mutex_t lock;
+	struct bd_inode *buckets[TABLE_BUCKETS];
+	struct bd_inode idle; /* ring: idle_newer = oldest, idle_older = newest */
+	uint64_t count, idle_count;
+};
+
+int bd_inode_table_init(struct bd_store *store)
+{
+	struct bd_inode_table *table = calloc(1, sizeof(*table));
+	if (table == NULL)
+		return -ENOMEM;
+	pthread_mutex_init(&table->lock, NULL);
+	table->idle.idle_newer = table->idle.idle_older = &table->idle;
+	store->inodes = table;
+	return 0;
+}
+
+static struct bd_inode **bucket_of(struct bd_inode_table *table, uint32_t branch, uint32_t view_epoch, uint64_t file)
+{
+	uint64_t h = (file * UINT64_C(0x9e3779b97f4a7c15)) ^ (branch * UINT64_C(0xc2b2ae3d27d4eb4f)) ^ view_epoch;
+	return &table->buckets[(h ^ h >> 32) % TABLE_BUCKETS];
+}
+
+static void idle_remove(struct bd_inode_table *table, struct bd_inode *inode)
+{
+	inode->idle_newer->idle_older = inode->idle_older;
+	inode->idle_older->idle_newer = inode->idle_newer;
+	inode->is_idle = false;
+	table->idle_count--;
+}
+
+static void idle_add(struct bd_inode_table *table, struct bd_inode *inode)
+{
+	inode->idle_newer = &table->idle;
+	inode->idle_older = table->idle.idle_older;
+	inode->idle_older->idle_newer = inode;
+	table->idle.idle_older = inode;
+	inode->is_idle = true;
+	table->idle_count++;
+}
+
+/* Under the table's lock. */
+static struct bd_inode *find(struct bd_inode_table *table, uint32_t branch, uint32_t view_epoch, uint64_t file)
+{
+	struct bd_inode *inode = *bucket_of(table, branch, view_epoch, file);
+	while (inode != NULL &&
+	       (inode->file != file || inode->branch->id != branch || inode->view_epoch != view_epoch))
+		inode = inode->hash_next;
+	return inode;
+}
+
+static void hold(struct bd_inode_table *table, struct bd_inode *inode, uint64_t count)
+{
+	if (inode->is_idle)
+		idle_remove(table, inode);
+	inode->refs += count;
+}
+
+static void unhash(struct bd_inode_table *table, struct bd_inode *inode)
+{
+	struct bd_inode **at = bucket_of(table, inode->branch->id, inode->view_epoch, inode->file);
+	while (*at != inode)
+		at = &(*at)->hash_next;
+	*at = inode->hash_next;
+	table->count--;
+	inode->is_dying = true;
+}
+
+static void insert(struct bd_inode_table *table, struct bd_inode *inode)
+{
+	struct bd_inode **at = bucket_of(table, inode->branch->id, inode->view_epoch, inode->file);
+	inode->hash_next = *at;
+	*at = inode;
+	table->count++;
+}
+
+static struct bd_inode *inode_new(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file)
+{
+	struct bd_inode *inode = calloc(1, sizeof(*inode));
+	if (inode == NULL)
+		return NULL;
+	inode->store = store;
+	inode->branch = branch;
+	atomic_fetch_add(&branch->refs, 1);
+	inode->view_epoch = view_epoch;
+	inode->file = file;
+	inode->attr.file.v = file;
+	inode->refs = 1;
+	pthread_rwlock_init(&inode->lock, NULL);
+	return inode;
+}
+
+static void dirty_remove(struct bd_inode *inode)
+{
+	struct bd_branch *branch = inode->branch;
+	pthread_mutex_lock(&branch->dirty_lock);
+	if (inode->on_dirty) {
+		if (inode->dirty_prev != NULL)
+			inode->dirty_prev->dirty_next = inode->dirty_next;
+		else
+			branch->dirty_head = inode->dirty_next;
+		if (inode->dirty_next != NULL)
+			inode->dirty_next->dirty_prev = inode->dirty_prev;
+		inode->dirty_next = inode->dirty_prev = NULL;
+		inode->on_dirty = false;
+		atomic_fetch_sub(&branch->dirty_count, 1);
+	}
+	pthread_mutex_unlock(&branch->dirty_lock);
+}
+
+void bd_inode_mark_dirty(struct bd_inode *inode)
+{
+	struct bd_branch *branch = inode->branch;
+	pthread_mutex_lock(&branch->dirty_lock);
+	if (!inode->on_dirty) {
+		inode->on_dirty = true;
+		inode->dirty_prev = NULL;
+		inode->dirty_next = branch->dirty_head;
+		if (branch->dirty_head != NULL)
+			branch->dirty_head->dirty_prev = inode;
+		branch->dirty_head = inode;
+		atomic_fetch_add(&branch->dirty_count, 1);
+	}
+	pthread_mutex_unlock(&branch->dirty_lock);
+}
+
+void inode_mark_clean(struct bd_inode *inode)
+{
+	dirty_remove(inode);
+}
+
+static void inode_free(struct bd_inode *inode)
+{
+	dirty_remove(inode);
+	bd_map_free(inode);
+	free(inode->pending);
+	free(inode->symlink_target);
+	pthread_rwlock_destroy(&inode->lock);
+	bd_branch_release(inode->branch);
+	free(inode);
+}
+
+void bd_inode_table_free(struct bd_store *store)
+{
+	struct bd_inode_table *table = store->inodes;
+	if (table == NULL)
+		return;
+	for (unsigned i = 0; i < TABLE_BUCKETS; i++) {
+		while (table->buckets[i] != NULL) {
+			struct bd_inode *inode = table->buckets[i];
+			table->buckets[i] = inode->hash_next;
+			inode_free(inode);
+		}
+	}
+	pthread_mutex_destroy(&table->lock);
+	free(table);
+	store->inodes = NULL;
+}
+
+void bd_inode_commit(struct bd_inode *inode, struct bd_commit *commit)
+{
+	struct bd_key key;
+	uint8_t value[INODE_VALUE_MAX];
+	struct nf_writer w = nf_writer_init(value, sizeof(value) - BD_VALUE_CHECK);
+	const struct bd_attr *attr = &inode->attr;
+	nf_write_u32(&w, attr->mode);
+	nf_write_u32(&w, attr->uid);
+	nf_write_u32(&w, attr->gid);
+	nf_write_u32(&w, attr->nlink);
+	nf_write_u32(&w, attr->rdev);
+	nf_write_u64(&w, attr->size_bytes);
+	nf_write_u64(&w, (uint64_t)attr->atime_ns);
+	nf_write_u64(&w, (uint64_t)attr->mtime_ns);
+	nf_write_u64(&w, (uint64_t)attr->ctime_ns);
+	nf_write_u64(&w, (uint64_t)attr->btime_ns);
+	nf_write_u64(&w, inode->parent);
+	nf_write_u32(&w, inode->base_branch);
+	nf_write_u32(&w, inode->base_epoch);
+	if (inode->symlink_target != NULL)
+		nf_write_bytes(&w, inode->symlink_target, strlen(inode->symlink_target));
+	assert(!w.failed);
+	bd_key_inode(&key, inode->branch->id, inode->file, inode->branch->epoch);
+	bd_commit_put(commit, &key, value, w.offset);
+	inode->attr_dirty = false;
+}
+
+static int decode(struct bd_inode *inode, const uint8_t *value, size_t size)
+{
+	struct nf_reader r = nf_reader_init(value, size);
+	struct bd_attr *attr = &inode->attr;
+	attr->mode = nf_read_u32(&r);
+	attr->uid = nf_read_u32(&r);
+	attr->gid = nf_read_u32(&r);
+	attr->nlink = nf_read_u32(&r);
+	attr->rdev = nf_read_u32(&r);
+	attr->size_bytes = nf_read_u64(&r);
+	attr->atime_ns = (int64_t)nf_read_u64(&r);
+	attr->mtime_ns = (int64_t)nf_read_u64(&r);
+	attr->ctime_ns = (int64_t)nf_read_u64(&r);
+	attr->btime_ns = (int64_t)nf_read_u64(&r);
+	inode->parent = nf_read_u64(&r);
+	inode->base_branch = nf_read_u32(&r);
+	inode->base_epoch = nf_read_u32(&r);
+	size_t target_size = nf_reader_left(&r);
+	if (r.failed || target_size > BD_SYMLINK_MAX || attr->size_bytes > BD_FILE_SIZE_MAX)
+		return -EUCLEAN;
+	if (S_ISLNK(attr->mode)) {
+		inode->symlink_target = calloc(1, target_size + 1);
+		if (inode->symlink_target == NULL)
+			return -ENOMEM;
+		nf_read_copy(&r, inode->symlink_target, target_size);
+	}
+	return 0;
+}
+
+int bd_chain_get(struct bd_store *store, struct bd_hops hops, char kind, uint64_t file, const char *name, void *buf,
+		 size_t buf_size, size_t *ret_size)
+{
+	struct bd_index_iter *iter = bd_index_iter_new(store->index);
+	if (iter == NULL)
+		return -ENOMEM;
+	struct bd_hop hop;
+	int error = -ENOENT;
+	for (unsigned i = 0; error == -ENOENT && bd_hop_at(&hops, i, &hop); i++) {
+		struct bd_key key;
+		if (name != NULL)
+			bd_key_named(&key, kind, hop.branch, file, name);
+		else
+			bd_key_file_prefix(&key, kind, hop.branch, file);
+		size_t prefix_size = key.size;
+		bd_key_add_epoch(&key, hop.epoch);
+		bd_index_iter_seek(iter, &key, prefix_size);
+		if (!bd_index_iter_valid(iter)) {
+			int status = bd_index_iter_status(iter);
+			if (status != 0)
+				error = status;
+			continue;
+		}
+		size_t key_size, raw_size, size;
+		const uint8_t *found = bd_index_iter_key(iter, &key_size);
+		const uint8_t *value = bd_index_iter_value(iter, &raw_size);
+		error = bd_value_check(found, key_size, value, raw_size, &size);
+		if (error == 0 && size > buf_size)
+			error = -EUCLEAN;
+		if (error == 0) {
+			memcpy(buf, value, size);
+			*ret_size = size;
+		}
+	}
+	bd_index_iter_free(iter);
+	return error;
+}
+
+static int load(struct bd_inode *inode)
+{
+	uint8_t value[INODE_VALUE_MAX];
+	size_t size;
+	struct bd_hops hops = {.branch = inode->branch, .view_epoch = inode->view_epoch};
+	int error = bd_chain_get(inode->store, hops, 'I', inode->file, NULL, value, sizeof(value), &size);
+	if (error == 0 && size == 0)
+		error = -ENOENT;
+	return error != 0 ? error : decode(inode, value, size);
+}
+
+struct bd_inode *bd_inode_find(struct bd_store *store, uint32_t branch, uint32_t view_epoch, uint64_t file)
+{
+	struct bd_inode_table *table = store->inodes;
+	pthread_mutex_lock(&table->lock);
+	struct bd_inode *inode = find(table, branch, view_epoch, file);
+	if (inode != NULL)
+		hold(table, inode, 1);
+	pthread_mutex_unlock(&table->lock);
+	return inode;
+}
+
+int bd_inode_get(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file,
+		 struct bd_inode **ret_inode)
+{
+	struct bd_inode_table *table = store->inodes;
+	struct bd_inode *inode = bd_inode_find(store, branch->id, view_epoch, file);
+	if (inode == NULL) {
+		struct bd_inode *loaded = inode_new(store, branch, view_epoch, file);
+		if (loaded == NULL)
+			return -ENOMEM;
+		int error = load(loaded);
+		if (error != 0) {
+			inode_free(loaded);
+			return error;
+		}
+		pthread_mutex_lock(&table->lock);
+		inode = find(table, branch->id, view_epoch, file);
+		if (inode != NULL) {
+			hold(table, inode, 1);
+		} else {
+			insert(table, loaded);
+			inode = loaded;
+			loaded = NULL;
+		}
+		pthread_mutex_unlock(&table->lock);
+		if (loaded != NULL)
+			inode_free(loaded);
+	}
+	*ret_inode = inode;
+	return 0;
+}
+
+int bd_inode_reserve_id(struct bd_store *store, uint64_t *ret_file)
+{
+	int error = 0;
+	pthread_mutex_lock(&store->ids_lock);
+	if (store->next_file == store->reserved_file) {
+		struct bd_commit commit;
+		struct bd_key key;
+		uint8_t value[8 + BD_VALUE_CHECK];
+		uint64_t ticket;
+		struct nf_writer w = nf_writer_init(value, sizeof(value));
+		nf_write_u64(&w, store->reserved_file + 1024);
+		bd_key_meta(&key, "files");
+		error = bd_commit_init(&commit);
+		if (error == 0) {
+			bd_commit_put(&commit, &key, value, w.offset);
+			error = bd_commit_apply(store, &commit, &ticket);
+			bd_commit_free(&commit);
+		}
+		if (error == 0)
+			store->reserved_file += 1024;
+	}
+	if (error == 0)
+		*ret_file = store->next_file++;
+	pthread_mutex_unlock(&store->ids_lock);
+	return error;
+}
+
+int bd_inode_make(struct bd_inode *dir, const struct bd_create *how, struct bd_inode **ret_inode)
+{
+	struct bd_store *store = dir->store;
+	uint64_t file;
+	int error = bd_inode_reserve_id(store, &file);
+	if (error != 0)
+		return error;
+	struct bd_inode *inode = inode_new(store, dir->branch, UINT32_MAX, file);
+	if (inode == NULL)
+		return -ENOMEM;
+	int64_t now = bd_now_ns();
+	struct bd_attr *attr = &inode->attr;
+	attr->mode = how->mode;
+	attr->uid = how->uid;
+	attr->gid = how->gid;
+	if (dir->attr.mode & S_ISGID) {
+		attr->gid = dir->attr.gid;
+		if (S_ISDIR(how->mode))
+			attr->mode |= S_ISGID;
+	}
+	attr->nlink = S_ISDIR(how->mode) ? 2 : 1;
+	attr->rdev = how->rdev;
+	attr->atime_ns = attr->mtime_ns = attr->ctime_ns = attr->btime_ns = now;
+	inode->base_branch = dir->branch->id;
+	inode->base_epoch = dir->branch->epoch;
+	if (S_ISDIR(how->mode)) {
+		attr->size_bytes = 4096;
+		inode->parent = dir->file;
+	}
+	if (S_ISLNK(how->mode)) {
+		inode->symlink_target = strdup(how->symlink_target);
+		attr->size_bytes = strlen(how->symlink_target);
+		if (inode->symlink_target == NULL) {
+			inode_free(inode);
+			return -ENOMEM;
+		}
+	}
+	*ret_inode = inode;
+	return 0;
+}
+
+void inode_publish(struct bd_inode *inode)
+{
+	struct bd_inode_table *table = inode->store->inodes;
+	pthread_mutex_lock(&table->lock);
+	insert(table, inode);
+	pthread_mutex_unlock(&table->lock);
+}
+
+void inode_discard(struct bd_inode *inode)
+{
+	inode_free(inode);
+}
+
+bool inode_hold_dirty(struct bd_inode *inode)
+{
+	struct bd_inode_table *table = inode->store->inodes;
+	pthread_mutex_lock(&table->lock);
+	bool alive = !inode->is_dying;
+	if (alive)
+		hold(table, inode, 1);
+	pthread_mutex_unlock(&table->lock);
+	return alive;
+}
+
+void bd_inode_ref(struct bd_inode *inode, uint64_t count)
+{
+	struct bd_inode_table *table = inode->store->inodes;
+	pthread_mutex_lock(&table->lock);
+	hold(table, inode, count);
+	pthread_mutex_unlock(&table->lock);
+}
+
+void bd_inode_unref(struct bd_inode *inode, uint64_t count)
+{
+	if (inode == NULL || count == 0)
+		return;
+	struct bd_store *store = inode->store;
+	struct bd_inode_table *table = store->inodes;
+	bool gone = false;
+	pthread_mutex_lock(&table->lock);
+	assert(inode->refs >= count);
+	inode->refs -= count;
+	if (inode->refs == 0) {
+		/* Nobody holds it, so nobody can be changing `removed`. */
+		gone = inode->removed || inode->branch->dead;
+		if (gone)
+			unhash(table, inode);
+		else
+			idle_add(table, inode);
+	}
+	pthread_mutex_unlock(&table->lock);
+	if (gone) {
+		uint32_t branch = inode->branch->id;
+		uint64_t file = inode->file;
+		bool purge = inode->removed && bd_inode_is_head(inode);
+		inode_free(inode);
+		if (purge)
+			bd_background_purge(store, branch, file);
+	}
+}
+
+void bd_inodes_trim(struct bd_store *store, uint64_t keep)
+{
+	struct bd_inode_table *table = store->inodes;
+	struct bd_inode *free_list = NULL;
+	pthread_mutex_lock(&table->lock);
+	struct bd_inode *inode = table->idle.idle_newer;
+	uint64_t excess = table->idle_count > keep ? table->idle_count - keep : 0;
+	while (inode != &table->idle && excess > 0) {
+		struct bd_inode *next = inode->idle_newer;
+		/* Idle: nobody changes on_dirty to true meanwhile, for that takes a reference. */
+		if (!inode->on_dirty) {
+			idle_remove(table, inode);
+			unhash(table, inode);
+			inode->hash_next = free_list;
+			free_list = inode;
+			excess--;
+		}
+		inode = next;
+	}
+	pthread_mutex_unlock(&table->lock);
+	while (free_list != NULL) {
+		inode = free_list;
+		free_list = inode->hash_next;
+		inode_free(inode);
+	}
+}
+
+uint64_t bd_inodes_in_memory(struct bd_store *store)
+{
+	pthread_mutex_lock(&store->inodes->lock);
+	uint64_t count = store->inodes->count;
+	pthread_mutex_unlock(&store->inodes->lock);
+	return count;
+}
+
+struct bd_view bd_inode_view(const struct bd_inode *inode)
+{
+	return (struct bd_view){.branch = {inode->branch->id}, .epoch = {inode->view_epoch}};
+}
+
+void bd_inode_attr(struct bd_inode *inode, struct bd_attr *ret_attr)
+{
+	pthread_rwlock_rdlock(&inode->lock);
+	*ret_attr = inode->attr;
+	pthread_rwlock_unlock(&inode->lock);
+	ret_attr->blocks_512 = nf_round_up(ret_attr->size_bytes, 4096) / 512;
+}
+
+void **bd_inode_user(struct bd_inode *inode)
+{
+	return &inode->user;
+}
+
+int bd_root(struct bd_store *store, struct bd_view view, struct bd_inode **ret_inode)
+{
+	return bd_inode_by_id(store, view, BD_FILE_ID_ROOT, ret_inode);
+}
+
+int bd_inode_by_id(struct bd_store *store, struct bd_view view, struct bd_file_id file, struct bd_inode **ret_inode)
+{
+	struct bd_branch *branch = bd_branch_acquire(store, view.branch.v);
+	if (branch == NULL)
+		return -ENOENT;
+	int error = bd_inode_get(store, branch, view.epoch.v, file.v, ret_inode);
+	bd_branch_release(branch);
+	return error;
+}

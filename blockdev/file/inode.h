@@ -1,0 +1,32 @@
+/* Inside of file/: what inode.c gives to its neighbours. */
+#ifndef BD_INODE_H
+#define BD_INODE_H
+
+#include "blockdev/bd_impl.h"
+
+/* Put an inode from bd_inode_make into the table, once its record is committed. */
+void inode_publish(struct bd_inode *inode);
+/* Forget an inode from bd_inode_make that was not published. */
+void inode_discard(struct bd_inode *inode);
+/* Under branch->dirty_lock: hold an inode of the dirty list; false when it is on its way out. */
+bool inode_hold_dirty(struct bd_inode *inode);
+void inode_mark_clean(struct bd_inode *inode);
+/* Under inode->lock exclusive: remember that a block's data lies in an extent and waits for its log record. */
+NF_MUST_CHECK int inode_add_pending(struct bd_inode *inode, uint32_t block, unsigned count, uint64_t sequence);
+
+/* Under names_lock: the directory as it is. `enough` > 0: that many entries suffice (is it empty?). */
+NF_MUST_CHECK int names_list(struct bd_inode *dir, size_t enough, struct bd_listing **ret_listing);
+
+/* Inside an operation: set the size; cuts off with holes, extends with nothing. */
+NF_MUST_CHECK int inode_truncate(struct bd_inode *inode, uint64_t size);
+
+static inline struct bd_hops inode_hops(const struct bd_inode *inode)
+{
+	return (struct bd_hops){.branch = inode->branch, .view_epoch = inode->view_epoch, .base = inode->base_branch};
+}
+static inline uint32_t blocks_of(uint64_t bytes)
+{
+	return (uint32_t)(nf_round_up(bytes, NF_BLOCK_SIZE) / NF_BLOCK_SIZE);
+}
+
+#endif

@@ -1,0 +1,226 @@
+/* Reading: map entries under the inode's lock, bytes without it.
+ *
+ * Between the two a block may be overwritten and its old place collected. Extents are held while they are read; a place that was
+ * given up says -ESTALE, a ring position that was reused fails its checksum: both look the entry up again. Only a place that is still the
+ * current one and does not match its checksum is damage. */
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "blockdev/extent/extent.h"
+#include "blockdev/file/inode.h"
+#include "common/nf_log.h"
+
+#define READ_BLOCKS 128u /* a batch */
+#define READ_ATTEMPTS 16
+
+struct read_batch {
+	uint32_t first, count;
+	struct bd_place places[READ_BLOCKS];
+};
+
+/* Fill `batch->places` from the map. */
+static int look_up(struct bd_inode *inode, struct read_batch *batch)
+{
+	int error = 0;
+	bool exclusive = false;
+	pthread_rwlock_rdlock(&inode->lock);
+	for (uint32_t i = 0; i < batch->count && error == 0;) {
+		uint32_t block = batch->first + i;
+		struct bd_leaf *leaf = bd_map_peek(inode, block >> BD_LEAF_SHIFT);
+		if (leaf == NULL && !exclusive) {
+			pthread_rwlock_unlock(&inode->lock);
+			pthread_rwlock_wrlock(&inode->lock);
+			exclusive = true;
+			i = 0;
+			continue;
+		}
+		if (leaf == NULL)
+			error = bd_map_leaf(inode, block >> BD_LEAF_SHIFT, &leaf);
+		for (; error == 0 && i < batch->count && (batch->first + i) >> BD_LEAF_SHIFT == leaf->index; i++) {
+			const struct bd_entry *entry = &leaf->entries[(batch->first + i) % BD_LEAF_BLOCKS];
+			batch->places[i] = (struct bd_place){.loc = entry->loc, .sum = entry->sum};
+		}
+	}
+	pthread_rwlock_unlock(&inode->lock);
+	return error;
+}
+
+/* Blocks from `at` on that lie one behind the other in one extent. */
+static unsigned run_length(const struct read_batch *batch, unsigned at)
+{
+	unsigned n = 1;
+	while (at + n < batch->count && batch->places[at + n].loc == bd_loc_next(batch->places[at].loc, n))
+		n++;
+	return n;
+}
+
+/* Read every place of the batch; holes become zeros. Not verified. */
+static int fetch(struct bd_store *store, const struct read_batch *batch, uint8_t *buf)
+{
+	struct nf_io_op ops[READ_BLOCKS];
+	struct bd_extent *held[READ_BLOCKS];
+	unsigned op_count = 0;
+	int error = 0;
+	for (unsigned i = 0; i < batch->count && error == 0;) {
+		uint64_t loc = batch->places[i].loc;
+		uint8_t *to = buf + (size_t)i * NF_BLOCK_SIZE;
+		unsigned n = 1;
+		if (bd_loc_is_extent(loc)) {
+			n = run_length(batch, i);
+			error = bd_extent_get(store, bd_loc_extent_id(loc), &held[op_count]);
+			if (error == 0) {
+				ops[op_count] = bd_extent_read_op(held[op_count], bd_loc_slot(loc), n, to);
+				op_count++;
+			}
+		} else if (bd_loc_is_log(loc)) {
+			error = bd_log_read(store->log, loc, to);
+		} else {
+			memset(to, 0, NF_BLOCK_SIZE);
+		}
+		i += n;
+	}
+	if (error == 0 && op_count > 0)
+		error = nf_io_run(store->io, ops, op_count);
+	for (unsigned i = 0; i < op_count; i++)
+		bd_extent_put(store, held[i]);
+	return error;
+}
+
+static bool has_bytes(uint64_t loc)
+{
+	return bd_loc_is_extent(loc) || bd_loc_is_log(loc);
+}
+
+/* Index of the first block that does not match, or count. */
+static unsigned first_bad(const struct read_batch *batch, const uint8_t *buf)
+{
+	for (unsigned i = 0; i < batch->count; i++) {
+		if (has_bytes(batch->places[i].loc) &&
+		    XXH3_64bits(buf + (size_t)i * NF_BLOCK_SIZE, NF_BLOCK_SIZE) != batch->places[i].sum)
+			return i;
+	}
+	return batch->count;
+}
+
+static int refresh(struct bd_inode *inode, const struct read_batch *batch)
+{
+	int error = 0;
+	pthread_rwlock_wrlock(&inode->lock);
+	for (uint32_t leaf = batch->first >> BD_LEAF_SHIFT;
+	     error == 0 && leaf <= (batch->first + batch->count - 1) >> BD_LEAF_SHIFT; leaf++)
+		error = bd_map_refresh(inode, leaf);
+	pthread_rwlock_unlock(&inode->lock);
+	return error;
+}
+
+static int report_bad(struct bd_inode *inode, uint32_t block, uint64_t loc)
+{
+	if (bd_loc_is_extent(loc))
+		nf_error("branch %s file %llu block %u: checksum mismatch in extent %08x slot %u; run neonfs scrub",
+			 inode->branch->name, (unsigned long long)inode->file, block, bd_loc_extent_id(loc),
+			 bd_loc_slot(loc));
+	else
+		nf_error("branch %s file %llu block %u: checksum mismatch in the log at %llu; run neonfs scrub",
+			 inode->branch->name, (unsigned long long)inode->file, block,
+			 (unsigned long long)bd_loc_lsn(loc));
+	return -EUCLEAN;
+}
+
+static int read_batch(struct bd_inode *inode, uint32_t block, uint32_t count, uint8_t *buf)
+{
+	struct read_batch batch = {.first = block, .count = count};
+	struct bd_place suspect = {0};
+	for (unsigned attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+		int error = look_up(inode, &batch);
+		if (error == 0)
+			error = fetch(inode->store, &batch, buf);
+		if (error == -ENODATA)
+			error = -EUCLEAN; /* shorter than the index says */
+		unsigned bad = error == 0 ? first_bad(&batch, buf) : 0;
+		if (error == 0 && bad == count)
+			return 0;
+		if (error != 0 && error != -ESTALE && error != -EUCLEAN)
+			return error;
+		if (error != -ESTALE) {
+			/* The same place bad twice, with a fresh look between: damage. */
+			struct bd_place place = batch.places[bad];
+			if (suspect.loc == place.loc && suspect.sum == place.sum && suspect.loc != 0)
+				return report_bad(inode, block + bad, place.loc);
+			suspect = place;
+		}
+		error = refresh(inode, &batch);
+		if (error != 0)
+			return error;
+	}
+	nf_error("branch %s file %llu block %u: could not be read in %d attempts", inode->branch->name,
+		 (unsigned long long)inode->file, block, READ_ATTEMPTS);
+	return -EIO;
+}
+
+int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf)
+{
+	int error = 0;
+	for (uint32_t done = 0; done < count && error == 0;) {
+		uint32_t n = NF_MIN(count - done, READ_BLOCKS);
+		error = read_batch(inode, block + done, n, (uint8_t *)buf + (size_t)done * NF_BLOCK_SIZE);
+		done += n;
+	}
+	return error;
+}
+
+int bd_place_read(struct bd_store *store, struct bd_place place, void *buf)
+{
+	struct read_batch batch = {.count = 1, .places = {place}};
+	int error = fetch(store, &batch, buf);
+	if (error != 0)
+		return error == -ENODATA ? -EUCLEAN : error;
+	return first_bad(&batch, buf) == 1 ? 0 : -EUCLEAN;
+}
+
+/* Unaligned in memory or in the file: through a block-wise buffer. */
+static int read_bounced(struct bd_inode *inode, uint64_t offset, uint8_t *buf, size_t size)
+{
+	uint8_t *bounce = nf_io_buffer((size_t)READ_BLOCKS * NF_BLOCK_SIZE);
+	int error = bounce != NULL ? 0 : -ENOMEM;
+	while (size > 0 && error == 0) {
+		uint32_t block = (uint32_t)(offset >> NF_BLOCK_SHIFT);
+		size_t skip = offset % NF_BLOCK_SIZE;
+		uint32_t count = (uint32_t)NF_MIN(READ_BLOCKS, (skip + size + NF_BLOCK_SIZE - 1) / NF_BLOCK_SIZE);
+		error = bd_blocks_read(inode, block, count, bounce);
+		if (error == 0) {
+			size_t n = NF_MIN(size, (size_t)count * NF_BLOCK_SIZE - skip);
+			memcpy(buf, bounce + skip, n);
+			buf += n;
+			offset += n;
+			size -= n;
+		}
+	}
+	free(bounce);
+	return error;
+}
+
+ssize_t bd_read(struct bd_inode *inode, uint64_t offset, void *buf, size_t size)
+{
+	pthread_rwlock_rdlock(&inode->lock);
+	uint64_t end = inode->attr.size_bytes;
+	pthread_rwlock_unlock(&inode->lock);
+	if (offset >= end || size == 0)
+		return 0;
+	size = (size_t)NF_MIN(size, end - offset);
+	int error = 0;
+	size_t whole = 0;
+	/* The part that can go straight to the caller's memory. */
+	if (offset % NF_BLOCK_SIZE == 0 && (uintptr_t)buf % NF_IO_ALIGN == 0) {
+		whole = size / NF_BLOCK_SIZE * NF_BLOCK_SIZE;
+		if (whole > 0)
+			error = bd_blocks_read(inode, (uint32_t)(offset >> NF_BLOCK_SHIFT),
+					       (uint32_t)(whole / NF_BLOCK_SIZE), buf);
+	}
+	if (error == 0 && whole < size)
+		error = read_bounced(inode, offset + whole, (uint8_t *)buf + whole, size - whole);
+	atomic_fetch_add_explicit(&inode->store->reads, 1, memory_order_relaxed);
+	if (error != 0)
+		return error;
+	atomic_fetch_add_explicit(&inode->store->read_bytes, size, memory_order_relaxed);
+	return (ssize_t)size;
+}

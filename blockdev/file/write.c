@@ -1,0 +1,523 @@
+/* Writing, truncating, punching, fsync.
+ *
+ * A write copies its blocks into aligned memory, checksums them and takes one of two ways:
+ *   data     new slots of the front extent; bytes are written before the map says so. The description reaches log and index once
+ *            the bytes are durable (fsync, freezing, or the background): BD_PENDING until then.
+ *   inline   into the open log record: small writes that somebody waits for. One write and one flush make them durable.
+ * Nothing is ever overwritten in place, so a block is its old or its new version whatever happens.
+ *
+ * Blocks that a write covers in part are read, merged, and written whole; if the block changed meanwhile, the merge is done again.
+ * All of it runs inside bd_op_begin/end: freezing an epoch waits for writes that are under way. */
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <xxhash.h>
+
+#include "blockdev/extent/extent.h"
+#include "blockdev/file/inode.h"
+
+#define CHUNK_BLOCKS 128u
+#define INLINE_SYNC_BYTES (256u << 10) /* larger synchronous writes go to extents */
+#define INLINE_HOT_BYTES (64u << 10)
+#define HOT_INTERVAL_NS INT64_C(2000000000)
+
+/* One step of a write: whole blocks in memory. */
+struct chunk {
+	uint8_t *data; /* aligned */
+	uint32_t block, count;
+	uint64_t sums[CHUNK_BLOCKS];
+	/* what the partly covered first and last block were merged with */
+	bool merged[2];
+	struct bd_place base[2];
+};
+
+static uint64_t place_of(struct bd_inode *inode, uint32_t block, int *ret_error)
+{
+	struct bd_leaf *leaf;
+	*ret_error = bd_map_leaf(inode, block >> BD_LEAF_SHIFT, &leaf);
+	return *ret_error == 0 ? leaf->entries[block % BD_LEAF_BLOCKS].loc : 0;
+}
+
+/* Fill an edge block of the chunk with what the file has there. */
+static int load_edge(struct bd_inode *inode, struct chunk *chunk, unsigned edge)
+{
+	uint32_t at = edge == 0 ? 0 : chunk->count - 1;
+	uint8_t *to = chunk->data + (size_t)at * NF_BLOCK_SIZE;
+	int error;
+	pthread_rwlock_wrlock(&inode->lock);
+	chunk->base[edge].loc = place_of(inode, chunk->block + at, &error);
+	pthread_rwlock_unlock(&inode->lock);
+	chunk->merged[edge] = true;
+	if (error == 0 && !bd_loc_is_extent(chunk->base[edge].loc) && !bd_loc_is_log(chunk->base[edge].loc))
+		memset(to, 0, NF_BLOCK_SIZE);
+	else if (error == 0)
+		error = bd_blocks_read(inode, chunk->block + at, 1, to);
+	return error;
+}
+
+/* Lay [offset, offset + size) of `from` (NULL = zeros) into the chunk's blocks. */
+static int chunk_fill(struct bd_inode *inode, struct chunk *chunk, uint64_t offset, const uint8_t *from, size_t size)
+{
+	size_t skip = offset % NF_BLOCK_SIZE, end = skip + size;
+	chunk->block = (uint32_t)(offset >> NF_BLOCK_SHIFT);
+	chunk->count = (uint32_t)((end + NF_BLOCK_SIZE - 1) / NF_BLOCK_SIZE);
+	chunk->merged[0] = chunk->merged[1] = false;
+	int error = 0;
+	if (skip != 0 || (chunk->count == 1 && end % NF_BLOCK_SIZE != 0))
+		error = load_edge(inode, chunk, 0);
+	if (error == 0 && chunk->count > 1 && end % NF_BLOCK_SIZE != 0)
+		error = load_edge(inode, chunk, 1);
+	if (error != 0)
+		return error;
+	if (from != NULL)
+		memcpy(chunk->data + skip, from, size);
+	else
+		memset(chunk->data + skip, 0, size);
+	for (uint32_t i = 0; i < chunk->count; i++)
+		chunk->sums[i] = XXH3_64bits(chunk->data + (size_t)i * NF_BLOCK_SIZE, NF_BLOCK_SIZE);
+	return 0;
+}
+
+/* Under inode->lock: are the merged blocks still what they were merged with? */
+static bool bases_hold(struct bd_inode *inode, const struct chunk *chunk, int *ret_error)
+{
+	*ret_error = 0;
+	for (unsigned edge = 0; edge < 2; edge++) {
+		if (!chunk->merged[edge])
+			continue;
+		uint32_t block = chunk->block + (edge == 0 ? 0 : chunk->count - 1);
+		if (place_of(inode, block, ret_error) != chunk->base[edge].loc)
+			return false;
+	}
+	return true;
+}
+
+/* Under inode->lock exclusive, after the blocks are in. */
+static void touch(struct bd_inode *inode, uint64_t end, unsigned flags)
+{
+	struct bd_attr *attr = &inode->attr;
+	attr->mtime_ns = attr->ctime_ns = bd_now_ns();
+	if (end > attr->size_bytes)
+		attr->size_bytes = end;
+	if ((flags & BD_WRITE_KILL_PRIV) && S_ISREG(attr->mode)) {
+		attr->mode &= ~(uint32_t)S_ISUID;
+		if (attr->mode & S_IXGRP)
+			attr->mode &= ~(uint32_t)S_ISGID;
+	}
+	inode->attr_dirty = true;
+	bd_inode_mark_dirty(inode);
+}
+
+/* The inline way. -EAGAIN: a merged block changed, fill again. */
+static int put_inline(struct bd_inode *inode, struct chunk *chunk, uint64_t end, unsigned flags, uint64_t *ret_ticket)
+{
+	struct bd_store *store = inode->store;
+	int error;
+	pthread_rwlock_wrlock(&inode->lock);
+	bool hold = bases_hold(inode, chunk, &error);
+	if (error == 0 && !hold)
+		error = -EAGAIN;
+	uint64_t loc;
+	struct bd_block_id first = {.branch = inode->branch->id, .file = inode->file, .block = chunk->block,
+				    .epoch = inode->branch->epoch};
+	/* Leaves first: behind the append nothing may fail any more. */
+	for (uint32_t i = 0; i < chunk->count && error == 0; i += 1) {
+		struct bd_leaf *leaf;
+		error = bd_map_leaf(inode, (chunk->block + i) >> BD_LEAF_SHIFT, &leaf);
+	}
+	if (error == 0) {
+		bd_inode_mark_dirty(inode);
+		error = bd_log_append_blocks(store->log, &first, chunk->count, chunk->data, chunk->sums, NULL, 0, &loc,
+					     ret_ticket);
+		if (error != 0)
+			bd_store_fail(store, error, "writing to the log");
+	}
+	for (uint32_t i = 0; i < chunk->count && error == 0; i++)
+		error = bd_map_set(inode, chunk->block + i, bd_loc_next(loc, i), chunk->sums[i], BD_LOGGED);
+	if (error == 0)
+		error = bd_inline_note(store, &first, chunk->count, loc, *ret_ticket - 1);
+	if (error == 0) {
+		bool grows = end > inode->attr.size_bytes;
+		touch(inode, end, flags);
+		/* A size that only memory knows would hide the bytes after a crash. */
+		if (grows && (flags & BD_WRITE_SYNC) && !inode->removed) {
+			struct bd_commit commit;
+			error = bd_commit_init(&commit);
+			if (error == 0) {
+				bd_inode_commit(inode, &commit);
+				error = bd_commit_apply(store, &commit, ret_ticket);
+				bd_commit_free(&commit);
+			}
+		}
+	}
+	pthread_rwlock_unlock(&inode->lock);
+	if (error == 0)
+		atomic_fetch_add_explicit(&store->inline_bytes, (uint64_t)chunk->count * NF_BLOCK_SIZE,
+					  memory_order_relaxed);
+	return error;
+}
+
+/* A stretch of slots that the chunk's blocks went to. */
+struct stretch {
+	uint64_t loc, sequence;
+	uint32_t at, count;
+};
+#define STRETCHES_MAX 8 /* extents are far larger than a chunk: two suffice but for very full ones */
+
+static int write_slots(struct bd_inode *inode, struct chunk *chunk, struct stretch *stretches, unsigned *ret_count)
+{
+	struct bd_store *store = inode->store;
+	unsigned n = 0;
+	int error = 0;
+	for (uint32_t at = 0; at < chunk->count && error == 0;) {
+		struct bd_extent *extent;
+		uint32_t slot;
+		unsigned count;
+		if (n == STRETCHES_MAX)
+			return -EIO;
+		error = bd_extent_alloc(store, BD_STREAM_FRONT, chunk->count - at, &extent, &slot, &count);
+		if (error != 0)
+			break;
+		error = bd_extent_write(store, extent, slot, count, chunk->data + (size_t)at * NF_BLOCK_SIZE);
+		if (error == 0) {
+			struct bd_block_id first = {.branch = inode->branch->id, .file = inode->file,
+						    .block = chunk->block + at, .epoch = inode->branch->epoch};
+			struct stretch *s = &stretches[n++];
+			*s = (struct stretch){.loc = bd_loc_extent(bd_extent_id(extent), slot), .at = at,
+					      .count = count};
+			bd_extent_fill(store, extent, slot, count, &first, chunk->sums + at, &s->sequence);
+		}
+		bd_extent_put(store, extent);
+		at += count;
+	}
+	*ret_count = n;
+	return error;
+}
+
+static void abandon_slots(struct bd_store *store, const struct stretch *stretches, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		for (uint32_t k = 0; k < stretches[i].count; k++)
+			bd_extent_count(store, bd_loc_next(stretches[i].loc, k), -1);
+	}
+}
+
+/* The data way. -EAGAIN as above. */
+static int put_data(struct bd_inode *inode, struct chunk *chunk, uint64_t end, unsigned flags)
+{
+	struct stretch stretches[STRETCHES_MAX];
+	unsigned count = 0;
+	int error = write_slots(inode, chunk, stretches, &count);
+	if (error != 0) {
+		abandon_slots(inode->store, stretches, count);
+		return error;
+	}
+	pthread_rwlock_wrlock(&inode->lock);
+	bool hold = bases_hold(inode, chunk, &error);
+	if (error == 0 && !hold)
+		error = -EAGAIN;
+	for (uint32_t i = 0; i < chunk->count && error == 0; i++) {
+		struct bd_leaf *leaf;
+		error = bd_map_leaf(inode, (chunk->block + i) >> BD_LEAF_SHIFT, &leaf);
+	}
+	for (unsigned s = 0; s < count && error == 0; s++)
+		error = inode_add_pending(inode, chunk->block + stretches[s].at, stretches[s].count,
+					  stretches[s].sequence);
+	if (error != 0) {
+		pthread_rwlock_unlock(&inode->lock);
+		abandon_slots(inode->store, stretches, count);
+		return error;
+	}
+	bd_inode_mark_dirty(inode);
+	for (unsigned s = 0; s < count && error == 0; s++) {
+		for (uint32_t i = 0; i < stretches[s].count && error == 0; i++) {
+			uint32_t at = stretches[s].at + i;
+			error = bd_map_set(inode, chunk->block + at, bd_loc_next(stretches[s].loc, i),
+					   chunk->sums[at], BD_PENDING);
+		}
+	}
+	if (error == 0)
+		touch(inode, end, flags);
+	bool many = inode->pending_count > 2048;
+	pthread_rwlock_unlock(&inode->lock);
+	if (many)
+		bd_background_kick(inode->store);
+	return error;
+}
+
+/* Inside an operation: write one chunk's worth. */
+static int write_chunk(struct bd_inode *inode, struct chunk *chunk, uint64_t offset, const uint8_t *from, size_t size,
+		       unsigned flags, bool is_inline, uint64_t *ret_ticket)
+{
+	int error;
+	do {
+		error = chunk_fill(inode, chunk, offset, from, size);
+		if (error == 0)
+			error = is_inline ? put_inline(inode, chunk, offset + size, flags, ret_ticket)
+					  : put_data(inode, chunk, offset + size, flags);
+	} while (error == -EAGAIN);
+	return error;
+}
+
+static __thread uint8_t *chunk_buffer;
+
+static void buffer_free(void *buffer)
+{
+	free(buffer);
+}
+
+static pthread_key_t buffer_key;
+static pthread_once_t buffer_once = PTHREAD_ONCE_INIT;
+
+static void buffer_key_make(void)
+{
+	if (pthread_key_create(&buffer_key, buffer_free) != 0)
+		abort();
+}
+
+/* One chunk's memory a thread, freed at its end. */
+static uint8_t *thread_buffer(void)
+{
+	pthread_once(&buffer_once, buffer_key_make);
+	if (chunk_buffer == NULL) {
+		chunk_buffer = nf_io_buffer((size_t)CHUNK_BLOCKS * NF_BLOCK_SIZE);
+		pthread_setspecific(buffer_key, chunk_buffer);
+	}
+	return chunk_buffer;
+}
+
+/* Inside an operation: all of a write. */
+static int write_all(struct bd_inode *inode, uint64_t offset, const uint8_t *from, size_t size, unsigned flags,
+		     bool is_inline, uint64_t *ret_ticket)
+{
+	struct chunk *chunk = malloc(sizeof(*chunk));
+	if (chunk == NULL)
+		return -ENOMEM;
+	chunk->data = thread_buffer();
+	int error = chunk->data != NULL ? 0 : -ENOMEM;
+	while (size > 0 && error == 0) {
+		size_t n = NF_MIN(size, (size_t)CHUNK_BLOCKS * NF_BLOCK_SIZE - offset % NF_BLOCK_SIZE);
+		error = write_chunk(inode, chunk, offset, from, n, flags, is_inline, ret_ticket);
+		offset += n;
+		size -= n;
+		if (from != NULL)
+			from += n;
+	}
+	free(chunk);
+	return error;
+}
+
+static int check_regular(struct bd_inode *inode)
+{
+	pthread_rwlock_rdlock(&inode->lock);
+	uint32_t mode = inode->attr.mode;
+	pthread_rwlock_unlock(&inode->lock);
+	return S_ISREG(mode) ? 0 : S_ISDIR(mode) ? -EISDIR : -EINVAL;
+}
+
+int bd_write(struct bd_inode *inode, uint64_t offset, const void *buf, size_t size, unsigned flags)
+{
+	struct bd_store *store = inode->store;
+	if (size > BD_FILE_SIZE_MAX || offset > BD_FILE_SIZE_MAX - size)
+		return -EFBIG;
+	int error = check_regular(inode);
+	if (error == 0)
+		error = bd_op_begin(inode);
+	if (error != 0)
+		return error;
+	pthread_rwlock_wrlock(&inode->lock);
+	bool hot = inode->hot;
+	inode->bytes_since_sync += size;
+	pthread_rwlock_unlock(&inode->lock);
+	bool sync = flags & BD_WRITE_SYNC;
+	bool is_inline = sync ? size <= INLINE_SYNC_BYTES : hot && size <= INLINE_HOT_BYTES;
+	uint64_t ticket = 0;
+	error = write_all(inode, offset, buf, size, flags, is_inline, &ticket);
+	bd_op_end(inode);
+	if (error == 0 && sync)
+		error = is_inline ? bd_log_sync(store->log, ticket) : bd_fsync(inode, true);
+	atomic_fetch_add_explicit(&store->writes, 1, memory_order_relaxed);
+	if (error == 0)
+		atomic_fetch_add_explicit(&store->written_bytes, size, memory_order_relaxed);
+	return error;
+}
+
+/* A file that is synced again soon, with little written between, is a log of some kind. */
+static void note_sync(struct bd_inode *inode)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	int64_t now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+	inode->hot = inode->bytes_since_sync <= INLINE_HOT_BYTES && now - inode->last_sync_ns < HOT_INTERVAL_NS;
+	inode->bytes_since_sync = 0;
+	inode->last_sync_ns = now;
+}
+
+int bd_fsync(struct bd_inode *inode, bool data_only)
+{
+	(void)data_only; /* times travel with the size; leaving them out would save nothing */
+	struct bd_store *store = inode->store;
+	atomic_fetch_add_explicit(&store->fsyncs, 1, memory_order_relaxed);
+	int error = atomic_load(&store->error);
+	if (error != 0)
+		return -EIO;
+	if (!bd_inode_is_head(inode))
+		return 0;
+	uint64_t synced = 0, ticket;
+	pthread_rwlock_wrlock(&inode->lock);
+	bool pending = inode->pending_count > 0, dirty = pending || inode->attr_dirty;
+	note_sync(inode);
+	pthread_rwlock_unlock(&inode->lock);
+	if (pending)
+		error = bd_extents_sync(store, &synced);
+	if (error == 0 && dirty) {
+		error = bd_op_begin(inode);
+		if (error == -ENOENT)
+			return 0; /* its branch was deleted */
+		if (error == 0) {
+			pthread_rwlock_wrlock(&inode->lock);
+			error = bd_inode_flush(inode, synced, &ticket);
+			pthread_rwlock_unlock(&inode->lock);
+			bd_op_end(inode);
+		}
+	}
+	if (error == 0)
+		error = bd_log_sync(store->log, UINT64_MAX);
+	return error == -EROFS ? -EIO : error;
+}
+
+/* Inside an operation, under no lock: zeros into [from, to) of one or two partly covered blocks, holes between. */
+static int zero_range(struct bd_inode *inode, uint64_t from, uint64_t to)
+{
+	uint64_t ticket;
+	uint64_t first = nf_round_up(from, NF_BLOCK_SIZE), last = to / NF_BLOCK_SIZE * NF_BLOCK_SIZE;
+	pthread_rwlock_rdlock(&inode->lock);
+	uint64_t size = inode->attr.size_bytes;
+	pthread_rwlock_unlock(&inode->lock);
+	/* Nothing lies behind the end of the file: its last block need not be kept in part. */
+	if (to >= size)
+		last = nf_round_up(NF_MAX(to, size), NF_BLOCK_SIZE);
+	if (first > last)
+		return from < NF_MIN(to, size) ? write_all(inode, from, NULL, NF_MIN(to, size) - from, 0, false, &ticket) : 0;
+	int error = 0;
+	if (from < NF_MIN(first, size))
+		error = write_all(inode, from, NULL, NF_MIN(first, size) - from, 0, false, &ticket);
+	if (error == 0 && last < NF_MIN(to, size))
+		error = write_all(inode, last, NULL, NF_MIN(to, size) - last, 0, false, &ticket);
+	if (error == 0 && first < last) {
+		pthread_rwlock_wrlock(&inode->lock);
+		error = bd_map_punch(inode, (uint32_t)(first >> NF_BLOCK_SHIFT), (uint32_t)(last >> NF_BLOCK_SHIFT));
+		pthread_rwlock_unlock(&inode->lock);
+	}
+	return error;
+}
+
+int inode_truncate(struct bd_inode *inode, uint64_t size)
+{
+	pthread_rwlock_rdlock(&inode->lock);
+	uint64_t old = inode->attr.size_bytes;
+	pthread_rwlock_unlock(&inode->lock);
+	int error = 0;
+	if (size < old)
+		error = zero_range(inode, size, old);
+	if (error != 0)
+		return error;
+	pthread_rwlock_wrlock(&inode->lock);
+	inode->attr.size_bytes = size;
+	inode->attr.mtime_ns = inode->attr.ctime_ns = bd_now_ns();
+	inode->attr_dirty = true;
+	bd_inode_mark_dirty(inode);
+	/* With the holes in the log before it, the size follows in order. */
+	if (size < old && !inode->removed) {
+		struct bd_commit commit;
+		uint64_t ticket;
+		error = bd_commit_init(&commit);
+		if (error == 0) {
+			bd_inode_commit(inode, &commit);
+			error = bd_commit_apply(inode->store, &commit, &ticket);
+			bd_commit_free(&commit);
+		}
+	}
+	pthread_rwlock_unlock(&inode->lock);
+	return error;
+}
+
+int bd_fallocate(struct bd_inode *inode, unsigned flags, uint64_t offset, uint64_t size)
+{
+	bool punch = flags & BD_FALLOC_PUNCH_HOLE, zero = flags & BD_FALLOC_ZERO_RANGE;
+	bool keep = flags & BD_FALLOC_KEEP_SIZE;
+	if (size == 0 || (punch && (zero || !keep)) ||
+	    (flags & ~(unsigned)(BD_FALLOC_KEEP_SIZE | BD_FALLOC_PUNCH_HOLE | BD_FALLOC_ZERO_RANGE)) != 0)
+		return -EINVAL;
+	if (size > BD_FILE_SIZE_MAX || offset > BD_FILE_SIZE_MAX - size)
+		return -EFBIG;
+	int error = check_regular(inode);
+	if (error == 0)
+		error = bd_op_begin(inode);
+	if (error != 0)
+		return error;
+	if (!punch) {
+		struct bd_statfs room;
+		error = bd_statfs(inode->store, &room);
+		if (error == 0 && room.free_bytes < size)
+			error = -ENOSPC;
+	}
+	if (error == 0 && (punch || zero))
+		error = zero_range(inode, offset, offset + size);
+	if (error == 0) {
+		pthread_rwlock_wrlock(&inode->lock);
+		bool grows = !keep && offset + size > inode->attr.size_bytes;
+		touch(inode, grows ? offset + size : 0, 0);
+		pthread_rwlock_unlock(&inode->lock);
+	}
+	bd_op_end(inode);
+	return error;
+}
+
+/* Under inode->lock exclusive: the first block >= `block` and < `end` that is mapped (data) or not (hole). */
+static int seek_block(struct bd_inode *inode, uint32_t block, uint32_t end, bool data, uint32_t *ret_block)
+{
+	while (block < end) {
+		uint32_t next;
+		int error = bd_map_next(inode, block >> BD_LEAF_SHIFT, &next);
+		if (error != 0)
+			return error;
+		if (next != block >> BD_LEAF_SHIFT) {
+			/* Nothing before the next leaf. */
+			if (!data || next == UINT32_MAX)
+				break;
+			block = next << BD_LEAF_SHIFT;
+		}
+		struct bd_leaf *leaf;
+		error = bd_map_leaf(inode, next, &leaf);
+		if (error != 0)
+			return error;
+		for (; block < end && block >> BD_LEAF_SHIFT == next; block++) {
+			uint64_t loc = leaf->entries[block % BD_LEAF_BLOCKS].loc;
+			if ((loc != BD_LOC_NONE && loc != BD_LOC_HOLE) == data) {
+				*ret_block = block;
+				return 0;
+			}
+		}
+	}
+	*ret_block = data ? UINT32_MAX : NF_MIN(block, end);
+	return 0;
+}
+
+int bd_seek(struct bd_inode *inode, uint64_t offset, bool data, uint64_t *ret_offset)
+{
+	pthread_rwlock_wrlock(&inode->lock);
+	uint64_t size = inode->attr.size_bytes;
+	uint32_t block = 0;
+	int error = offset < size ? 0 : -ENXIO;
+	if (error == 0)
+		error = seek_block(inode, (uint32_t)(offset >> NF_BLOCK_SHIFT), blocks_of(size), data, &block);
+	pthread_rwlock_unlock(&inode->lock);
+	if (error != 0)
+		return error;
+	if (block == UINT32_MAX)
+		return -ENXIO;
+	uint64_t found = (uint64_t)block << NF_BLOCK_SHIFT;
+	*ret_offset = NF_MIN(NF_MAX(found, offset), size);
+	return 0;
+}

@@ -1,0 +1,413 @@
+/* The two background threads and what they decide.
+ *
+ * flusher    keeps memory and log small: flushes dirty inodes, checkpoints, retires inline blocks. Writers may wait for it.
+ * collector  keeps the disk small: sweeps removed files, snapshots and branches; collects extents with much garbage. Nobody waits for it.
+ * Both sleep on a condition; an idle store wakes each of them once a second. */
+#include "blockdev/gc/background.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "blockdev/extent/extent.h"
+#include "common/nf_log.h"
+
+#define CHECKPOINT_INDEX_BYTES (UINT64_C(32) << 20)
+#define CHECKPOINT_INTERVAL_S 30
+#define IDLE_INODES 8192u
+/* Garbage that is left alone: this many slots, and this share of what lives. */
+#define GARBAGE_SLOTS 4096u
+#define GARBAGE_SHARE 8u	/* one eighth */
+
+int bd_background_init(struct bd_store *store)
+{
+	struct bd_background *bg = calloc(1, sizeof(*bg));
+	if (bg == NULL)
+		return -ENOMEM;
+	pthread_mutex_init(&bg->inline_lock, NULL);
+	pthread_mutex_init(&bg->lock, NULL);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&bg->flusher_wake, &attr);
+	pthread_cond_init(&bg->collector_wake, &attr);
+	pthread_condattr_destroy(&attr);
+	store->background = bg;
+	return 0;
+}
+
+void bd_background_free(struct bd_store *store)
+{
+	struct bd_background *bg = store->background;
+	if (bg == NULL)
+		return;
+	pthread_cond_destroy(&bg->flusher_wake);
+	pthread_cond_destroy(&bg->collector_wake);
+	pthread_mutex_destroy(&bg->lock);
+	pthread_mutex_destroy(&bg->inline_lock);
+	free(bg->inlines);
+	free(bg->purges);
+	free(bg);
+	store->background = NULL;
+}
+
+void bd_background_kick(struct bd_store *store)
+{
+	struct bd_background *bg = store->background;
+	pthread_mutex_lock(&bg->lock);
+	if (!bg->kicked) {
+		bg->kicked = true;
+		pthread_cond_signal(&bg->flusher_wake);
+	}
+	pthread_mutex_unlock(&bg->lock);
+}
+
+void bd_background_purge(struct bd_store *store, uint32_t branch, uint64_t file)
+{
+	struct bd_background *bg = store->background;
+	pthread_mutex_lock(&bg->lock);
+	bool known = false;
+	for (size_t i = 0; i < bg->purge_count && !known && file == 0; i++)
+		known = bg->purges[i].branch == branch && bg->purges[i].file == 0;
+	if (!known && bg->purge_count == bg->purge_capacity) {
+		size_t capacity = bg->purge_capacity * 2 + 64;
+		struct purge *purges = realloc(bg->purges, capacity * sizeof(*purges));
+		if (purges != NULL) {
+			bg->purges = purges;
+			bg->purge_capacity = capacity;
+		} else {
+			known = true; /* its record stays in the index: the next mount does it */
+		}
+	}
+	if (!known)
+		bg->purges[bg->purge_count++] = (struct purge){.branch = branch, .file = file};
+	pthread_cond_signal(&bg->collector_wake);
+	pthread_mutex_unlock(&bg->lock);
+}
+
+/* ---- flusher */
+
+static bool log_is_long(struct bd_store *store)
+{
+	uint64_t used = bd_log_tail(store->log) - bd_log_retain(store->log);
+	return used > bd_log_ring_bytes(store->log) / 2;
+}
+
+/* Give the older half of the ring back. */
+static int shorten_log(struct bd_store *store)
+{
+	uint64_t retain = bd_log_retain(store->log), tail = bd_log_tail(store->log);
+	int error = bd_retire(store, retain + (tail - retain) * 3 / 4);
+	return error != 0 ? error : bd_checkpoint(store);
+}
+
+int bd_tidy_if_needed(struct bd_store *store)
+{
+	if (!log_is_long(store))
+		return 0;
+	if (!store->no_background) {
+		bd_background_kick(store);
+		return 0;
+	}
+	return shorten_log(store);
+}
+
+static int flusher_step(struct bd_store *store, int64_t now_s, int64_t *last_checkpoint_s)
+{
+	int error = 0;
+	if (log_is_long(store)) {
+		error = shorten_log(store);
+		*last_checkpoint_s = now_s;
+	} else if (bd_index_unflushed_bytes(store->index) > CHECKPOINT_INDEX_BYTES ||
+		   (now_s - *last_checkpoint_s >= CHECKPOINT_INTERVAL_S &&
+		    bd_index_unflushed_bytes(store->index) > 0)) {
+		error = bd_checkpoint(store);
+		*last_checkpoint_s = now_s;
+	} else {
+		error = bd_store_sync(store);
+	}
+	bd_leaf_cache_trim(store);
+	bd_inodes_trim(store, IDLE_INODES);
+	return error;
+}
+
+static int64_t monotonic_s(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
+static void wait_second(pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
+	pthread_cond_timedwait(cond, lock, &until);
+}
+
+static void *flusher_main(void *arg)
+{
+	struct bd_store *store = arg;
+	struct bd_background *bg = store->background;
+	int64_t last_checkpoint_s = monotonic_s();
+	pthread_mutex_lock(&bg->lock);
+	while (!bg->stop) {
+		if (!bg->kicked)
+			wait_second(&bg->flusher_wake, &bg->lock);
+		bg->kicked = false;
+		if (bg->stop)
+			break;
+		pthread_mutex_unlock(&bg->lock);
+		if (bd_store_writable(store) == 0 &&
+		    flusher_step(store, monotonic_s(), &last_checkpoint_s) != 0)
+			nf_warn("background flush failed; see the lines above");
+		pthread_mutex_lock(&bg->lock);
+	}
+	pthread_mutex_unlock(&bg->lock);
+	return NULL;
+}
+
+/* ---- collector */
+
+/* Take the whole purge list. */
+static struct purge *take_purges(struct bd_background *bg, size_t *ret_count)
+{
+	pthread_mutex_lock(&bg->lock);
+	struct purge *purges = bg->purges;
+	*ret_count = bg->purge_count;
+	bg->purges = NULL;
+	bg->purge_count = bg->purge_capacity = 0;
+	pthread_mutex_unlock(&bg->lock);
+	return purges;
+}
+
+/* A branch also when it is dead. */
+static struct bd_branch *any_branch(struct bd_store *store, uint32_t id)
+{
+	pthread_rwlock_rdlock(&store->table_lock);
+	struct bd_branch *branch = id < store->branch_slots ? store->branches[id] : NULL;
+	if (branch != NULL)
+		atomic_fetch_add(&branch->refs, 1);
+	pthread_rwlock_unlock(&store->table_lock);
+	return branch;
+}
+
+static int delete_prefix(struct bd_store *store, const struct bd_key *prefix, struct bd_commit *commit)
+{
+	struct bd_index_iter *iter = bd_index_iter_new(store->index);
+	if (iter == NULL)
+		return -ENOMEM;
+	for (bd_index_iter_seek(iter, prefix, prefix->size); bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
+		struct bd_key key;
+		size_t size;
+		const uint8_t *at = bd_index_iter_key(iter, &size);
+		memcpy(key.bytes, at, NF_MIN(size, sizeof(key.bytes)));
+		key.size = (uint16_t)size;
+		bd_commit_delete(commit, &key);
+	}
+	int error = bd_index_iter_status(iter);
+	bd_index_iter_free(iter);
+	return error;
+}
+
+/* After a checkpoint made the sweep durable: its request goes. */
+static int finish_purge(struct bd_store *store, const struct purge *purge)
+{
+	struct bd_commit commit;
+	struct bd_key key;
+	uint64_t ticket;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
+	struct bd_branch *branch = any_branch(store, purge->branch);
+	bool dead = branch != NULL && branch->dead && purge->file == 0;
+	if (purge->file != 0) {
+		bd_key_file_prefix(&key, 'O', purge->branch, purge->file);
+		bd_commit_delete(&commit, &key);
+	} else {
+		bd_key_u32(&key, 'V', purge->branch);
+		bd_commit_delete(&commit, &key);
+	}
+	if (dead) {
+		bd_key_u32(&key, 'O', purge->branch);
+		error = delete_prefix(store, &key, &commit);
+		bd_key_u32(&key, 'S', purge->branch);
+		if (error == 0)
+			error = delete_prefix(store, &key, &commit);
+		bd_key_u32(&key, 'R', purge->branch);
+		bd_commit_delete(&commit, &key);
+	}
+	if (error == 0)
+		error = bd_commit_apply(store, &commit, &ticket);
+	bd_commit_free(&commit);
+	if (error == 0 && dead) {
+		pthread_rwlock_wrlock(&store->table_lock);
+		store->branches[purge->branch] = NULL;
+		pthread_rwlock_unlock(&store->table_lock);
+		bd_branch_release(branch);
+	}
+	bd_branch_release(branch);
+	return error;
+}
+
+static int sweep_all(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
+{
+	size_t count, done = 0;
+	struct purge *purges = take_purges(store->background, &count);
+	int error = 0;
+	for (; done < count && error == 0; done++) {
+		struct bd_branch *branch = any_branch(store, purges[done].branch);
+		if (branch != NULL && purges[done].file != 0 && !branch->dead)
+			error = bd_sweep_file(store, branch, purges[done].file, ret_dropped);
+		else if (branch != NULL && purges[done].file == 0)
+			error = bd_sweep_branch(store, branch, ret_dropped);
+		bd_branch_release(branch);
+		if (error == 0 && progress != NULL && progress(arg, "sweep", done + 1, count) != 0)
+			error = -ECANCELED;
+	}
+	if (error == 0 && count > 0)
+		error = bd_checkpoint(store);
+	for (size_t i = 0; i < count && error == 0; i++)
+		error = finish_purge(store, &purges[i]);
+	/* What was not finished keeps its record, and is asked for again. */
+	for (size_t i = 0; i < count && error != 0; i++)
+		bd_background_purge(store, purges[i].branch, purges[i].file);
+	free(purges);
+	return error;
+}
+
+static int compare_worth(const void *a, const void *b)
+{
+	const struct bd_extent_stat *x = a, *y = b;
+	uint64_t left = (uint64_t)x->live * (y->used + 1), right = (uint64_t)y->live * (x->used + 1);
+	return (left > right) - (left < right);
+}
+
+/* The next extent worth collecting, or UINT32_MAX. */
+static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id)
+{
+	struct bd_extent_stat *stats;
+	size_t count;
+	int error = bd_extents_list(store, &stats, &count);
+	if (error != 0)
+		return error;
+	uint64_t garbage = 0, live = 0;
+	for (size_t i = 0; i < count; i++) {
+		live += stats[i].live;
+		garbage += stats[i].used > stats[i].live ? stats[i].used - stats[i].live : 0;
+	}
+	qsort(stats, count, sizeof(*stats), compare_worth);
+	bool many = garbage > GARBAGE_SLOTS + live / GARBAGE_SHARE;
+	*ret_id = UINT32_MAX;
+	for (size_t i = 0; i < count && *ret_id == UINT32_MAX; i++) {
+		const struct bd_extent_stat *s = &stats[i];
+		if (!s->sealed || s->filling || s->damaged)
+			continue;
+		bool worth = s->live == 0 || (many && (uint64_t)s->live * 4 <= (uint64_t)s->used * 3) ||
+			     (thorough && (uint64_t)s->live * 10 <= (uint64_t)s->used * 9);
+		if (worth)
+			*ret_id = s->id;
+	}
+	free(stats);
+	return 0;
+}
+
+/* Collect until nothing is worth it, at most `limit` extents. */
+static int collect_all(struct bd_store *store, bool thorough, unsigned limit, bd_progress_fn progress, void *arg,
+		       struct bd_gc_result *result)
+{
+	int error = 0;
+	for (unsigned n = 0; n < limit && error == 0; n++) {
+		uint32_t id;
+		error = choose(store, thorough, &id);
+		if (error != 0 || id == UINT32_MAX)
+			break;
+		error = bd_collect_extent(store, id, result);
+		if (error == -EAGAIN)
+			return 0; /* busy: another time */
+		if (error == -EUCLEAN)
+			error = 0; /* damaged, marked, reported */
+		if (error == 0 && progress != NULL && progress(arg, "collect", n + 1, 0) != 0)
+			error = -ECANCELED;
+	}
+	return error;
+}
+
+int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, struct bd_gc_result *ret_result)
+{
+	struct bd_gc_result result = {0};
+	int error = bd_store_writable(store);
+	if (error != 0)
+		return error;
+	pthread_mutex_lock(&store->collect_lock);
+	error = bd_checkpoint(store);
+	if (error == 0)
+		error = sweep_all(store, progress, arg, &result.versions_dropped);
+	if (error == 0)
+		error = bd_extents_seal(store, BD_STREAM_FRONT);
+	if (error == 0)
+		error = collect_all(store, true, UINT32_MAX, progress, arg, &result);
+	if (error == 0)
+		error = bd_checkpoint(store);
+	pthread_mutex_unlock(&store->collect_lock);
+	if (error == 0)
+		*ret_result = result;
+	return error;
+}
+
+static void *collector_main(void *arg)
+{
+	struct bd_store *store = arg;
+	struct bd_background *bg = store->background;
+	pthread_mutex_lock(&bg->lock);
+	while (!bg->stop) {
+		wait_second(&bg->collector_wake, &bg->lock);
+		if (bg->stop)
+			break;
+		pthread_mutex_unlock(&bg->lock);
+		if (bd_store_writable(store) == 0) {
+			struct bd_gc_result result = {0};
+			pthread_mutex_lock(&store->collect_lock);
+			int error = sweep_all(store, NULL, NULL, &result.versions_dropped);
+			if (error == 0)
+				error = collect_all(store, false, 4, NULL, NULL, &result);
+			pthread_mutex_unlock(&store->collect_lock);
+			if (error != 0)
+				nf_warn("collecting garbage stopped: %s; it goes on by itself", strerror(-error));
+		}
+		pthread_mutex_lock(&bg->lock);
+	}
+	pthread_mutex_unlock(&bg->lock);
+	return NULL;
+}
+
+int bd_background_start(struct bd_store *store)
+{
+	struct bd_background *bg = store->background;
+	if (store->no_background || store->read_only)
+		return 0;
+	int error = -pthread_create(&bg->flusher, NULL, flusher_main, store);
+	bg->flusher_runs = error == 0;
+	if (error == 0) {
+		error = -pthread_create(&bg->collector, NULL, collector_main, store);
+		bg->collector_runs = error == 0;
+	}
+	return error;
+}
+
+void bd_background_stop(struct bd_store *store)
+{
+	struct bd_background *bg = store->background;
+	if (bg == NULL)
+		return;
+	pthread_mutex_lock(&bg->lock);
+	bg->stop = true;
+	pthread_cond_broadcast(&bg->flusher_wake);
+	pthread_cond_broadcast(&bg->collector_wake);
+	pthread_mutex_unlock(&bg->lock);
+	if (bg->flusher_runs)
+		pthread_join(bg->flusher, NULL);
+	if (bg->collector_runs)
+		pthread_join(bg->collector, NULL);
+	bg->flusher_runs = bg->collector_runs = false;
+}

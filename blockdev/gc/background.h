@@ -1,0 +1,33 @@
+/* Inside of gc/: the state of the background, shared by its files. */
+#ifndef BD_BACKGROUND_H
+#define BD_BACKGROUND_H
+
+#include "blockdev/bd_impl.h"
+
+struct bd_inline {
+	struct bd_block_id id; /* of the first block */
+	uint32_t count;
+	uint64_t loc, record_lsn;
+};
+
+struct purge {
+	uint32_t branch;
+	uint64_t file; /* 0: the branch */
+};
+
+struct bd_background {
+	/* inline blocks, oldest first: a ring buffer */
+	pthread_mutex_t inline_lock;
+	struct bd_inline *inlines;
+	size_t inline_first, inline_count, inline_capacity;
+	/* work for the collector */
+	pthread_mutex_t lock;
+	pthread_cond_t flusher_wake, collector_wake;
+	struct purge *purges;
+	size_t purge_count, purge_capacity;
+	bool stop, kicked;
+	bool flusher_runs, collector_runs;
+	pthread_t flusher, collector;
+};
+
+#endif

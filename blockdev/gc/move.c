@@ -1,0 +1,237 @@
+/* Moving block versions to new slots: the collector's and the log's way to give space back.
+ *
+ * A move is decided on what memory and index say now, copied without locks, and then made for each version under its inode's lock,
+ * only if the version is still where it was. The log has it as one item (MOVE), so replay follows.
+ * Cached entries of other branches that still name the old place find it gone and look again (read.c). */
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "blockdev/extent/extent.h"
+#include "blockdev/file/inode.h"
+#include "common/nf_log.h"
+
+#define BATCH 128u
+
+/* Under inode->lock: the head's entry when it is this very version, else NULL. */
+static struct bd_entry *own_entry(struct bd_inode *inode, const struct bd_block_id *id, struct bd_leaf **ret_leaf)
+{
+	struct bd_leaf *leaf = bd_map_peek(inode, id->block >> BD_LEAF_SHIFT);
+	struct bd_entry *entry = leaf != NULL ? &leaf->entries[id->block % BD_LEAF_BLOCKS] : NULL;
+	*ret_leaf = leaf;
+	return entry != NULL && entry->branch == id->branch && entry->epoch == id->epoch ? entry : NULL;
+}
+
+static int index_is_at(struct bd_store *store, const struct bd_block_id *id, uint64_t loc)
+{
+	struct bd_place place;
+	int error = bd_index_place(store, id, &place);
+	return error == -ENOENT ? 0 : error != 0 ? error : place.loc == loc;
+}
+
+int bd_move_is_live(struct bd_store *store, const struct bd_block_id *id, uint64_t loc)
+{
+	struct bd_inode *inode = bd_inode_find(store, id->branch, UINT32_MAX, id->file);
+	int result = -ENOENT;
+	if (inode != NULL) {
+		struct bd_leaf *leaf;
+		pthread_rwlock_rdlock(&inode->lock);
+		const struct bd_entry *entry = own_entry(inode, id, &leaf);
+		if (entry != NULL)
+			result = entry->loc != loc ? 0 : entry->state == BD_PENDING ? -EAGAIN : 1;
+		pthread_rwlock_unlock(&inode->lock);
+		bd_inode_unref(inode, 1);
+	}
+	return result != -ENOENT ? result : index_is_at(store, id, loc);
+}
+
+int bd_move_sum(struct bd_store *store, const struct bd_block_id *id, uint64_t loc, uint64_t *ret_sum)
+{
+	struct bd_inode *inode = bd_inode_find(store, id->branch, UINT32_MAX, id->file);
+	int result = -ENOENT;
+	if (inode != NULL) {
+		struct bd_leaf *leaf;
+		pthread_rwlock_rdlock(&inode->lock);
+		const struct bd_entry *entry = own_entry(inode, id, &leaf);
+		if (entry != NULL) {
+			result = entry->loc == loc;
+			*ret_sum = entry->sum;
+		}
+		pthread_rwlock_unlock(&inode->lock);
+		bd_inode_unref(inode, 1);
+	}
+	if (result != -ENOENT)
+		return result;
+	struct bd_place place;
+	int error = bd_index_place(store, id, &place);
+	if (error != 0)
+		return error == -ENOENT ? 0 : error;
+	*ret_sum = place.sum;
+	return place.loc == loc;
+}
+
+/* Point one version to its new place. 1 when done, 0 when it had moved on. */
+static int apply_one(struct bd_store *store, const struct bd_move *move, uint64_t to, struct bd_commit *commit)
+{
+	uint64_t ticket;
+	struct bd_inode *inode = bd_inode_find(store, move->id.branch, UINT32_MAX, move->id.file);
+	int result;
+	if (inode == NULL) {
+		/* Nobody can change the version: that would take the inode into memory, and purging waits for reclaim_lock. */
+		result = index_is_at(store, &move->id, move->place.loc);
+		if (result == 1)
+			bd_commit_move(commit, &move->id, move->place.loc, to, move->place.sum, true);
+	} else {
+		struct bd_leaf *leaf;
+		pthread_rwlock_wrlock(&inode->lock);
+		struct bd_entry *entry = own_entry(inode, &move->id, &leaf);
+		if (entry != NULL)
+			result = entry->loc == move->place.loc && entry->state != BD_PENDING;
+		else
+			result = index_is_at(store, &move->id, move->place.loc);
+		if (result == 1) {
+			bd_commit_move(commit, &move->id, move->place.loc, to, move->place.sum,
+				       entry == NULL || entry->state == BD_CLEAN);
+			if (entry != NULL)
+				entry->loc = to;
+		}
+	}
+	if (result == 1) {
+		int error = bd_commit_apply(store, commit, &ticket);
+		if (error != 0)
+			result = error;
+	}
+	if (inode != NULL) {
+		pthread_rwlock_unlock(&inode->lock);
+		bd_inode_unref(inode, 1);
+	}
+	return result;
+}
+
+/* A second key for a slot: its clone row. */
+static void share_commit(const struct bd_block_id *id, uint64_t loc, struct bd_commit *commit)
+{
+	struct bd_key key;
+	uint8_t value[BD_VALUE_CHECK];
+	bd_key_clone(&key, bd_loc_extent_id(loc), bd_loc_slot(loc), id);
+	bd_commit_put(commit, &key, value, 0);
+}
+
+/* Apply all moves of a copied batch; `loc[g]` is where group g's bytes are now. */
+static int apply_batch(struct bd_store *store, struct bd_move *moves, size_t count, const uint64_t *locs,
+		       uint32_t first_group)
+{
+	struct bd_commit commit;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
+	uint32_t taken_group = UINT32_MAX;
+	pthread_mutex_lock(&store->reclaim_lock);
+	for (size_t i = 0; i < count && error == 0; i++) {
+		uint64_t to = locs[moves[i].group - first_group];
+		if (to == BD_LOC_NONE)
+			continue;
+		bool is_first = taken_group != moves[i].group;
+		if (!is_first)
+			share_commit(&moves[i].id, to, &commit);
+		int result = apply_one(store, &moves[i], to, &commit);
+		if (result < 0) {
+			error = result;
+		} else if (result == 1) {
+			bd_extent_count(store, moves[i].place.loc, -1);
+			/* The slot was counted once when it was filled. */
+			if (!is_first)
+				bd_extent_count(store, to, 1);
+			taken_group = moves[i].group;
+			atomic_fetch_add_explicit(&store->collected_bytes, NF_BLOCK_SIZE, memory_order_relaxed);
+		} else {
+			bd_index_batch_clear(commit.batch);
+			commit.items.size = 0;
+		}
+		bool last = i + 1 == count || moves[i + 1].group != moves[i].group;
+		if (last && taken_group != moves[i].group)
+			bd_extent_count(store, to, -1);
+	}
+	pthread_mutex_unlock(&store->reclaim_lock);
+	bd_commit_free(&commit);
+	return error;
+}
+
+/* Write `n` groups' blocks (in `data`) to the moved stream. */
+static int place_batch(struct bd_store *store, const struct bd_move *const *heads, unsigned n, uint8_t *data, uint64_t *locs)
+{
+	int error = 0;
+	for (unsigned at = 0; at < n && error == 0;) {
+		struct bd_extent *extent;
+		uint32_t slot;
+		unsigned count;
+		error = bd_extent_alloc(store, BD_STREAM_MOVED, n - at, &extent, &slot, &count);
+		if (error != 0)
+			break;
+		error = bd_extent_write(store, extent, slot, count, data + (size_t)at * NF_BLOCK_SIZE);
+		for (unsigned i = 0; i < count && error == 0; i++) {
+			uint64_t sequence;
+			bd_extent_fill(store, extent, slot + i, 1, &heads[at + i]->id, &heads[at + i]->place.sum,
+				       &sequence);
+			locs[at + i] = bd_loc_extent(bd_extent_id(extent), slot + i);
+		}
+		bd_extent_put(store, extent);
+		at += count;
+	}
+	return error;
+}
+
+/* One batch: whole groups, at most BATCH of them. */
+static int move_batch(struct bd_store *store, struct bd_move *moves, size_t count, uint8_t *data, uint64_t *ret_bad)
+{
+	const struct bd_move *heads[BATCH];
+	uint64_t locs[BATCH] = {0}, placed[BATCH] = {0};
+	uint32_t slot_of[BATCH], first_group = moves[0].group;
+	unsigned n = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && moves[i].group == moves[i - 1].group)
+			continue;
+		int error = bd_place_read(store, moves[i].place, data + (size_t)n * NF_BLOCK_SIZE);
+		if (error == -EUCLEAN && bd_move_is_live(store, &moves[i].id, moves[i].place.loc) != 0) {
+			nf_error("file %llu block %u: bytes at their place do not match the checksum; left there",
+				 (unsigned long long)moves[i].id.file, moves[i].id.block);
+			(*ret_bad)++;
+		} else if (error != 0 && error != -EUCLEAN && error != -ESTALE) {
+			return error;
+		}
+		if (error != 0)
+			continue;
+		slot_of[n] = moves[i].group - first_group;
+		heads[n++] = &moves[i];
+	}
+	int error = place_batch(store, heads, n, data, placed);
+	for (unsigned i = 0; i < n; i++)
+		locs[slot_of[i]] = placed[i];
+	uint64_t synced;
+	if (error == 0)
+		error = bd_extents_sync(store, &synced);
+	if (error != 0) {
+		for (unsigned i = 0; i < n; i++)
+			bd_extent_count(store, placed[i], -1);
+		return error;
+	}
+	return apply_batch(store, moves, count, locs, first_group);
+}
+
+int bd_move_blocks(struct bd_store *store, struct bd_move *moves, size_t count, uint64_t *ret_bad)
+{
+	uint8_t *data = nf_io_buffer((size_t)BATCH * NF_BLOCK_SIZE);
+	if (data == NULL)
+		return -ENOMEM;
+	int error = 0;
+	*ret_bad = 0;
+	for (size_t at = 0; at < count && error == 0;) {
+		/* Group numbers rise by one, so a batch is a range of them. */
+		size_t end = at;
+		while (end < count && moves[end].group - moves[at].group < BATCH)
+			end++;
+		error = move_batch(store, moves + at, end - at, data, ret_bad);
+		at = end;
+	}
+	free(data);
+	return error != 0 ? error : bd_log_sync(store->log, UINT64_MAX);
+}

@@ -1,0 +1,228 @@
+/* Dropping versions that nothing looks at.
+ *
+ * A version of a thing in a branch is seen by the pins (snapshots, children's forks, the head) between its epoch and the next newer
+ * version's. One that no pin sees goes, and its slot counts one fewer. For a removed file the pins at which the file was not there do not count,
+ * so all of its blocks go that only the head could have seen.
+ * Deletions are not logged: the record that asks for the sweep ('O', 'V') stays until a checkpoint has made them durable, so a
+ * crash sweeps again. Runs under collect_lock; takes reclaim_lock a batch. */
+#include <stdlib.h>
+
+#include "blockdev/extent/extent.h"
+#include "blockdev/file/inode.h"
+
+#define DELETE_BATCH 512u
+
+struct pins {
+	uint32_t *epochs; /* rising */
+	size_t count;
+};
+
+struct sweep {
+	struct bd_store *store;
+	struct bd_branch *branch;
+	struct pins pins;
+	struct bd_index_batch *batch;
+	uint64_t dead_locs[DELETE_BATCH];
+	unsigned dead_count;
+	uint64_t dropped;
+};
+
+static int sweep_begin(struct sweep *sweep, struct bd_store *store, struct bd_branch *branch)
+{
+	*sweep = (struct sweep){.store = store, .branch = branch, .batch = bd_index_batch_new()};
+	if (sweep->batch == NULL)
+		return -ENOMEM;
+	pthread_rwlock_rdlock(&store->table_lock);
+	int error = bd_branch_pins(store, branch, &sweep->pins.epochs, &sweep->pins.count);
+	pthread_rwlock_unlock(&store->table_lock);
+	return error;
+}
+
+/* Delete what has been gathered. */
+static int sweep_write(struct sweep *sweep)
+{
+	if (bd_index_batch_count(sweep->batch) == 0)
+		return 0;
+	pthread_rwlock_rdlock(&sweep->store->kv_lock);
+	int error = bd_index_write(sweep->store->index, sweep->batch);
+	pthread_rwlock_unlock(&sweep->store->kv_lock);
+	for (unsigned i = 0; i < sweep->dead_count && error == 0; i++)
+		bd_extent_count(sweep->store, sweep->dead_locs[i], -1);
+	sweep->dead_count = 0;
+	return error != 0 ? bd_store_fail(sweep->store, error, "dropping old versions") : 0;
+}
+
+static void sweep_end(struct sweep *sweep)
+{
+	bd_index_batch_free(sweep->batch);
+	free(sweep->pins.epochs);
+}
+
+static int drop(struct sweep *sweep, const uint8_t *key, size_t key_size, uint64_t loc)
+{
+	bd_index_batch_delete(sweep->batch, key, key_size);
+	sweep->dead_locs[sweep->dead_count++] = loc;
+	sweep->dropped++;
+	return sweep->dead_count < DELETE_BATCH ? 0 : sweep_write(sweep);
+}
+
+/* Does a pin see the version of `epoch` when the next newer version is of `newer` (UINT64_MAX: none)? */
+static bool is_seen(const struct pins *pins, uint32_t epoch, uint64_t newer)
+{
+	for (size_t i = 0; i < pins->count; i++) {
+		if (pins->epochs[i] >= epoch && pins->epochs[i] < newer)
+			return true;
+	}
+	return false;
+}
+
+/* The pins at which the file was there in this branch (inherited counts). */
+static int pins_of_file(struct sweep *sweep, uint64_t file, struct pins *ret_pins)
+{
+	uint32_t *epochs = malloc((sweep->pins.count + 1) * sizeof(*epochs));
+	if (epochs == NULL)
+		return -ENOMEM;
+	size_t count = 0;
+	int error = 0;
+	for (size_t i = 0; i < sweep->pins.count && error == 0; i++) {
+		uint8_t value[8192];
+		size_t size;
+		struct bd_hops hops = {.branch = sweep->branch, .view_epoch = sweep->pins.epochs[i]};
+		error = bd_chain_get(sweep->store, hops, 'I', file, NULL, value, sizeof(value), &size);
+		if (error == 0 && size > 0)
+			epochs[count++] = sweep->pins.epochs[i];
+		if (error == -ENOENT)
+			error = 0;
+	}
+	if (error != 0) {
+		free(epochs);
+		return error;
+	}
+	*ret_pins = (struct pins){.epochs = epochs, .count = count};
+	return 0;
+}
+
+/* Versions under the first `prefix_size` bytes of `from`; `pins` NULL: those of each file (block keys of a whole branch). */
+static int sweep_range(struct sweep *sweep, const struct bd_key *from, const struct pins *pins)
+{
+	struct bd_index_iter *iter = bd_index_iter_new(sweep->store->index);
+	if (iter == NULL)
+		return -ENOMEM;
+	uint8_t last[BD_KEY_MAX];
+	size_t last_size = 0;
+	uint64_t newer = UINT64_MAX, pins_file = 0;
+	struct pins own = {0};
+	int error = 0;
+	for (bd_index_iter_seek(iter, from, from->size); error == 0 && bd_index_iter_valid(iter);
+	     bd_index_iter_next(iter)) {
+		size_t key_size, value_size;
+		const uint8_t *key = bd_index_iter_key(iter, &key_size);
+		const uint8_t *value = bd_index_iter_value(iter, &value_size);
+		if (key_size < 17 || key_size > BD_KEY_MAX) {
+			error = -EUCLEAN;
+			break;
+		}
+		if (key_size - 4 != last_size || memcmp(key, last, last_size) != 0) {
+			last_size = key_size - 4;
+			memcpy(last, key, last_size);
+			newer = UINT64_MAX;
+		}
+		struct nf_reader r = nf_reader_init(key + 5, key_size - 5);
+		uint64_t file = nf_read_u64_be(&r);
+		if (pins == NULL && (own.epochs == NULL || pins_file != file)) {
+			free(own.epochs);
+			own.epochs = NULL;
+			error = pins_of_file(sweep, file, &own);
+			pins_file = file;
+			if (error != 0)
+				break;
+		}
+		uint32_t epoch = bd_key_epoch(key, key_size);
+		if (!is_seen(pins != NULL ? pins : &own, epoch, newer)) {
+			struct bd_place place = {.loc = BD_LOC_NONE};
+			if (key[0] == 'B')
+				error = bd_value_place_parse(key, key_size, value, value_size, &place);
+			if (error == 0)
+				error = drop(sweep, key, key_size, place.loc);
+		}
+		newer = epoch;
+	}
+	if (error == 0)
+		error = bd_index_iter_status(iter);
+	bd_index_iter_free(iter);
+	free(own.epochs);
+	return error != 0 ? error : sweep_write(sweep);
+}
+
+/* A removed file's own records: the tombstone goes too when there is nothing left for it to hide. */
+static int drop_tombstone(struct sweep *sweep, uint64_t file)
+{
+	if (sweep->branch->ancestors->count > 0)
+		return 0;
+	struct bd_index_iter *iter = bd_index_iter_new(sweep->store->index);
+	if (iter == NULL)
+		return -ENOMEM;
+	struct bd_key from;
+	bd_key_file_prefix(&from, 'I', sweep->branch->id, file);
+	int error = 0;
+	bd_index_iter_seek(iter, &from, from.size);
+	if (bd_index_iter_valid(iter)) {
+		size_t key_size, value_size;
+		uint8_t key[BD_KEY_MAX];
+		const uint8_t *at = bd_index_iter_key(iter, &key_size);
+		bd_index_iter_value(iter, &value_size);
+		memcpy(key, at, key_size);
+		bd_index_iter_next(iter);
+		bool alone = !bd_index_iter_valid(iter);
+		error = bd_index_iter_status(iter);
+		if (error == 0 && alone && value_size == BD_VALUE_CHECK)
+			error = drop(sweep, key, key_size, BD_LOC_NONE);
+	}
+	bd_index_iter_free(iter);
+	return error != 0 ? error : sweep_write(sweep);
+}
+
+int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t file, uint64_t *ret_dropped)
+{
+	struct sweep sweep;
+	struct pins pins = {0};
+	pthread_mutex_lock(&store->reclaim_lock);
+	int error = sweep_begin(&sweep, store, branch);
+	if (error == 0)
+		error = pins_of_file(&sweep, file, &pins);
+	static const char kinds[] = "BXD";
+	for (const char *kind = kinds; error == 0 && *kind != '\0'; kind++) {
+		struct bd_key from;
+		bd_key_file_prefix(&from, *kind, branch->id, file);
+		error = sweep_range(&sweep, &from, &pins);
+	}
+	if (error == 0) {
+		struct bd_key from;
+		bd_key_file_prefix(&from, 'I', branch->id, file);
+		error = sweep_range(&sweep, &from, &sweep.pins);
+	}
+	if (error == 0)
+		error = drop_tombstone(&sweep, file);
+	free(pins.epochs);
+	*ret_dropped += sweep.dropped;
+	sweep_end(&sweep);
+	pthread_mutex_unlock(&store->reclaim_lock);
+	return error;
+}
+
+int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, uint64_t *ret_dropped)
+{
+	struct sweep sweep;
+	pthread_mutex_lock(&store->reclaim_lock);
+	int error = sweep_begin(&sweep, store, branch);
+	static const char kinds[] = "BXDI";
+	for (const char *kind = kinds; error == 0 && *kind != '\0'; kind++) {
+		struct bd_key from;
+		bd_key_u32(&from, *kind, branch->id);
+		error = sweep_range(&sweep, &from, *kind == 'B' && !branch->dead ? NULL : &sweep.pins);
+	}
+	*ret_dropped += sweep.dropped;
+	sweep_end(&sweep);
+	pthread_mutex_unlock(&store->reclaim_lock);
+	return error;
+}

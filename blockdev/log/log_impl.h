@@ -1,0 +1,44 @@
+/* Inside of the log: shared by log.c and scan.c only. */
+#ifndef BD_LOG_IMPL_H
+#define BD_LOG_IMPL_H
+
+#include <pthread.h>
+
+#include "blockdev/log/log.h"
+
+#define BD_LOG_FILE "log"
+#define BD_LOG_MAGIC 0x314c464eu /* "NFL1" */
+#define BD_LOG_FLAG_PAD 1u
+#define BD_LOG_ITEMS_OFFSET 80u
+#define BD_LOG_ITEMS_MAX (512u << 10)
+#define BD_LOG_RECORD_MAX (NF_IO_ALIGN + BD_LOG_RECORD_BLOCKS * NF_BLOCK_SIZE + BD_LOG_ITEMS_MAX)
+
+/* A record being filled or written. Payload lies in `buffer` behind the header page, items apart until the end. */
+struct log_batch {
+	uint8_t *buffer;
+	uint8_t *items;
+	size_t items_size;
+	unsigned blocks;
+	uint64_t start;	   /* position of the record */
+	uint64_t pad_size; /* bytes before it that a pad record covers */
+};
+
+struct bd_log {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct nf_io *io;	/* const after open */
+	struct nf_file *file;	/* const */
+	uint64_t store_id, ring_bytes; /* const */
+	uint64_t generation;
+	uint64_t replay, retain;	   /* see bd_log_position */
+	uint64_t tail;			   /* end of the last finished record */
+	uint64_t written, durable;	   /* <= tail */
+	struct log_batch batches[2], *open;
+	bool busy;			   /* a leader is doing I/O */
+	int error;			   /* sticky */
+	uint64_t sync_count;
+};
+
+void log_batch_begin(struct bd_log *log);
+
+#endif

@@ -1,0 +1,21 @@
+# Libraries. A newer libfuse than the system's is used when NEONFS_FUSE_PREFIX points to one
+# (tools/install-deps builds it); headers and library always come from the same place.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+
+set(NEONFS_FUSE_PREFIX "" CACHE PATH "Where a newer libfuse is installed; empty = the system's")
+if(NEONFS_FUSE_PREFIX)
+	file(GLOB fuse_pkgconfig ${NEONFS_FUSE_PREFIX}/lib/pkgconfig ${NEONFS_FUSE_PREFIX}/lib/*/pkgconfig)
+	list(JOIN fuse_pkgconfig ":" fuse_pkgconfig_path)
+	set(ENV{PKG_CONFIG_PATH} "${fuse_pkgconfig_path}:$ENV{PKG_CONFIG_PATH}")
+endif()
+pkg_check_modules(FUSE3 REQUIRED IMPORTED_TARGET fuse3>=3.14)
+pkg_check_modules(URING REQUIRED IMPORTED_TARGET liburing)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+find_library(ROCKSDB_LIBRARY rocksdb REQUIRED)
+find_path(ROCKSDB_INCLUDE rocksdb/c.h REQUIRED)
+add_library(neonfs_rocksdb INTERFACE)
+target_include_directories(neonfs_rocksdb INTERFACE ${ROCKSDB_INCLUDE})
+target_link_libraries(neonfs_rocksdb INTERFACE ${ROCKSDB_LIBRARY})
+message(STATUS "libfuse ${FUSE3_VERSION}${NEONFS_FUSE_PREFIX}")

@@ -1,0 +1,248 @@
+/* What the files of fs/ share. Start reading at README.md.
+ *
+ * Node id: the kernel's number for an inode is the address of its struct bd_inode; FUSE_ROOT_ID is the mount's root, which
+ * is no inode of the store (fs_root.c). Each entry given to the kernel hands it one reference of the bd_inode;
+ * FORGET gives them back. struct fs_node counts them, because a kernel that unmounts does not forget one by one.
+ *
+ * Threads: handlers run on libfuse's workers (or, over io_uring, on the pool of fs_defer.c); the control thread
+ * (fs_control.c) starts, stops, and does what a handler must not wait for. `lock` guards the node and handle
+ * lists and what the fields below say; nothing blocks while it is held. */
+#ifndef FS_INTERNAL_H
+#define FS_INTERNAL_H
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "common/nf_log.h"
+#include "fs/fs.h"
+
+/* Every change below a branch's root comes through the kernel or is followed by an invalidation, so what the kernel
+ * knows stays valid. Names in the mount's root change by the control socket too: the kernel asks again each
+ * second, so that a look-up which raced with fs_branch_changed heals itself. */
+#define FS_TIMEOUT_S 3600.0
+#define FS_ROOT_TIMEOUT_S 1.0
+
+/* One request carries at most this much data (256 pages, the kernel's default limit). */
+#define FS_MAX_IO_BYTES (1u << 20)
+/* Read-ahead and direct requests the kernel keeps in flight. */
+#define FS_MAX_BACKGROUND 64
+
+/* Beside each bd_inode the kernel knows of, reached through bd_inode_user. Fields are guarded by fs->lock unless atomic. */
+struct fs_node {
+	struct bd_inode *inode;
+	uint64_t lookups; /* references the kernel holds: this many of the bd_inode's */
+	uint32_t handles; /* open file descriptions */
+	uint32_t writers; /* of these, open for writing */
+	bool direct;	  /* they bypass the page cache; decided by the first of them, so that the two never mix */
+	bool lacks_capabilities; /* known to have no security.capability */
+	_Atomic bool attr_shown; /* the kernel was given attributes since it was last told that they changed */
+	struct fs_node *prev, *next;
+};
+
+/* An open file or directory. Its fields are set when it is opened and constant, but for the listing. */
+struct fs_handle {
+	struct bd_inode *inode; /* one reference; NULL for the mount's root */
+	struct fs_node *node;	/* the inode's; lives as long as the handle */
+	bool direct, writer;
+	pthread_mutex_t listing_lock; /* a directory's descriptor may be shared by threads */
+	struct bd_listing *listing;   /* guarded by listing_lock; of the mount's root: one malloc */
+	struct fs_handle *prev, *next;
+};
+
+struct fs_mountpoint {
+	char *path; /* resolved */
+	unsigned dev_major, dev_minor;
+};
+
+struct fs_control;
+struct fs_defer;
+
+struct fs {
+	struct bd_store *store;
+	struct fuse_session *session;
+	struct fs_mountpoint place;
+	char *source;
+	enum fs_cache cache;
+	enum fs_transport transport; /* as asked */
+	unsigned max_threads, readahead_kb;
+	bool is_root; /* the daemon runs as root */
+	void (*ready)(void *arg);
+	void *ready_arg;
+	uid_t uid; /* owner of the mount's root directory */
+	gid_t gid;
+
+	struct fs_control *control;
+	struct fs_defer *defer; /* NULL: handlers run where the request arrives */
+
+	pthread_mutex_t lock;
+	struct fs_node *nodes;
+	struct fs_handle *handles;
+
+	pthread_rwlock_t session_lock; /* before lock; shared while notifying the kernel, so that the session stays */
+	/* Guarded by session_lock. The rest of them is set by INIT, before any other request, and constant after. */
+	bool connected; /* the session's descriptor is open and INIT was seen */
+	uint32_t protocol_major, protocol_minor, max_write;
+	bool killpriv_v2; /* the kernel says when set-id bits have to go */
+
+	_Atomic bool uring_seen, request_seen;
+	_Atomic int64_t root_mtime_ns, root_hint_ns;
+	_Atomic uint64_t open_handles;
+	struct {
+		_Atomic uint64_t count, errors, total_ns;
+	} ops[FS_OP_COUNT];
+};
+
+static inline struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static inline struct bd_inode *fs_inode(fuse_ino_t ino)
+{
+	return (struct bd_inode *)(uintptr_t)ino;
+}
+
+static inline struct fs_handle *fs_handle(const struct fuse_file_info *fi)
+{
+	return (struct fs_handle *)(uintptr_t)fi->fh;
+}
+
+static inline bool fs_is_frozen(const struct bd_inode *inode)
+{
+	return bd_inode_view(inode).epoch.v != BD_EPOCH_HEAD.v;
+}
+
+/* ---- fs_call.c: one request: counted, timed, answered ---- */
+
+struct fs_call {
+	struct fs *fs;
+	fuse_req_t req;
+	enum fs_op op;
+	int64_t start_ns;
+};
+
+/* Declares `call` for the handler's scope; its end is the end of the scope. */
+#define FS_CALL(request, operation)                                                                \
+	struct fs_call call __attribute__((cleanup(fs_call_end))) = fs_call_start(request, operation)
+
+struct fs_call fs_call_start(fuse_req_t req, enum fs_op op);
+void fs_call_end(struct fs_call *call);
+int64_t fs_clock_ns(clockid_t clock);
+/* Answer with 0 or -errno. */
+void fs_reply_result(struct fs_call *call, int result);
+/* Answer with a new entry. Takes over the caller's reference to `inode`, whatever happens. */
+void fs_reply_entry(struct fs_call *call, struct bd_inode *inode, double timeout_s);
+void fs_reply_no_entry(struct fs_call *call);
+void fs_reply_attr(struct fs_call *call, struct bd_inode *inode);
+
+/* ---- fs_node.c ---- */
+
+/* The kernel is told of `inode` once more: one of the caller's references becomes the kernel's. -ENOMEM. */
+NF_MUST_CHECK int fs_node_enter(struct fs *fs, struct bd_inode *inode);
+/* The kernel drops `count` of its references (or never received them). */
+void fs_node_forget(struct fs *fs, struct bd_inode *inode, uint64_t count);
+/* Open. `flags` as in open(2); `inode` NULL for the mount's root. Counts as use of the branch. -ENOMEM. */
+NF_MUST_CHECK int fs_handle_open(struct fs *fs, struct bd_inode *inode, int flags, struct fs_handle **ret_handle);
+void fs_handle_close(struct fs *fs, struct fs_handle *handle);
+/* Does anybody have it open for writing? */
+bool fs_node_has_writers(struct fs *fs, struct bd_inode *inode);
+/* What is known of the inode's file capabilities, while the kernel knows the inode. */
+bool fs_node_lacks_capabilities(struct fs *fs, struct bd_inode *inode);
+void fs_node_set_lacks_capabilities(struct fs *fs, struct bd_inode *inode, bool lacks);
+/* Close every handle and drop every reference the kernel still holds. No request is in work any more. */
+void fs_node_drop_all(struct fs *fs);
+
+/* st_ino: stable across mounts, distinct between branches and frozen views. */
+ino_t fs_ino(struct bd_view view, struct bd_file_id file);
+void fs_stat(struct bd_view view, const struct bd_attr *attr, struct stat *ret_stat);
+/* What the kernel is about to be told of an inode it knows. */
+void fs_stat_inode(struct fs *fs, struct bd_inode *inode, struct stat *ret_stat);
+void fs_node_attr_shown(struct fs *fs, struct bd_inode *inode);
+
+/* ---- fs_root.c ---- */
+
+NF_MUST_CHECK int fs_root_lookup(struct fs *fs, const char *name, struct bd_inode **ret_inode);
+void fs_root_stat(struct fs *fs, struct stat *ret_stat);
+/* The branches as a listing in one allocation; free() it. */
+NF_MUST_CHECK int fs_root_listing(struct fs *fs, struct bd_listing **ret_listing);
+/* Say once in a while in the log how branches are made. Returns -EPERM. */
+NF_MUST_CHECK int fs_root_refuse(struct fs *fs, const char *what, const char *name);
+
+/* ---- fs_priv.c ---- */
+
+/* Is the write or truncation of `fi` one that clears set-id bits and file capabilities? */
+bool fs_kills_priv(struct fs_call *call, const struct fuse_file_info *fi);
+/* Clear them, and tell the kernel when there were any. */
+NF_MUST_CHECK int fs_kill_priv(struct fs *fs, struct bd_inode *inode);
+NF_MUST_CHECK int fs_drop_capabilities(struct fs *fs, struct bd_inode *inode);
+/* An extended attribute was set. */
+void fs_xattr_changed(struct fs *fs, struct bd_inode *inode, const char *name);
+/* Tell the kernel that mode and the like of `ino` changed behind it. Does not block. */
+void fs_notify_attr(struct fs *fs, fuse_ino_t ino);
+
+/* ---- fs_init.c, fs_ops_*.c ---- */
+
+void fs_init(void *userdata, struct fuse_conn_info *conn);
+
+void fs_add_meta_ops(struct fuse_lowlevel_ops *ops);
+void fs_add_name_ops(struct fuse_lowlevel_ops *ops);
+void fs_add_dir_ops(struct fuse_lowlevel_ops *ops);
+void fs_add_xattr_ops(struct fuse_lowlevel_ops *ops);
+void fs_add_file_ops(struct fuse_lowlevel_ops *ops);
+void fs_add_data_ops(struct fuse_lowlevel_ops *ops);
+
+/* ---- fs_control.c ---- */
+
+NF_MUST_CHECK int fs_control_create(struct fs *fs, struct fs_control **ret_control);
+/* Start and end its thread, around the session's loop. `fs_control_finish` waits for the work in hand. */
+NF_MUST_CHECK int fs_control_start(struct fs_control *control, pthread_t loop_thread);
+void fs_control_finish(struct fs_control *control);
+void fs_control_destroy(struct fs_control *control); /* NULL is legal */
+void fs_control_stop(struct fs_control *control);    /* async-signal-safe */
+/* INIT is about to be answered. */
+void fs_control_connected(struct fs_control *control);
+/* Run `work(fs, arg)` on the control thread, where it may wait for requests that the workers serve. -ENOMEM. */
+NF_MUST_CHECK int fs_control_post(struct fs_control *control, void (*work)(struct fs *fs, void *arg), void *arg);
+
+/* ---- fs_defer.c: over io_uring a handler must not block the ring's thread ---- */
+
+NF_MUST_CHECK int fs_defer_create(unsigned threads, struct fs_defer **ret_defer);
+/* Replace handlers that may block by ones that pass the request to the pool. */
+void fs_defer_wrap(struct fs_defer *defer, struct fuse_lowlevel_ops *ops);
+/* Start and end its threads, around the session's loop. */
+NF_MUST_CHECK int fs_defer_start(struct fs_defer *defer);
+void fs_defer_finish(struct fs_defer *defer);
+/* Wait until nothing is deferred; from now on handlers run where the request arrives. */
+void fs_defer_drain(struct fs_defer *defer);
+void fs_defer_destroy(struct fs_defer *defer); /* NULL is legal */
+
+/* ---- fs_transport.c ---- */
+
+/* Decide between device and io_uring. On error ret_message says why. */
+NF_MUST_CHECK int fs_transport_choose(const struct fs_options *options, bool *ret_uring, char *ret_message,
+				      size_t message_size);
+unsigned fs_transport_queue_depth(const struct fs_options *options);
+/* Over io_uring: where the reply's data goes without another copy. False on the device. */
+bool fs_transport_reply_buffer(fuse_req_t req, size_t size, char **ret_buf);
+bool fs_transport_is_uring(fuse_req_t req);
+
+/* ---- fs_mountpoint.c ---- */
+
+/* Check the mount point, clear a dead mount, and resolve it (malloc'd). */
+NF_MUST_CHECK int fs_mountpoint_prepare(const char *mountpoint, const char *source, char **ret_resolved,
+					char *ret_message, size_t message_size);
+/* Note which mount is there now. -ENOENT: none. What follows touches no other one that took its place later. */
+NF_MUST_CHECK int fs_mountpoint_identify(struct fs_mountpoint *place);
+/* Unmount an idle mount, with everything dirty written out first. -EBUSY when it is in use; -EPERM when not root. */
+NF_MUST_CHECK int fs_mountpoint_unmount(const struct fs_mountpoint *place);
+/* Have the kernel hand over what it has gathered for the file system mounted there. */
+NF_MUST_CHECK int fs_mountpoint_sync(const struct fs_mountpoint *place);
+/* Fail all requests, now and later, of a mount that nobody serves any more. */
+void fs_mountpoint_abort(const struct fs_mountpoint *place);
+/* Set the read-ahead of the file system mounted there. -errno when it could not be set. */
+NF_MUST_CHECK int fs_mountpoint_set_readahead(const struct fs_mountpoint *place, unsigned readahead_kb);
+
+#endif

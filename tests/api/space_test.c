@@ -1,0 +1,119 @@
+/* A full disk: -ENOSPC, nothing changed, everything readable, and room again after deletion. */
+#include "api.h"
+
+#include <stdlib.h>
+
+#define DISK (192 * MIB)
+#define PIECE MIB
+
+/* Fill `file` with pieces until there is no room; returns the pieces written. */
+static unsigned fill(struct bd_inode *file, int byte)
+{
+	uint8_t *bytes = malloc(PIECE);
+	unsigned count = 0;
+	int err;
+
+	assert_non_null(bytes);
+	memset(bytes, byte, PIECE);
+	do {
+		err = bd_write(file, count * PIECE, bytes, PIECE, 0);
+		if (err == 0)
+			err = bd_fsync(file, true);
+		count += err == 0;
+	} while (err == 0 && count < 4096);
+	free(bytes);
+	assert_int_equal(err, -ENOSPC);
+	return count;
+}
+
+static void a_full_disk_keeps_what_it_has(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *first = api_create(api->root, "first", S_IFREG | 0600), *file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_status status;
+	unsigned count;
+
+	api_put(first, 0, 1, PIECE);
+	assert_ok(bd_store_sync(api->store));
+	nf_io_mem_set_capacity(api->io, DISK);
+	count = fill(file, 2);
+	assert_true(count > 8);
+	assert_ok(bd_store_status(api->store, &status));
+	assert_int_equal(status.error, 0); /* a full disk is not a broken store */
+	api_expect(first, 0, 1, PIECE);
+	api_expect(file, 0, 2, (count - 1) * PIECE);
+	/* Names can still go, and with them the space comes back. */
+	assert_ok(bd_unlink(api->root, "file"));
+	bd_inode_unref(file, 1);
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_ok(bd_store_checkpoint(api->store));
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	file = api_create(api->root, "again", S_IFREG | 0600);
+	api_put(file, 0, 3, 8 * PIECE);
+	assert_ok(bd_fsync(file, false));
+	api_expect(file, 0, 3, 8 * PIECE);
+	bd_inode_unref(file, 1);
+	bd_inode_unref(first, 1);
+	api_crash(api);
+	first = api_lookup(api->root, "first");
+	api_expect(first, 0, 1, PIECE);
+	bd_inode_unref(first, 1);
+}
+
+static void a_size_limit_is_a_full_disk(void **state)
+{
+	struct api api = {0};
+	struct bd_inode *file;
+	struct bd_statfs statfs;
+	struct bd_status status;
+	char message[512];
+
+	(void)state;
+	api_make_dir(api.path);
+	assert_ok(nf_io_mem_create(0, &api.io));
+	assert_ok(bd_store_format_io(api.path, api.io, &(struct bd_format_options){.size_limit_bytes = DISK}));
+	assert_ok(api_open(&api, message));
+	assert_ok(bd_store_status(api.store, &status));
+	assert_int_equal(status.size_limit_bytes, DISK);
+	assert_ok(bd_branch_create_empty(api.store, "main", 0, 0, &api.main));
+	api.root = api_root(&api, api_head(api.main.id));
+	assert_ok(bd_statfs(api.store, &statfs));
+	assert_true(statfs.total_bytes <= DISK);
+	assert_true(statfs.free_bytes <= statfs.total_bytes);
+	file = api_create(api.root, "file", S_IFREG | 0600);
+	assert_true(fill(file, 1) * PIECE <= DISK);
+	bd_inode_unref(file, 1);
+	bd_inode_unref(api.root, 1);
+	assert_ok(bd_store_close(api.store));
+	nf_io_destroy(api.io);
+	api_remove_dir(api.path);
+}
+
+static void free_space_follows_use(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_statfs before, after;
+
+	nf_io_mem_set_capacity(api->io, UINT64_C(4) << 30);
+	assert_ok(bd_statfs(api->store, &before));
+	api_put(file, 0, 1, 64 * MIB);
+	assert_ok(bd_store_sync(api->store));
+	assert_ok(bd_statfs(api->store, &after));
+	assert_true(after.free_bytes + 60 * MIB <= before.free_bytes);
+	assert_true(after.files > before.files || after.files >= 2);
+	assert_int_equal(bd_fallocate(file, 0, 0, UINT64_C(16) << 30), -ENOSPC);
+	assert_int_equal(api_attr(file).size_bytes, 64 * MIB);
+	bd_inode_unref(file, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		api_test(a_full_disk_keeps_what_it_has),
+		cmocka_unit_test(a_size_limit_is_a_full_disk),
+		api_test(free_space_follows_use),
+	};
+
+	return cmocka_run_group_tests_name("api_space", tests, NULL, NULL);
+}

@@ -1,0 +1,80 @@
+"""Deleting branches, and the reasons not to."""
+import os
+import subprocess
+import unittest
+
+from workplace import FAILED, Workplace
+
+
+class Delete(Workplace):
+    def setUp(self):
+        super().setUp()
+        self.branch_done("create", "main")
+        self.write("main/file", "data")
+        for child in ("a", "b"):
+            self.branch_done("create", child, "--from", "main")
+        self.branch_done("create", "a-child", "--from", "a")
+
+    def test_delete(self):
+        self.branch_done("delete", "b")
+        self.assertEqual(sorted(self.branches()), ["a", "a-child", "main"])
+        self.assertEqual(sorted(os.listdir(self.mountpoint)), ["a", "a-child", "main"])
+        self.assertEqual(self.read("main/file"), "data")
+
+    def test_a_parent_with_children(self):
+        self.refused(["delete", "main"], FAILED, "has 2 children (a, b)", "--recursive")
+        self.refused(["delete", "a"], FAILED, "has 1 child (a-child)")
+
+    def test_recursive(self):
+        self.branch_done("create", "other")
+        self.branch_done("delete", "main", "--recursive")
+        self.assertEqual(sorted(self.branches()), ["other"])
+
+    def test_protected(self):
+        self.branch_done("protect", "b")
+        self.refused(["delete", "b"], FAILED, "is protected", "neonfs-branch unprotect b")
+        self.branch_done("unprotect", "b")
+        self.branch_done("delete", "b")
+
+    def test_recursive_is_all_or_nothing(self):
+        self.branch_done("protect", "a-child")
+        self.refused(["delete", "main", "--recursive"], FAILED, '"a-child" is protected')
+        self.branch_done("unprotect", "a-child")
+        with open(self.path("b", "file")):
+            self.refused(["delete", "main", "--recursive"], FAILED, '"b" is in use')
+        self.branch_done("delete", "main", "--recursive")
+        self.assertEqual(self.branches(), {})
+
+    def test_open_file(self):
+        with open(self.path("b", "file"), "a") as file:
+            self.refused(["delete", "b"], FAILED, "is in use", "1 open file", "try again")
+            file.write(", and more")
+        self.assertEqual(self.read("b/file"), "data, and more")
+        self.branch_done("delete", "b")
+
+    def test_mounted_and_used_by_a_process(self):
+        with subprocess.Popen(["sleep", "100"], stdout=open(self.path("b", "log"), "w"), cwd=self.path("b")) as process:
+            try:
+                self.refused(["delete", "b"], FAILED, "is in use")
+            finally:
+                process.kill()
+        self.branch_done("delete", "b")
+
+    def test_a_process_that_has_just_ended(self):
+        """Deleting right after a process ended works: the kernel tells of its files a moment later."""
+        for _ in range(20):
+            self.branch_done("create", "short", "--from", "main")
+            subprocess.run(["sh", "-c", 'echo x > "$1"', "sh", self.path("short", "new")], check=True)
+            self.branch_done("delete", "short")
+
+    def test_deleted_is_gone_after_a_remount(self):
+        self.branch_done("delete", "b")
+        self.umount()
+        self.mount()
+        self.assertNotIn("b", self.branches())
+        self.branch_done("create", "b")
+        self.assertEqual(os.listdir(self.path("b")), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,87 @@
+/* Which store is meant, and one request to its daemon. See branch.h. */
+#include "tools/neonfs-branch/branch.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/lib/mounts.h"
+
+/* The store of the mount that the current directory is in. */
+static int store_of_directory(char *ret_store)
+{
+	static struct tl_mount mount;
+	char directory[PATH_MAX];
+	if (getcwd(directory, sizeof(directory)) != NULL && tl_mount_of(directory, &mount) == 0 &&
+	    tl_mount_is_neonfs(&mount)) {
+		snprintf(ret_store, PATH_MAX, "%s", mount.source);
+		return TL_OK;
+	}
+	return tl_usage("which store? Name it with --store STORE or in NEONFS_STORE, or run this inside its mount");
+}
+
+int branch_connect(const struct tl_call *call, struct tl_client **ret_client)
+{
+	char found[PATH_MAX], message[TL_MESSAGE_MAX];
+	const char *store = tl_value(call, "store");
+	if (store == NULL)
+		store = getenv("NEONFS_STORE");
+	if (store == NULL || (store[0] == '\0' && tl_value(call, "store") == NULL)) {
+		int code = store_of_directory(found);
+		if (code != TL_OK)
+			return code;
+		store = found;
+	}
+	return tl_client_open(store, ret_client, message) == 0 ? TL_OK : tl_fail("%s", message);
+}
+
+int branch_ask(struct tl_client *client, const char *op, json_t *args, const struct tl_events *events,
+	       json_t **ret_result)
+{
+	struct tl_answer answer;
+	int rc = tl_client_call(client, op, args, events, &answer);
+	if (rc != 0 || !answer.ok)
+		return strcmp(answer.code, TL_CODE_USAGE) == 0 ? tl_usage("%s", answer.message) : tl_fail("%s", answer.message);
+	json_object_set_new(answer.result, "daemon_us", json_integer((json_int_t)answer.daemon_us));
+	if (ret_result != NULL)
+		*ret_result = json_incref(answer.result);
+	tl_answer_free(&answer);
+	return TL_OK;
+}
+
+int branch_request(const struct tl_call *call, const char *op, json_t *args, json_t **ret_result)
+{
+	struct tl_client *client;
+	int code = branch_connect(call, &client);
+	if (code != TL_OK) {
+		json_decref(args);
+		return code;
+	}
+	code = branch_ask(client, op, args, NULL, ret_result);
+	tl_client_close(client);
+	return code;
+}
+
+json_t *branch_word(const char *word)
+{
+	return tl_json_text(word);
+}
+
+const char *branch_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text != NULL ? text : "";
+}
+
+int64_t branch_number(const json_t *object, const char *key)
+{
+	return (int64_t)json_integer_value(json_object_get(object, key));
+}
+
+void branch_print_json(const json_t *value)
+{
+	json_dumpf(value, stdout, JSON_INDENT(2));
+	putchar('\n');
+}

@@ -1,0 +1,84 @@
+/* neonfs-branch create, snapshot, delete, rename, protect and unprotect: one request each. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/lib/format.h"
+#include "tools/neonfs-branch/branch.h"
+
+/* One line for people; nothing on a pipe unless it is asked for with --json. */
+static void print_made(const struct tl_call *call, json_t *result, const char *what)
+{
+	char path[4096];
+	if (tl_flag(call, "json")) {
+		branch_print_json(result);
+	} else if (tl_is_terminal()) {
+		tl_escape(path, sizeof(path), branch_text(result, "path"));
+		printf("%s %s (%.1f ms)\n", what, path, (double)branch_number(result, "daemon_us") / 1000);
+	}
+	json_decref(result);
+}
+
+int run_create(const struct tl_call *call)
+{
+	const char *from = tl_value(call, "from");
+	json_t *result;
+	json_t *args = from != NULL ? json_pack("{s:o, s:o}", "name", branch_word(call->args[0]), "from", branch_word(from))
+				    : json_pack("{s:o, s:I, s:I}", "name", branch_word(call->args[0]), "uid",
+						(json_int_t)geteuid(), "gid", (json_int_t)getegid());
+	int code = branch_request(call, "branch.create", args, &result);
+	if (code == TL_OK)
+		print_made(call, result, "Made branch");
+	return code;
+}
+
+int run_snapshot(const struct tl_call *call)
+{
+	json_t *result;
+	int code = branch_request(call, "snapshot.create", json_pack("{s:o}", "point", branch_word(call->args[0])), &result);
+	if (code != TL_OK)
+		return code;
+	/* The label may have been chosen by the daemon: a script wants it. */
+	if (!tl_flag(call, "json") && !tl_is_terminal() && strchr(call->args[0], '@') == NULL) {
+		printf("%s@%s\n", branch_text(result, "branch"), branch_text(result, "label"));
+		json_decref(result);
+		return TL_OK;
+	}
+	print_made(call, result, "Took snapshot");
+	return TL_OK;
+}
+
+int run_delete(const struct tl_call *call)
+{
+	const char *word = call->args[0];
+	if (strchr(word, '@') != NULL && tl_flag(call, "recursive"))
+		return tl_usage("a snapshot has nothing below it; leave --recursive out");
+	if (strchr(word, '@') != NULL)
+		return branch_request(call, "snapshot.delete", json_pack("{s:o}", "point", branch_word(word)), NULL);
+	return branch_request(call, "branch.delete",
+			      json_pack("{s:o, s:b}", "name", branch_word(word), "recursive", (int)tl_flag(call, "recursive")),
+			      NULL);
+}
+
+int run_rename(const struct tl_call *call)
+{
+	return branch_request(call, "branch.rename",
+			      json_pack("{s:o, s:o}", "name", branch_word(call->args[0]), "new_name", branch_word(call->args[1])),
+			      NULL);
+}
+
+static int set_protection(const struct tl_call *call, bool is_protected)
+{
+	return branch_request(call, "branch.protect",
+			      json_pack("{s:o, s:b}", "name", branch_word(call->args[0]), "protected", (int)is_protected), NULL);
+}
+
+int run_protect(const struct tl_call *call)
+{
+	return set_protection(call, true);
+}
+
+int run_unprotect(const struct tl_call *call)
+{
+	return set_protection(call, false);
+}

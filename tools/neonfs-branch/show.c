@@ -1,0 +1,139 @@
+/* neonfs-branch list, show and log: what there is. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/lib/format.h"
+#include "tools/neonfs-branch/branch.h"
+
+/* --------------------------------------------------------------- list */
+
+static const char *parent_of(const json_t *branch)
+{
+	const char *parent = branch_text(branch, "parent");
+	return parent[0] != '\0' ? parent : "-";
+}
+
+static const char *notes_of(const json_t *branch, char *buf, size_t size)
+{
+	long long in_use = (long long)branch_number(branch, "in_use");
+	bool is_protected = json_is_true(json_object_get(branch, "protected"));
+	buf[0] = '\0';
+	if (in_use > 0)
+		snprintf(buf, size, "%lld open file%s", in_use, in_use == 1 ? "" : "s");
+	if (is_protected)
+		snprintf(buf + strlen(buf), size - strlen(buf), "%sprotected", in_use > 0 ? ", " : "");
+	return buf;
+}
+
+static int column_width(const json_t *branches, const char *key, const char *title)
+{
+	size_t index, width = strlen(title);
+	json_t *branch;
+	json_array_foreach(branches, index, branch)
+		width = NF_MAX(width, strlen(branch_text(branch, key)));
+	return (int)width;
+}
+
+static void print_list(const json_t *branches)
+{
+	int names = column_width(branches, "name", "NAME"), parents = column_width(branches, "parent", "PARENT");
+	size_t index;
+	json_t *branch;
+	char notes[64], created[TL_NUMBER_MAX];
+	if (tl_is_terminal() && json_array_size(branches) == 0) {
+		printf("No branches yet. Make one: neonfs-branch init main\n");
+		return;
+	}
+	printf("%-*s  %-*s  %-20s  %9s  %8s  %s\n", names, "NAME", parents, "PARENT", "CREATED", "SNAPSHOTS", "CHILDREN", "NOTES");
+	json_array_foreach(branches, index, branch)
+		printf("%-*s  %-*s  %-20s  %9lld  %8lld  %s\n", names, branch_text(branch, "name"), parents, parent_of(branch),
+		       tl_age(created, branch_number(branch, "created_ns")), (long long)branch_number(branch, "snapshots"),
+		       (long long)branch_number(branch, "children"), notes_of(branch, notes, sizeof(notes)));
+}
+
+int run_list(const struct tl_call *call)
+{
+	json_t *result;
+	int code = branch_request(call, "branch.list", NULL, &result);
+	if (code != TL_OK)
+		return code;
+	const json_t *branches = json_object_get(result, "branches");
+	if (tl_flag(call, "json"))
+		branch_print_json(branches);
+	else
+		print_list(branches);
+	json_decref(result);
+	return TL_OK;
+}
+
+/* --------------------------------------------------------------- show */
+
+static void print_show(const json_t *branch)
+{
+	const json_t *snapshots = json_object_get(branch, "snapshot_list"), *children = json_object_get(branch, "child_list");
+	char path[PATH_MAX], time_text[TL_NUMBER_MAX];
+	size_t index;
+	json_t *one;
+	tl_escape(path, sizeof(path), branch_text(branch, "path"));
+	printf("%-10s %s\n", "branch", branch_text(branch, "name"));
+	printf("%-10s %s\n", "path", path);
+	printf("%-10s %s\n", "parent", parent_of(branch));
+	printf("%-10s %s\n", "created", branch_text(branch, "created"));
+	printf("%-10s %s\n", "protected", json_is_true(json_object_get(branch, "protected")) ? "yes" : "no");
+	printf("%-10s %lld open files\n", "in use", (long long)branch_number(branch, "in_use"));
+	printf("%-10s %zu\n", "snapshots", json_array_size(snapshots));
+	json_array_foreach(snapshots, index, one)
+		printf("           %s  (%s)\n", branch_text(one, "label"), tl_age(time_text, branch_number(one, "created_ns")));
+	printf("%-10s %zu\n", "children", json_array_size(children));
+	json_array_foreach(children, index, one)
+		printf("           %s\n", json_string_value(one));
+}
+
+int run_show(const struct tl_call *call)
+{
+	json_t *result;
+	int code = branch_request(call, "branch.show", json_pack("{s:o}", "name", branch_word(call->args[0])), &result);
+	if (code != TL_OK)
+		return code;
+	if (tl_flag(call, "json"))
+		branch_print_json(result);
+	else
+		print_show(result);
+	json_decref(result);
+	return TL_OK;
+}
+
+/* ---------------------------------------------------------------- log */
+
+static void print_event(const json_t *event)
+{
+	const char *kind = branch_text(event, "kind"), *name = branch_text(event, "name"), *branch = branch_text(event, "branch");
+	printf("%s  ", branch_text(event, "time"));
+	if (strcmp(kind, "snapshot") == 0)
+		printf("snapshot  %s@%s\n", branch, name);
+	else if (strcmp(kind, "branch") == 0)
+		printf("branch    %s from %s\n", name, branch);
+	else if (name[0] != '\0')
+		printf("created   %s from %s\n", branch, name);
+	else
+		printf("created   %s\n", branch);
+}
+
+int run_log(const struct tl_call *call)
+{
+	json_t *result, *event;
+	size_t index;
+	int code = branch_request(call, "branch.log", json_pack("{s:o}", "name", branch_word(call->args[0])), &result);
+	if (code != TL_OK)
+		return code;
+	const json_t *events = json_object_get(result, "events");
+	if (tl_flag(call, "json"))
+		branch_print_json(events);
+	else
+		json_array_foreach(events, index, event)
+			print_event(event);
+	json_decref(result);
+	return TL_OK;
+}

@@ -1,0 +1,462 @@
+/* The control socket: accept, read requests, dispatch, answer. See control.h.
+ *
+ * Threads: the acceptor; one for each connection. `lock` guards the slots' states and the waiters.
+ * A slot goes FREE -> RUNNING (acceptor) -> DONE (its thread, last act) -> FREE (acceptor or stop, after joining). */
+#include "tools/neonfs/control.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/nf_log.h"
+#include "tools/neonfs/control_call.h"
+
+#define PROGRESS_INTERVAL_NS 100000000
+#define LISTEN_BACKLOG 32
+
+enum slot_state { SLOT_FREE, SLOT_RUNNING, SLOT_DONE };
+
+struct slot {
+	struct control *control;
+	pthread_t thread;
+	enum slot_state state;
+	int fd;
+};
+
+struct control {
+	struct bd_store *store;
+	struct fs *fs;
+	const struct daemon_config *config;
+	int directory_fd, listen_fd, stop_fd;
+	uid_t owner;
+	atomic_bool is_stopping;
+	pthread_t acceptor;
+	pthread_mutex_t long_work; /* held by the one gc or scrub; never while taking `lock` */
+	pthread_mutex_t lock;
+	struct slot slots[CONTROL_CONNECTIONS_MAX]; /* guarded by lock */
+	int waiters[CONTROL_WAITERS_MAX];	    /* descriptors, or -1; guarded by lock */
+};
+
+int64_t ctl_now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* ------------------------------------------------------ for the handlers */
+
+int ctl_error(struct ctl_call *call, const char *code, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	vsnprintf(call->error_message, sizeof(call->error_message), format, arguments);
+	va_end(arguments);
+	call->error_code = code;
+	return -1;
+}
+
+int ctl_store_error(struct ctl_call *call, int rc, const char *what)
+{
+	struct bd_status *status;
+	switch (rc) {
+	case -ENOSPC:
+		return ctl_error(call, "no-space",
+				 "%s: the disk is full or the store's size limit is reached; delete branches or snapshots and "
+				 "run \"neonfs gc\", or make room; nothing was changed", what);
+	case -EUCLEAN:
+	case -EIO:
+		return ctl_error(call, "damaged", "%s: the store cannot be read or written (%s); see %s and run \"neonfs scrub\"",
+				 what, strerror(-rc), DAEMON_LOG);
+	case -ECANCELED:
+		return ctl_error(call, "stopped", "%s: stopped, because the store is being unmounted", what);
+	case -EROFS:
+		status = calloc(1, sizeof(*status));
+		if (status != NULL && bd_store_status(call->store, status) == 0 && status->error != 0)
+			(void)ctl_error(call, "read-only", "%s: the store is read-only since a write failed (%s); mend the disk, then "
+					"unmount and mount again", what, status->error_message);
+		else
+			(void)ctl_error(call, "read-only", "%s: the store is read-only; see %s", what, DAEMON_LOG);
+		free(status);
+		return -1;
+	default:
+		return ctl_error(call, "failed", "%s: %s", what, strerror(-rc));
+	}
+}
+
+const char *ctl_optional_text(struct ctl_call *call, const char *key)
+{
+	return json_string_value(json_object_get(call->args, key));
+}
+
+const char *ctl_text(struct ctl_call *call, const char *key)
+{
+	const char *text = ctl_optional_text(call, key);
+	if (text == NULL)
+		(void)ctl_error(call, TL_CODE_USAGE, "the request has no text \"%s\"", key);
+	return text;
+}
+
+bool ctl_true(struct ctl_call *call, const char *key)
+{
+	return json_is_true(json_object_get(call->args, key));
+}
+
+int ctl_send_item(struct ctl_call *call, json_t *item)
+{
+	if (item == NULL)
+		return -ENOMEM;
+	json_t *line = json_pack("{s:i, s:o}", "v", TL_PROTO_VERSION, "item", item);
+	int rc = tl_send(call->fd, line);
+	if (rc != 0)
+		return rc;
+	return atomic_load(&call->control->is_stopping) ? -ECANCELED : 0;
+}
+
+int ctl_progress(void *arg, const char *phase, uint64_t done, uint64_t total)
+{
+	struct ctl_call *call = arg;
+	int64_t now_ns = ctl_now_ns();
+	if (atomic_load(&call->control->is_stopping))
+		return -ECANCELED;
+	if (now_ns - call->progress_sent_ns < PROGRESS_INTERVAL_NS)
+		return 0;
+	call->progress_sent_ns = now_ns;
+	return tl_send(call->fd, json_pack("{s:i, s:{s:s, s:I, s:I}}", "v", TL_PROTO_VERSION, "progress", "phase", phase,
+					   "done", (json_int_t)done, "total", (json_int_t)total));
+}
+
+/* A waiter that hung up leaves its place. Called with the lock held. */
+static void drop_lost_waiters(struct control *control)
+{
+	for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++) {
+		struct pollfd poll_fd = {.fd = control->waiters[i], .events = POLLRDHUP};
+		if (poll_fd.fd >= 0 && poll(&poll_fd, 1, 0) > 0) {
+			close(poll_fd.fd);
+			control->waiters[i] = -1;
+		}
+	}
+}
+
+int ctl_wait_for_end(struct ctl_call *call)
+{
+	struct control *control = call->control;
+	pthread_mutex_lock(&control->lock);
+	drop_lost_waiters(control);
+	for (unsigned i = 0; i < CONTROL_WAITERS_MAX && !call->keeps_fd; i++) {
+		if (control->waiters[i] < 0) {
+			control->waiters[i] = call->fd;
+			call->keeps_fd = true;
+		}
+	}
+	pthread_mutex_unlock(&control->lock);
+	return call->keeps_fd ? 0 : ctl_error(call, "busy", "too many others wait for the unmount already");
+}
+
+int ctl_begin_long_work(struct ctl_call *call)
+{
+	if (pthread_mutex_trylock(&call->control->long_work) == 0)
+		return 0;
+	return ctl_error(call, "busy", "another gc or scrub of this store is running; try again when it has ended");
+}
+
+void ctl_end_long_work(struct ctl_call *call)
+{
+	pthread_mutex_unlock(&call->control->long_work);
+}
+
+/* ------------------------------------------------------------ connections */
+
+/* The handler a request asks for. NULL after ctl_error. */
+static ctl_handler parse_request(struct ctl_call *call, const json_t *request)
+{
+	const json_t *version = json_object_get(request, "v");
+	const char *op = json_string_value(json_object_get(request, "op"));
+	call->args = json_object_get(request, "args");
+	if (!json_is_object(request) || op == NULL || !json_is_object(call->args)) {
+		(void)ctl_error(call, TL_CODE_USAGE, "the request cannot be read: it must be an object with v, op and args");
+		return NULL;
+	}
+	if (json_integer_value(version) != TL_PROTO_VERSION) {
+		(void)ctl_error(call, TL_CODE_USAGE, "the daemon (version %s) speaks protocol %d; use a program of the same version",
+				NEONFS_VERSION, TL_PROTO_VERSION);
+		return NULL;
+	}
+	ctl_handler handler = ctl_find_handler(op);
+	if (handler == NULL)
+		(void)ctl_error(call, TL_CODE_USAGE,
+				"the daemon (version %s) knows no such request; use a program of the same version", NEONFS_VERSION);
+	return handler;
+}
+
+static int send_answer(struct ctl_call *call, int rc, int64_t began_ns)
+{
+	json_int_t daemon_us = (ctl_now_ns() - began_ns) / 1000;
+	if (rc == 0) {
+		json_t *result = call->result != NULL ? call->result : json_object();
+		return tl_send(call->fd, json_pack("{s:i, s:b, s:o, s:I}", "v", TL_PROTO_VERSION, "ok", 1, "result", result,
+						   "daemon_us", daemon_us));
+	}
+	json_decref(call->result);
+	/* A message quotes what the peer sent; it may be cut inside a character. */
+	json_t *message = tl_json_text(call->error_message);
+	return tl_send(call->fd, json_pack("{s:i, s:b, s:{s:s, s:o}, s:I}", "v", TL_PROTO_VERSION, "ok", 0, "error", "code",
+					   call->error_code, "message", message, "daemon_us", daemon_us));
+}
+
+/* One request. Non-zero: the connection is over; `ret_keeps_fd` then tells whether the descriptor has a new owner. */
+static int serve_request(struct control *control, int fd, const char *text, size_t size, bool *ret_keeps_fd)
+{
+	int64_t began_ns = ctl_now_ns();
+	struct ctl_call call = {.control = control, .store = control->store, .fs = control->fs,
+				.config = control->config, .fd = fd};
+	json_t *request = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+	ctl_handler handler = parse_request(&call, request);
+	int rc = handler != NULL ? handler(&call) : -1;
+	json_decref(request);
+	*ret_keeps_fd = call.keeps_fd;
+	if (call.keeps_fd)
+		return 1;
+	return send_answer(&call, rc, began_ns);
+}
+
+static void refuse(struct control *control, int fd, const char *code, const char *message)
+{
+	struct ctl_call call = {.control = control, .fd = fd};
+	int rc = ctl_error(&call, code, "%s", message);
+	/* The peer learns it or is gone: either way the connection ends. */
+	rc = send_answer(&call, rc, ctl_now_ns());
+	if (rc != 0)
+		nf_debug("control: could not refuse a connection: %s", strerror(-rc));
+}
+
+static void serve_connection(struct slot *slot)
+{
+	struct control *control = slot->control;
+	struct tl_lines lines;
+	bool keeps_fd = false;
+	int rc = 0;
+	tl_lines_init(&lines, slot->fd, TL_PROTO_REQUEST_MAX);
+	while (rc == 0 && !atomic_load(&control->is_stopping)) {
+		char *text;
+		size_t size;
+		rc = tl_lines_next(&lines, &text, &size);
+		if (rc == -EMSGSIZE)
+			refuse(control, slot->fd, TL_CODE_USAGE, "the request is too long");
+		if (rc == 0)
+			rc = serve_request(control, slot->fd, text, size, &keeps_fd);
+	}
+	tl_lines_free(&lines);
+	pthread_mutex_lock(&control->lock);
+	if (!keeps_fd)
+		close(slot->fd);
+	slot->fd = -1;
+	slot->state = SLOT_DONE;
+	pthread_mutex_unlock(&control->lock);
+}
+
+static void *connection_thread(void *arg)
+{
+	serve_connection(arg);
+	return NULL;
+}
+
+static bool is_allowed(const struct control *control, int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+		return false;
+	return peer.uid == 0 || peer.uid == control->owner;
+}
+
+/* A free slot, after joining threads that are done; NULL when all run. Called with the lock held. */
+static struct slot *take_slot(struct control *control)
+{
+	struct slot *found = NULL;
+	for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
+		struct slot *slot = &control->slots[i];
+		if (slot->state == SLOT_DONE) {
+			pthread_join(slot->thread, NULL);
+			slot->state = SLOT_FREE;
+		}
+		if (slot->state == SLOT_FREE)
+			found = slot;
+	}
+	return found;
+}
+
+static int start_connection(struct control *control, int fd)
+{
+	pthread_mutex_lock(&control->lock);
+	struct slot *slot = take_slot(control);
+	int rc = slot != NULL ? 0 : -EAGAIN;
+	if (slot != NULL) {
+		slot->control = control;
+		slot->fd = fd;
+		slot->state = SLOT_RUNNING;
+		rc = -pthread_create(&slot->thread, NULL, connection_thread, slot);
+		if (rc != 0)
+			slot->state = SLOT_FREE;
+	}
+	pthread_mutex_unlock(&control->lock);
+	return rc;
+}
+
+static void accept_one(struct control *control)
+{
+	const struct timeval idle = {.tv_sec = CONTROL_IDLE_TIMEOUT_S}, sending = {.tv_sec = CONTROL_SEND_TIMEOUT_S};
+	int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd < 0)
+		return;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof(idle));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &sending, sizeof(sending));
+	if (!is_allowed(control, fd)) {
+		refuse(control, fd, "not-allowed", "the store belongs to another user; run this as its owner or as root");
+		close(fd);
+		return;
+	}
+	if (start_connection(control, fd) != 0) {
+		refuse(control, fd, "busy", "the daemon serves too many commands at once; try again in a moment");
+		close(fd);
+	}
+}
+
+static void *acceptor_thread(void *arg)
+{
+	struct control *control = arg;
+	while (!atomic_load(&control->is_stopping)) {
+		struct pollfd fds[] = {{.fd = control->listen_fd, .events = POLLIN},
+				       {.fd = control->stop_fd, .events = POLLIN}};
+		if (poll(fds, NF_ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+			break;
+		if (fds[0].revents != 0)
+			accept_one(control);
+	}
+	return NULL;
+}
+
+/* -------------------------------------------------------------- life cycle */
+
+static int open_socket(struct control *control)
+{
+	struct sockaddr_un address;
+	control->directory_fd = open(control->config->store, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (control->directory_fd < 0)
+		return -errno;
+	if (unlinkat(control->directory_fd, TL_PROTO_SOCKET, 0) != 0 && errno != ENOENT)
+		return -errno;
+	control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (control->listen_fd < 0)
+		return -errno;
+	tl_socket_address(control->directory_fd, &address);
+	/* The mode set before bind is the mode the socket file is made with: no moment with a wider one. */
+	if (fchmod(control->listen_fd, 0600) != 0 ||
+	    bind(control->listen_fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+	    listen(control->listen_fd, LISTEN_BACKLOG) != 0)
+		return -errno;
+	control->stop_fd = eventfd(0, EFD_CLOEXEC);
+	return control->stop_fd >= 0 ? 0 : -errno;
+}
+
+static void close_if_open(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void free_control(struct control *control)
+{
+	close_if_open(control->listen_fd);
+	close_if_open(control->stop_fd);
+	close_if_open(control->directory_fd);
+	pthread_mutex_destroy(&control->lock);
+	pthread_mutex_destroy(&control->long_work);
+	free(control);
+}
+
+static int prepare(struct control *control)
+{
+	struct stat status;
+	if (stat(control->config->store, &status) != 0)
+		return -errno;
+	control->owner = status.st_uid;
+	int rc = open_socket(control);
+	return rc != 0 ? rc : -pthread_create(&control->acceptor, NULL, acceptor_thread, control);
+}
+
+int control_start(struct bd_store *store, struct fs *fs, const struct daemon_config *config,
+		  struct control **ret_control, char *ret_message)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	int rc = -ENOMEM;
+	if (control != NULL) {
+		*control = (struct control){.store = store, .fs = fs, .config = config, .directory_fd = -1, .listen_fd = -1,
+					    .stop_fd = -1};
+		pthread_mutex_init(&control->lock, NULL);
+		pthread_mutex_init(&control->long_work, NULL);
+		for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++)
+			control->waiters[i] = -1;
+		rc = prepare(control);
+	}
+	if (rc == 0) {
+		*ret_control = control;
+		return 0;
+	}
+	snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot listen on %s in the store: %s", TL_PROTO_SOCKET, strerror(-rc));
+	if (control != NULL)
+		free_control(control);
+	return rc;
+}
+
+void control_stop(struct control *control)
+{
+	const uint64_t one = 1;
+	if (control == NULL)
+		return;
+	atomic_store(&control->is_stopping, true);
+	if (unlinkat(control->directory_fd, TL_PROTO_SOCKET, 0) != 0)
+		nf_warn("control: cannot remove %s: %s", TL_PROTO_SOCKET, strerror(errno));
+	if (write(control->stop_fd, &one, sizeof(one)) < 0)
+		nf_warn("control: cannot wake the acceptor: %s", strerror(errno));
+	pthread_join(control->acceptor, NULL);
+	pthread_mutex_lock(&control->lock);
+	/* Wake those that read; an answer in the making still goes out. */
+	for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++)
+		if (control->slots[i].state == SLOT_RUNNING && control->slots[i].fd >= 0)
+			shutdown(control->slots[i].fd, SHUT_RD);
+	pthread_mutex_unlock(&control->lock);
+	for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++)
+		if (control->slots[i].state != SLOT_FREE)
+			pthread_join(control->slots[i].thread, NULL);
+}
+
+void control_finish(struct control *control, int rc)
+{
+	if (control == NULL)
+		return;
+	for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++) {
+		struct ctl_call call = {.control = control, .fd = control->waiters[i]};
+		if (call.fd < 0)
+			continue;
+		int answer = rc == 0 ? 0
+				     : ctl_error(&call, "failed",
+						 "unmounted, but the last state could not be written (%s); the next mount recovers it; see %s",
+						 strerror(-rc), DAEMON_LOG);
+		if (send_answer(&call, answer, ctl_now_ns()) != 0)
+			nf_debug("control: nobody waited for the end after all");
+		close(call.fd);
+	}
+	free_control(control);
+}

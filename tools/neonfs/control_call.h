@@ -1,0 +1,73 @@
+/* One control request in work, as its handler sees it. Internal to the control files. */
+#ifndef NEONFS_CONTROL_CALL_H
+#define NEONFS_CONTROL_CALL_H
+
+#include "tools/lib/proto.h"
+#include "tools/neonfs/control.h"
+
+struct ctl_call {
+	struct control *control;
+	struct bd_store *store;
+	struct fs *fs;
+	const struct daemon_config *config;
+	int fd;			 /* for progress and items */
+	const json_t *args;	 /* an object */
+	json_t *result;		 /* set by the handler: the answer; NULL = {} */
+	bool keeps_fd;		 /* set by a handler that has taken over the connection */
+	const char *error_code;	 /* set by ctl_error */
+	char error_message[1536];
+	int64_t progress_sent_ns;
+	char progress_phase[32];
+};
+
+/* A handler returns 0, or -1 after ctl_error. */
+typedef int (*ctl_handler)(struct ctl_call *call);
+
+/* The handler of `op`, or NULL. */
+ctl_handler ctl_find_handler(const char *op);
+
+/* Refuse the request. Returns -1. */
+int ctl_error(struct ctl_call *call, const char *code, const char *format, ...) NF_PRINTF(3, 4);
+/* Refuse it because the store answered `rc` (-errno); `what` begins the message: "cannot create the branch". Returns -1. */
+int ctl_store_error(struct ctl_call *call, int rc, const char *what);
+
+/* A text argument. NULL, after ctl_error, when it is not there or no text. */
+const char *ctl_text(struct ctl_call *call, const char *key);
+/* The same, but NULL without an error when it is absent. */
+const char *ctl_optional_text(struct ctl_call *call, const char *key);
+bool ctl_true(struct ctl_call *call, const char *key);
+
+/* Stream one item; steals it. Non-zero when the peer is gone or the daemon is ending: stop. */
+NF_MUST_CHECK int ctl_send_item(struct ctl_call *call, json_t *item);
+/* A bd_progress_fn with the call as its argument. */
+int ctl_progress(void *call, const char *phase, uint64_t done, uint64_t total);
+
+/* Leave the connection to control_finish. -1 after ctl_error when too many wait. */
+NF_MUST_CHECK int ctl_wait_for_end(struct ctl_call *call);
+/* One long work of a kind at a time: -1 after ctl_error when another one runs. */
+NF_MUST_CHECK int ctl_begin_long_work(struct ctl_call *call);
+void ctl_end_long_work(struct ctl_call *call);
+
+int64_t ctl_now_ns(void); /* monotonic */
+
+/* Handlers, by file. control_store.c */
+int ctl_store_status(struct ctl_call *call);
+int ctl_store_gc(struct ctl_call *call);
+int ctl_store_scrub(struct ctl_call *call);
+int ctl_store_sync(struct ctl_call *call);
+int ctl_daemon_wait(struct ctl_call *call);
+/* control_branch.c */
+int ctl_branch_list(struct ctl_call *call);
+int ctl_branch_show(struct ctl_call *call);
+int ctl_branch_create(struct ctl_call *call);
+int ctl_branch_rename(struct ctl_call *call);
+int ctl_branch_protect(struct ctl_call *call);
+/* control_delete.c */
+int ctl_branch_delete(struct ctl_call *call);
+/* control_history.c */
+int ctl_snapshot_create(struct ctl_call *call);
+int ctl_snapshot_delete(struct ctl_call *call);
+int ctl_branch_log(struct ctl_call *call);
+int ctl_branch_diff(struct ctl_call *call);
+
+#endif

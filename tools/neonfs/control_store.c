@@ -1,0 +1,100 @@
+/* Control requests about the whole store and the daemon. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/nf_log.h"
+#include "tools/lib/format.h"
+#include "tools/neonfs/control_call.h"
+#include "tools/neonfs/store_json.h"
+
+static json_t *request_counts(const struct fs_stats *stats)
+{
+	json_t *object = json_object();
+	for (unsigned op = 0; op < FS_OP_COUNT; op++) {
+		const struct fs_op_stats *one = &stats->ops[op];
+		if (one->count > 0)
+			json_object_set_new(object, fs_op_name((enum fs_op)op),
+					    json_pack("{s:I, s:I, s:I}", "count", (json_int_t)one->count, "errors",
+						      (json_int_t)one->errors, "total_us", (json_int_t)(one->total_ns / 1000)));
+	}
+	return object;
+}
+
+static json_t *mount_json(struct ctl_call *call, const struct fs_stats *stats)
+{
+	return json_pack("{s:o, s:i, s:s, s:s, s:s, s:I, s:I, s:o}", "mountpoint", tl_json_text(call->config->mountpoint), "pid",
+			 (int)getpid(), "cache", daemon_cache_name(call->config->cache), "transport",
+			 daemon_transport_name(stats->transport), "libfuse", stats->libfuse_version, "max_write_bytes",
+			 (json_int_t)stats->max_write_bytes, "open_handles", (json_int_t)stats->open_handles, "requests",
+			 request_counts(stats));
+}
+
+int ctl_store_status(struct ctl_call *call)
+{
+	struct bd_status *status = calloc(1, sizeof(*status));
+	struct fs_stats *stats = calloc(1, sizeof(*stats));
+	int rc = status != NULL && stats != NULL ? bd_store_status(call->store, status) : -ENOMEM;
+	if (rc == 0) {
+		fs_stats_get(call->fs, stats);
+		call->result = json_pack("{s:o, s:b, s:s, s:o, s:o}", "store", tl_json_text(call->config->store), "mounted", 1,
+					 "version", NEONFS_VERSION, "mount", mount_json(call, stats), "facts",
+					 store_status_json(status));
+		rc = call->result != NULL ? 0 : -ENOMEM;
+	}
+	free(stats);
+	free(status);
+	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot tell the state of the store");
+}
+
+int ctl_store_sync(struct ctl_call *call)
+{
+	int rc = bd_store_sync(call->store);
+	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot write everything out");
+}
+
+int ctl_store_gc(struct ctl_call *call)
+{
+	struct bd_gc_result result;
+	if (ctl_begin_long_work(call) != 0)
+		return -1;
+	int rc = bd_store_gc(call->store, ctl_progress, call, &result);
+	ctl_end_long_work(call);
+	if (rc != 0)
+		return ctl_store_error(call, rc, "cannot collect garbage");
+	call->result = store_gc_json(&result);
+	return 0;
+}
+
+static void send_finding(void *arg, const char *line)
+{
+	struct ctl_call *call = arg;
+	nf_error("scrub: %s", line);
+	/* A peer that is gone is noticed at the next progress; what was found is in the log. */
+	if (ctl_send_item(call, tl_json_text(line)) != 0)
+		nf_debug("scrub: nobody reads the report");
+}
+
+int ctl_store_scrub(struct ctl_call *call)
+{
+	struct bd_scrub_result result;
+	if (ctl_begin_long_work(call) != 0)
+		return -1;
+	int rc = bd_store_scrub(call->store, ctl_progress, send_finding, call, &result);
+	ctl_end_long_work(call);
+	if (rc != 0)
+		return ctl_store_error(call, rc, "cannot verify the store");
+	call->result = store_scrub_json(&result);
+	return 0;
+}
+
+/* Keeps the connection open until the daemon has closed its store, whatever unmounts it. */
+int ctl_daemon_wait(struct ctl_call *call)
+{
+	if (ctl_wait_for_end(call) != 0)
+		return -1;
+	/* From here on the peer may unmount. When it is gone already, its place is taken back later. */
+	if (ctl_send_item(call, json_string("waiting")) != 0)
+		nf_debug("control: who wanted to wait is gone");
+	return 0;
+}

@@ -1,0 +1,14 @@
+/* What the store says of itself, as JSON: the same from the daemon and from a command that opened the store. */
+#ifndef NEONFS_STORE_JSON_H
+#define NEONFS_STORE_JSON_H
+
+#include <jansson.h>
+
+#include "blockdev/bd.h"
+
+/* NULL: out of memory. */
+json_t *store_status_json(const struct bd_status *status);
+json_t *store_gc_json(const struct bd_gc_result *result);
+json_t *store_scrub_json(const struct bd_scrub_result *result);
+
+#endif
