@@ -198,6 +198,16 @@ void bd_commit_move(struct bd_commit *commit, const struct bd_block_id *id, uint
 /* Log and index, in the same order for all threads that hold the locks of the things changed. Durable after bd_log_sync(*ret_ticket).
  * A failure fails the store. The commit is empty afterwards. */
 NF_MUST_CHECK int bd_commit_apply(struct bd_store *store, struct bd_commit *commit, uint64_t *ret_ticket);
+/* The same with blocks as payload, all in one record (see bd_log_append_blocks). */
+struct bd_payload {
+	struct bd_block_id first;
+	unsigned count;
+	const void *data;
+	const uint64_t *sums;
+	uint64_t loc; /* out: the place of the first */
+};
+NF_MUST_CHECK int bd_commit_apply_blocks(struct bd_store *store, struct bd_commit *commit, struct bd_payload *payload,
+					 uint64_t *ret_ticket);
 
 /* Call `each` for every record whose key is `kind` and begins with a u32, in order; the value is checked and without its check. A
  * non-zero return ends it and is returned. */
@@ -271,8 +281,8 @@ NF_MUST_CHECK int bd_map_next(struct bd_inode *inode, uint32_t leaf, uint32_t *r
 void bd_map_free(struct bd_inode *inode);
 /* Evict leaves over the limit. No inode lock may be held. */
 void bd_leaf_cache_trim(struct bd_store *store);
-/* Under inode->lock exclusive: make every block in [from, to) a hole. */
-NF_MUST_CHECK int bd_map_punch(struct bd_inode *inode, uint32_t from, uint32_t to);
+/* Under inode->lock exclusive: make every block in [from, to) a hole. The caller appends `items` to the log before it drops the lock. */
+NF_MUST_CHECK int bd_map_punch(struct bd_inode *inode, uint32_t from, uint32_t to, struct bd_items *items);
 /* The place of block version `id` as the index has it. */
 NF_MUST_CHECK int bd_index_place(struct bd_store *store, const struct bd_block_id *id, struct bd_place *ret_place);
 

@@ -56,15 +56,19 @@ void bd_commit_move(struct bd_commit *commit, const struct bd_block_id *id, uint
 		batch_place(commit->batch, id, to, sum);
 }
 
-int bd_commit_apply(struct bd_store *store, struct bd_commit *commit, uint64_t *ret_ticket)
+int bd_commit_apply_blocks(struct bd_store *store, struct bd_commit *commit, struct bd_payload *payload,
+			   uint64_t *ret_ticket)
 {
 	if (commit->items.failed)
 		return bd_store_fail(store, -ENOMEM, "recording a change");
 	pthread_rwlock_rdlock(&store->kv_lock);
 	int error = bd_store_writable(store);
-	if (error == 0)
+	if (error == 0 && payload != NULL)
+		error = bd_log_append_blocks(store->log, &payload->first, payload->count, payload->data, payload->sums,
+					     commit->items.data, commit->items.size, &payload->loc, ret_ticket);
+	else if (error == 0)
 		error = bd_log_append(store->log, commit->items.data, commit->items.size, ret_ticket);
-	if (error == 0)
+	if (error == 0 && bd_index_batch_count(commit->batch) > 0)
 		error = bd_index_write(store->index, commit->batch);
 	pthread_rwlock_unlock(&store->kv_lock);
 	commit->items.size = 0;
@@ -72,4 +76,9 @@ int bd_commit_apply(struct bd_store *store, struct bd_commit *commit, uint64_t *
 	if (error != 0 && error != -EROFS)
 		bd_store_fail(store, error, "recording a change");
 	return error;
+}
+
+int bd_commit_apply(struct bd_store *store, struct bd_commit *commit, uint64_t *ret_ticket)
+{
+	return bd_commit_apply_blocks(store, commit, NULL, ret_ticket);
 }

@@ -23,9 +23,9 @@ enum fs_cache {
 };
 
 enum fs_transport {
-	FS_TRANSPORT_AUTO,  /* io_uring when library and kernel have it and it is switched on, else the device */
+	FS_TRANSPORT_AUTO,  /* what measured best: the device */
 	FS_TRANSPORT_DEV,   /* read and write on /dev/fuse, one clone of it for each thread */
-	FS_TRANSPORT_URING, /* FUSE over io_uring, or fail with a message that says why not */
+	FS_TRANSPORT_URING, /* FUSE over io_uring, one thread for each CPU; or fail with a message that says why not */
 };
 
 #define FS_THREADS_DEFAULT 16

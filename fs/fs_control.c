@@ -138,8 +138,6 @@ static void do_stop(struct fs_control *control)
 		if (err != 0 && err != -ENOTCONN && err != -ENOENT)
 			nf_warn("writing out %s: %s", fs->place.path, strerror(-err));
 	}
-	if (fs->defer != NULL)
-		fs_defer_drain(fs->defer);
 	fuse_session_exit(fs->session);
 	/* A loop of libfuse before 3.17 sleeps on; a signal ends its sleep. */
 	while (!atomic_load(&control->finish)) {

@@ -4,8 +4,8 @@
  * is no inode of the store (fs_root.c). Each entry given to the kernel hands it one reference of the bd_inode;
  * FORGET gives them back. struct fs_node counts them, because a kernel that unmounts does not forget one by one.
  *
- * Threads: handlers run on libfuse's workers (or, over io_uring, on the pool of fs_defer.c); the control thread
- * (fs_control.c) starts, stops, and does what a handler must not wait for. `lock` guards the node and handle
+ * Threads: handlers run on libfuse's workers; the control thread (fs_control.c) starts, stops, and does what a handler
+ * must not wait for. `lock` guards the node and handle
  * lists and what the fields below say; nothing blocks while it is held. */
 #ifndef FS_INTERNAL_H
 #define FS_INTERNAL_H
@@ -58,7 +58,6 @@ struct fs_mountpoint {
 };
 
 struct fs_control;
-struct fs_defer;
 
 struct fs {
 	struct bd_store *store;
@@ -75,7 +74,6 @@ struct fs {
 	gid_t gid;
 
 	struct fs_control *control;
-	struct fs_defer *defer; /* NULL: handlers run where the request arrives */
 
 	pthread_mutex_t lock;
 	struct fs_node *nodes;
@@ -206,18 +204,6 @@ void fs_control_stop(struct fs_control *control);    /* async-signal-safe */
 void fs_control_connected(struct fs_control *control);
 /* Run `work(fs, arg)` on the control thread, where it may wait for requests that the workers serve. -ENOMEM. */
 NF_MUST_CHECK int fs_control_post(struct fs_control *control, void (*work)(struct fs *fs, void *arg), void *arg);
-
-/* ---- fs_defer.c: over io_uring a handler must not block the ring's thread ---- */
-
-NF_MUST_CHECK int fs_defer_create(unsigned threads, struct fs_defer **ret_defer);
-/* Replace handlers that may block by ones that pass the request to the pool. */
-void fs_defer_wrap(struct fs_defer *defer, struct fuse_lowlevel_ops *ops);
-/* Start and end its threads, around the session's loop. */
-NF_MUST_CHECK int fs_defer_start(struct fs_defer *defer);
-void fs_defer_finish(struct fs_defer *defer);
-/* Wait until nothing is deferred; from now on handlers run where the request arrives. */
-void fs_defer_drain(struct fs_defer *defer);
-void fs_defer_destroy(struct fs_defer *defer); /* NULL is legal */
 
 /* ---- fs_transport.c ---- */
 

@@ -175,6 +175,12 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, s
 	struct seek *seek = NULL;
 
 	(void)fi;
+	if (fs->cache == FS_CACHE_BACK && atomic_load(&fs->uring_seen)) {
+		/* No answer may come from the control thread here. The kernel then takes every file for data throughout. */
+		FS_CALL(req, FS_OP_LSEEK);
+		fs_reply_result(&call, -ENOSYS);
+		return;
+	}
 	if (fs->cache == FS_CACHE_BACK && fs_node_has_writers(fs, fs_inode(ino))) {
 		seek = malloc(sizeof(*seek));
 		if (seek != NULL) {

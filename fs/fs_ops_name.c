@@ -70,6 +70,8 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const
 
 	if (ino == FUSE_ROOT_ID || new_parent == FUSE_ROOT_ID)
 		err = fs_root_refuse(call.fs, "linking", new_name);
+	else if (fs_is_frozen(fs_inode(new_parent)))
+		err = -EROFS; /* rather than the -EXDEV of a view's inode */
 	else
 		err = bd_link(fs_inode(ino), fs_inode(new_parent), new_name);
 	if (err != 0) {

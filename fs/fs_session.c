@@ -69,8 +69,6 @@ static struct fuse_session *session_new(struct fs *fs, const struct fs_options *
 	fs_add_xattr_ops(&ops);
 	fs_add_file_ops(&ops);
 	fs_add_data_ops(&ops);
-	if (fs->defer != NULL)
-		fs_defer_wrap(fs->defer, &ops);
 	add_options(&options, fs, asked, uring, &ok);
 	if (ok && fuse_opt_add_arg(&args, "neonfs") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
 	    fuse_opt_add_arg(&args, options) == 0)
@@ -85,7 +83,6 @@ static void fs_free(struct fs *fs)
 	if (fs->session != NULL)
 		fuse_session_destroy(fs->session);
 	fs_control_destroy(fs->control);
-	fs_defer_destroy(fs->defer);
 	pthread_rwlock_destroy(&fs->session_lock);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs->place.path);
@@ -179,8 +176,6 @@ int fs_mount(struct bd_store *store, const struct fs_options *options, struct fs
 	if (err != 0)
 		goto out;
 	err = fs_control_create(fs, &fs->control);
-	if (err == 0 && uring)
-		err = fs_defer_create(fs->max_threads, &fs->defer);
 	if (err != 0) {
 		(void)failed(ret_message, message_size, err, "mount");
 		goto out;
@@ -223,20 +218,15 @@ static void disconnect(struct fs *fs)
 
 int fs_run(struct fs *fs)
 {
-	int err = fs->defer != NULL ? fs_defer_start(fs->defer) : 0;
+	int err = fs_control_start(fs->control, pthread_self());
 
 	if (err != 0)
 		return err;
-	err = fs_control_start(fs->control, pthread_self());
-	if (err == 0) {
-		err = run_loop(fs);
-		if (err != 0)
-			nf_error("serving %s ended: %s", fs->place.path, strerror(-err));
-		disconnect(fs);
-		fs_control_finish(fs->control);
-	}
-	if (fs->defer != NULL)
-		fs_defer_finish(fs->defer);
+	err = run_loop(fs);
+	if (err != 0)
+		nf_error("serving %s ended: %s", fs->place.path, strerror(-err));
+	disconnect(fs);
+	fs_control_finish(fs->control);
 	return err;
 }
 

@@ -1,7 +1,10 @@
 /* Which way requests travel: read and write on clones of /dev/fuse, or FUSE over io_uring.
  *
- * Over io_uring (Linux 6.14, libfuse 3.18) each CPU has a queue whose requests carry a buffer of FS_MAX_IO_BYTES, shared with the
- * kernel; a reply's data is made in that buffer. It takes the module parameter enable_uring, which root may set. */
+ * Over io_uring (Linux 6.14, libfuse 3.18) each CPU has a queue with one thread, whose requests carry a buffer of
+ * FS_MAX_IO_BYTES shared with the kernel; a reply's data is made in that buffer. A request costs less, but handlers run one
+ * at a time for each CPU: libfuse 3.18.3 must not be answered from another thread (the answer's queue entry may leave half
+ * written, and the request hangs). Handlers that wait for the disk want more of them at once than there are CPUs, so
+ * the device is the default; README.md has the figures. It takes the module parameter enable_uring, which root may set. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +60,7 @@ int fs_transport_choose(const struct fs_options *options, bool *ret_uring, char 
 				 "FUSE over io_uring is switched off; as root: echo Y > " URING_PARAMETER);
 		return -EOPNOTSUPP;
 	}
-	*ret_uring = options->transport != FS_TRANSPORT_DEV && parameter == 'Y';
+	*ret_uring = options->transport == FS_TRANSPORT_URING;
 	return 0;
 }
 

@@ -109,7 +109,12 @@ static int write_header(struct bd_store *store, struct bd_extent *extent)
 	nf_write_u32(&w, BD_EXTENT_SLOTS);
 	nf_write_u64(&w, store->store_id);
 	nf_write_u64(&w, XXH3_64bits(page, w.offset));
-	int error = nf_io_run_one(store->io, NF_IO_WRITE, extent->file, 0, page, NF_IO_ALIGN);
+	/* Durable before the log can name the extent. */
+	struct nf_io_op ops[] = {
+		{.kind = NF_IO_WRITE, .then_next = true, .file = extent->file, .buf = page, .size = NF_IO_ALIGN},
+		{.kind = NF_IO_FSYNC, .file = extent->file},
+	};
+	int error = nf_io_run(store->io, ops, NF_ARRAY_LEN(ops));
 	free(page);
 	return error;
 }

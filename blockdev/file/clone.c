@@ -44,9 +44,17 @@ static int share_holes(struct bd_inode *to, uint32_t block, uint32_t count, cons
 		holes++;
 	if (holes == 0)
 		return 0;
+	struct bd_commit commit;
+	uint64_t ticket;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
 	pthread_rwlock_wrlock(&to->lock);
-	int error = bd_map_punch(to, block, block + holes);
+	error = bd_map_punch(to, block, block + holes, &commit.items);
+	if (error == 0)
+		error = bd_commit_apply(to->store, &commit, &ticket);
 	pthread_rwlock_unlock(&to->lock);
+	bd_commit_free(&commit);
 	return error != 0 ? error : (int)holes;
 }
 

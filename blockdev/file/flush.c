@@ -141,10 +141,11 @@ int bd_inode_flush(struct bd_inode *inode, uint64_t synced, uint64_t *ret_ticket
 	int error = bd_commit_init(&commit);
 	if (error != 0)
 		return error;
-	error = flush_pending(inode, synced, &commit, ret_ticket);
-	/* A removed inode's record is its tombstone; its blocks go to the index all the same, so that none is of an older epoch. */
-	if (error == 0 && inode->attr_dirty && !inode->removed)
+	/* First, so that no record has blocks behind the end of the file. A removed inode's record is its tombstone; its blocks go
+	 * to the index all the same, so that none is of an older epoch. */
+	if (inode->attr_dirty && !inode->removed)
 		bd_inode_commit(inode, &commit);
+	error = flush_pending(inode, synced, &commit, ret_ticket);
 	if (error == 0 && commit.items.size > 0)
 		error = bd_commit_apply(inode->store, &commit, ret_ticket);
 	if (error == 0)

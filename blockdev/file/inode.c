@@ -511,7 +511,10 @@ int bd_inode_by_id(struct bd_store *store, struct bd_view view, struct bd_file_i
 	struct bd_branch *branch = bd_branch_acquire(store, view.branch.v);
 	if (branch == NULL)
 		return -ENOENT;
-	int error = bd_inode_get(store, branch, view.epoch.v, file.v, ret_inode);
+	pthread_rwlock_rdlock(&branch->epoch_lock);
+	bool exists = view.epoch.v == BD_EPOCH_HEAD.v || view.epoch.v < branch->epoch;
+	pthread_rwlock_unlock(&branch->epoch_lock);
+	int error = exists ? bd_inode_get(store, branch, view.epoch.v, file.v, ret_inode) : -ENOENT;
 	bd_branch_release(branch);
 	return error;
 }

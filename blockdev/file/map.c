@@ -13,6 +13,7 @@
 #include "blockdev/file/inode.h"
 
 #define MAP_FANOUT 512u
+#define PUNCH_ITEMS_MAX (256u << 10)
 
 struct bd_leaf_cache {
 	pthread_mutex_t lock;
@@ -242,6 +243,8 @@ static void leaf_free(struct bd_leaf_cache *cache, struct bd_leaf *leaf)
 void bd_map_free(struct bd_inode *inode)
 {
 	struct bd_leaf_cache *cache = inode->store->leaves;
+	/* Over all of it: trimming may look at the same leaves. */
+	pthread_mutex_lock(&cache->lock);
 	for (uint32_t high = 0; high < inode->map_size; high++) {
 		for (uint32_t low = 0; inode->map[high] != NULL && low < MAP_FANOUT; low++) {
 			struct bd_leaf *leaf = inode->map[high][low];
@@ -251,12 +254,11 @@ void bd_map_free(struct bd_inode *inode)
 				if (leaf->entries[i].state != BD_CLEAN)
 					bd_extent_count(inode->store, leaf->entries[i].loc, -1);
 			}
-			pthread_mutex_lock(&cache->lock);
 			leaf_free(cache, leaf);
-			pthread_mutex_unlock(&cache->lock);
 		}
 		free(inode->map[high]);
 	}
+	pthread_mutex_unlock(&cache->lock);
 	free(inode->map);
 	inode->map = NULL;
 	inode->map_size = 0;
@@ -362,9 +364,8 @@ static int punch_leaf(struct bd_inode *inode, struct bd_leaf *leaf, uint32_t fro
 	return error;
 }
 
-int bd_map_punch(struct bd_inode *inode, uint32_t from, uint32_t to)
+int bd_map_punch(struct bd_inode *inode, uint32_t from, uint32_t to, struct bd_items *items)
 {
-	struct bd_items items = {0};
 	int error = 0;
 	bd_inode_mark_dirty(inode);
 	uint32_t at = from >> BD_LEAF_SHIFT;
@@ -377,20 +378,19 @@ int bd_map_punch(struct bd_inode *inode, uint32_t from, uint32_t to)
 		uint32_t first = NF_MAX(from, at << BD_LEAF_SHIFT);
 		uint32_t end = (uint32_t)NF_MIN((uint64_t)to, ((uint64_t)at + 1) << BD_LEAF_SHIFT);
 		if (error == 0)
-			error = punch_leaf(inode, leaf, first, end, &items);
-		if (error == 0 && items.failed)
-			error = -ENOMEM;
+			error = punch_leaf(inode, leaf, first, end, items);
+		/* More holes than one record takes (tens of GiB): the first ones go ahead. */
 		uint64_t ticket;
-		if (error == 0 && items.size > 0) {
-			error = bd_log_append(inode->store->log, items.data, items.size, &ticket);
-			items.size = 0;
-			if (error != 0)
-				bd_store_fail(inode->store, error, "recording a truncation");
+		if (error == 0 && items->size > PUNCH_ITEMS_MAX) {
+			error = bd_log_append(inode->store->log, items->data, items->size, &ticket);
+			items->size = 0;
 		}
 		at++;
 	}
-	bd_items_free(&items);
-	return error;
+	if (error == 0 && items->failed)
+		error = -ENOMEM;
+	/* The map is ahead of the log: no way back. */
+	return error != 0 ? bd_store_fail(inode->store, error, "recording holes") : 0;
 }
 
 int bd_index_place(struct bd_store *store, const struct bd_block_id *id, struct bd_place *ret_place)

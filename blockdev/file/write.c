@@ -108,52 +108,59 @@ static void touch(struct bd_inode *inode, uint64_t end, unsigned flags)
 	bd_inode_mark_dirty(inode);
 }
 
+/* Under inode->lock exclusive: every leaf of the chunk in memory, so that nothing can fail once the log has the blocks. */
+static int load_leaves(struct bd_inode *inode, const struct chunk *chunk)
+{
+	int error = 0;
+	uint32_t last = (chunk->block + chunk->count - 1) >> BD_LEAF_SHIFT;
+	for (uint32_t leaf = chunk->block >> BD_LEAF_SHIFT; leaf <= last && error == 0; leaf++) {
+		struct bd_leaf *loaded;
+		error = bd_map_leaf(inode, leaf, &loaded);
+	}
+	return error;
+}
+
+/* Under inode->lock exclusive: the chunk's blocks and what is in `commit` in one log record; the map follows. */
+static int log_chunk(struct bd_inode *inode, struct chunk *chunk, struct bd_commit *commit, uint64_t *ret_ticket)
+{
+	struct bd_payload payload = {.first = {.branch = inode->branch->id, .file = inode->file,
+					       .block = chunk->block, .epoch = inode->branch->epoch},
+				     .count = chunk->count, .data = chunk->data, .sums = chunk->sums};
+	int error = bd_commit_apply_blocks(inode->store, commit, &payload, ret_ticket);
+	for (uint32_t i = 0; i < chunk->count && error == 0; i++)
+		error = bd_map_set(inode, chunk->block + i, bd_loc_next(payload.loc, i), chunk->sums[i], BD_LOGGED);
+	if (error == 0)
+		error = bd_inline_note(inode->store, &payload.first, chunk->count, payload.loc, *ret_ticket - 1);
+	if (error == 0)
+		atomic_fetch_add_explicit(&inode->store->inline_bytes, (uint64_t)chunk->count * NF_BLOCK_SIZE,
+					  memory_order_relaxed);
+	return error;
+}
+
 /* The inline way. -EAGAIN: a merged block changed, fill again. */
 static int put_inline(struct bd_inode *inode, struct chunk *chunk, uint64_t end, unsigned flags, uint64_t *ret_ticket)
 {
-	struct bd_store *store = inode->store;
-	int error;
+	struct bd_commit commit;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
 	pthread_rwlock_wrlock(&inode->lock);
 	bool hold = bases_hold(inode, chunk, &error);
 	if (error == 0 && !hold)
 		error = -EAGAIN;
-	uint64_t loc;
-	struct bd_block_id first = {.branch = inode->branch->id, .file = inode->file, .block = chunk->block,
-				    .epoch = inode->branch->epoch};
-	/* Leaves first: behind the append nothing may fail any more. */
-	for (uint32_t i = 0; i < chunk->count && error == 0; i += 1) {
-		struct bd_leaf *leaf;
-		error = bd_map_leaf(inode, (chunk->block + i) >> BD_LEAF_SHIFT, &leaf);
-	}
-	if (error == 0) {
-		bd_inode_mark_dirty(inode);
-		error = bd_log_append_blocks(store->log, &first, chunk->count, chunk->data, chunk->sums, NULL, 0, &loc,
-					     ret_ticket);
-		if (error != 0)
-			bd_store_fail(store, error, "writing to the log");
-	}
-	for (uint32_t i = 0; i < chunk->count && error == 0; i++)
-		error = bd_map_set(inode, chunk->block + i, bd_loc_next(loc, i), chunk->sums[i], BD_LOGGED);
 	if (error == 0)
-		error = bd_inline_note(store, &first, chunk->count, loc, *ret_ticket - 1);
+		error = load_leaves(inode, chunk);
 	if (error == 0) {
 		bool grows = end > inode->attr.size_bytes;
 		touch(inode, end, flags);
-		/* A size that only memory knows would hide the bytes after a crash. */
-		if (grows && (flags & BD_WRITE_SYNC) && !inode->removed) {
-			struct bd_commit commit;
-			error = bd_commit_init(&commit);
-			if (error == 0) {
-				bd_inode_commit(inode, &commit);
-				error = bd_commit_apply(store, &commit, ret_ticket);
-				bd_commit_free(&commit);
-			}
-		}
+		/* Blocks behind the end that the record of the inode knows would come back as data in a later extension: the new
+		 * size goes with them. */
+		if (grows && !inode->removed)
+			bd_inode_commit(inode, &commit);
+		error = log_chunk(inode, chunk, &commit, ret_ticket);
 	}
 	pthread_rwlock_unlock(&inode->lock);
-	if (error == 0)
-		atomic_fetch_add_explicit(&store->inline_bytes, (uint64_t)chunk->count * NF_BLOCK_SIZE,
-					  memory_order_relaxed);
+	bd_commit_free(&commit);
 	return error;
 }
 
@@ -216,10 +223,8 @@ static int put_data(struct bd_inode *inode, struct chunk *chunk, uint64_t end, u
 	bool hold = bases_hold(inode, chunk, &error);
 	if (error == 0 && !hold)
 		error = -EAGAIN;
-	for (uint32_t i = 0; i < chunk->count && error == 0; i++) {
-		struct bd_leaf *leaf;
-		error = bd_map_leaf(inode, (chunk->block + i) >> BD_LEAF_SHIFT, &leaf);
-	}
+	if (error == 0)
+		error = load_leaves(inode, chunk);
 	for (unsigned s = 0; s < count && error == 0; s++)
 		error = inode_add_pending(inode, chunk->block + stretches[s].at, stretches[s].count,
 					  stretches[s].sequence);
@@ -386,60 +391,97 @@ int bd_fsync(struct bd_inode *inode, bool data_only)
 	return error == -EROFS ? -EIO : error;
 }
 
-/* Inside an operation, under no lock: zeros into [from, to) of one or two partly covered blocks, holes between. */
-static int zero_range(struct bd_inode *inode, uint64_t from, uint64_t to)
+/* Inside an operation: cut [from, to) out of the file and, with `size` not UINT64_MAX, set its size, all in one log record: whole blocks become
+ * holes; the edges of partly covered blocks are written with zeros (one or two blocks, inline). `to` at or behind the end of the file reaches
+ * to its last block's end. -EAGAIN: a merged block changed. */
+static int cut(struct bd_inode *inode, struct chunk *edges, uint64_t from, uint64_t to, uint64_t size)
 {
+	struct bd_commit commit;
 	uint64_t ticket;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
+	pthread_rwlock_wrlock(&inode->lock);
+	bool hold = bases_hold(inode, edges, &error);
+	if (error == 0 && edges->count > 0 && !hold)
+		error = -EAGAIN;
 	uint64_t first = nf_round_up(from, NF_BLOCK_SIZE), last = to / NF_BLOCK_SIZE * NF_BLOCK_SIZE;
+	if (to >= inode->attr.size_bytes)
+		last = nf_round_up(NF_MAX(to, inode->attr.size_bytes), NF_BLOCK_SIZE);
+	if (error == 0 && edges->count > 0)
+		error = load_leaves(inode, edges);
+	if (error == 0 && first < last)
+		error = bd_map_punch(inode, (uint32_t)(first >> NF_BLOCK_SHIFT), (uint32_t)(last >> NF_BLOCK_SHIFT),
+				     &commit.items);
+	if (error == 0) {
+		touch(inode, 0, 0);
+		if (size != UINT64_MAX)
+			inode->attr.size_bytes = size;
+		if (!inode->removed)
+			bd_inode_commit(inode, &commit);
+		error = edges->count > 0 ? log_chunk(inode, edges, &commit, &ticket)
+					 : bd_commit_apply(inode->store, &commit, &ticket);
+	}
+	pthread_rwlock_unlock(&inode->lock);
+	bd_commit_free(&commit);
+	return error;
+}
+
+static uint64_t size_of(struct bd_inode *inode)
+{
 	pthread_rwlock_rdlock(&inode->lock);
 	uint64_t size = inode->attr.size_bytes;
 	pthread_rwlock_unlock(&inode->lock);
-	/* Nothing lies behind the end of the file: its last block need not be kept in part. */
-	if (to >= size)
-		last = nf_round_up(NF_MAX(to, size), NF_BLOCK_SIZE);
-	if (first > last)
-		return from < NF_MIN(to, size) ? write_all(inode, from, NULL, NF_MIN(to, size) - from, 0, false, &ticket) : 0;
-	int error = 0;
-	if (from < NF_MIN(first, size))
-		error = write_all(inode, from, NULL, NF_MIN(first, size) - from, 0, false, &ticket);
-	if (error == 0 && last < NF_MIN(to, size))
-		error = write_all(inode, last, NULL, NF_MIN(to, size) - last, 0, false, &ticket);
-	if (error == 0 && first < last) {
-		pthread_rwlock_wrlock(&inode->lock);
-		error = bd_map_punch(inode, (uint32_t)(first >> NF_BLOCK_SHIFT), (uint32_t)(last >> NF_BLOCK_SHIFT));
-		pthread_rwlock_unlock(&inode->lock);
+	return size;
+}
+
+/* One edge: zeros into [from, to), which lies in one block. */
+static int cut_edge(struct bd_inode *inode, struct chunk *edge, uint64_t from, uint64_t to, uint64_t hole_from,
+		    uint64_t hole_to, uint64_t size)
+{
+	int error;
+	do {
+		edge->count = 0;
+		edge->merged[0] = edge->merged[1] = false;
+		error = from < to ? chunk_fill(inode, edge, from, NULL, to - from) : 0;
+		if (error == 0)
+			error = cut(inode, edge, hole_from, hole_to, size);
+	} while (error == -EAGAIN);
+	return error;
+}
+
+/* Inside an operation: zeros in [from, to) and, with `size` not UINT64_MAX, a new size. */
+static int cut_range(struct bd_inode *inode, uint64_t from, uint64_t to, uint64_t size)
+{
+	struct chunk *edge = malloc(sizeof(*edge));
+	if (edge == NULL)
+		return -ENOMEM;
+	edge->data = thread_buffer();
+	uint64_t old = size_of(inode), end = NF_MIN(to, old);
+	uint64_t first = nf_round_up(from, NF_BLOCK_SIZE), last = end / NF_BLOCK_SIZE * NF_BLOCK_SIZE;
+	int error = edge->data != NULL ? 0 : -ENOMEM;
+	if (error == 0 && first > last && end < old) {
+		/* Inside one block, with bytes to keep on its right. */
+		error = cut_edge(inode, edge, from, end, 0, 0, size);
+	} else if (error == 0) {
+		/* The right edge alone first (only for holes, never for a truncation), then the left with the whole blocks. */
+		if (end < old && last < end)
+			error = cut_edge(inode, edge, last, end, 0, 0, UINT64_MAX);
+		if (error == 0)
+			error = cut_edge(inode, edge, from, NF_MIN(first, old), first, to, size);
 	}
+	free(edge);
 	return error;
 }
 
 int inode_truncate(struct bd_inode *inode, uint64_t size)
 {
-	pthread_rwlock_rdlock(&inode->lock);
-	uint64_t old = inode->attr.size_bytes;
-	pthread_rwlock_unlock(&inode->lock);
-	int error = 0;
-	if (size < old)
-		error = zero_range(inode, size, old);
-	if (error != 0)
-		return error;
+	if (size < size_of(inode))
+		return cut_range(inode, size, BD_FILE_SIZE_MAX, size);
 	pthread_rwlock_wrlock(&inode->lock);
-	inode->attr.size_bytes = size;
-	inode->attr.mtime_ns = inode->attr.ctime_ns = bd_now_ns();
-	inode->attr_dirty = true;
-	bd_inode_mark_dirty(inode);
-	/* With the holes in the log before it, the size follows in order. */
-	if (size < old && !inode->removed) {
-		struct bd_commit commit;
-		uint64_t ticket;
-		error = bd_commit_init(&commit);
-		if (error == 0) {
-			bd_inode_commit(inode, &commit);
-			error = bd_commit_apply(inode->store, &commit, &ticket);
-			bd_commit_free(&commit);
-		}
-	}
+	touch(inode, size, 0);
 	pthread_rwlock_unlock(&inode->lock);
-	return error;
+	return 0;
 }
 
 int bd_fallocate(struct bd_inode *inode, unsigned flags, uint64_t offset, uint64_t size)
@@ -463,7 +505,7 @@ int bd_fallocate(struct bd_inode *inode, unsigned flags, uint64_t offset, uint64
 			error = -ENOSPC;
 	}
 	if (error == 0 && (punch || zero))
-		error = zero_range(inode, offset, offset + size);
+		error = cut_range(inode, offset, offset + size, UINT64_MAX);
 	if (error == 0) {
 		pthread_rwlock_wrlock(&inode->lock);
 		bool grows = !keep && offset + size > inode->attr.size_bytes;

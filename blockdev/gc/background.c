@@ -15,8 +15,10 @@
 #define CHECKPOINT_INTERVAL_S 30
 #define IDLE_INODES 8192u
 /* Garbage that is left alone: this many slots, and this share of what lives. */
-#define GARBAGE_SLOTS 4096u
-#define GARBAGE_SHARE 8u	/* one eighth */
+#define GARBAGE_SLOTS 8192u
+#define GARBAGE_SHARE 5u	/* one fifth */
+/* Extents this young still lose blocks fast: copying them now would copy what is about to die. */
+#define YOUNG_EXTENTS 4u
 
 int bd_background_init(struct bd_store *store)
 {
@@ -297,13 +299,17 @@ static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id)
 		garbage += stats[i].used > stats[i].live ? stats[i].used - stats[i].live : 0;
 	}
 	qsort(stats, count, sizeof(*stats), compare_worth);
-	bool many = garbage > GARBAGE_SLOTS + live / GARBAGE_SHARE;
+	/* The more garbage, the fuller the extents that are worth their copying: five eighths live, then seven. */
+	uint64_t limit = GARBAGE_SLOTS + live / GARBAGE_SHARE;
+	unsigned eighths = garbage > limit * 2 ? 7 : garbage > limit ? 5 : 0;
+	uint32_t next_id = bd_extents_next_id(store);
 	*ret_id = UINT32_MAX;
 	for (size_t i = 0; i < count && *ret_id == UINT32_MAX; i++) {
 		const struct bd_extent_stat *s = &stats[i];
 		if (!s->sealed || s->filling || s->damaged)
 			continue;
-		bool worth = s->live == 0 || (many && (uint64_t)s->live * 4 <= (uint64_t)s->used * 3) ||
+		bool young = s->id + YOUNG_EXTENTS >= next_id;
+		bool worth = s->live == 0 || (!young && (uint64_t)s->live * 8 <= (uint64_t)s->used * eighths) ||
 			     (thorough && (uint64_t)s->live * 10 <= (uint64_t)s->used * 9);
 		if (worth)
 			*ret_id = s->id;

@@ -64,10 +64,11 @@ static int checkpoint(struct bd_store *store)
 	struct bd_index_batch *batch = bd_index_batch_new();
 	if (batch == NULL)
 		return -ENOMEM;
-	uint64_t replay = bd_log_tail(store->log), synced;
-	uint64_t retain = NF_MIN(replay, bd_inline_oldest(store));
+	uint64_t replay = bd_log_tail(store->log), retain = replay, synced;
 	batch_ids(store, batch);
 	int error = flush_branches(store);
+	/* Only now: a write that appended its blocks before `replay` holds its inode's lock until it has noted them. */
+	retain = NF_MIN(replay, bd_inline_oldest(store));
 	if (error == 0)
 		error = bd_extents_write_tables(store, batch);
 	if (error == 0)

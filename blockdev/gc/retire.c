@@ -6,6 +6,11 @@
 
 #include "blockdev/gc/background.h"
 
+static struct bd_inline *inline_at(struct bd_background *bg, size_t i)
+{
+	return &bg->inlines[(bg->inline_first + i) % bg->inline_capacity];
+}
+
 int bd_inline_note(struct bd_store *store, const struct bd_block_id *first, unsigned count, uint64_t loc,
 		   uint64_t record_lsn)
 {
@@ -19,7 +24,7 @@ int bd_inline_note(struct bd_store *store, const struct bd_block_id *first, unsi
 			error = -ENOMEM;
 		} else {
 			for (size_t i = 0; i < bg->inline_count; i++)
-				grown[i] = bg->inlines[(bg->inline_first + i) % bg->inline_capacity];
+				grown[i] = *inline_at(bg, i);
 			free(bg->inlines);
 			bg->inlines = grown;
 			bg->inline_first = 0;
@@ -27,8 +32,13 @@ int bd_inline_note(struct bd_store *store, const struct bd_block_id *first, unsi
 		}
 	}
 	if (error == 0) {
-		size_t at = (bg->inline_first + bg->inline_count++) % bg->inline_capacity;
-		bg->inlines[at] = (struct bd_inline){.id = *first, .count = count, .loc = loc, .record_lsn = record_lsn};
+		/* In order of records, which threads need not come in. */
+		size_t at = bg->inline_count++;
+		while (at > 0 && inline_at(bg, at - 1)->record_lsn > record_lsn) {
+			*inline_at(bg, at) = *inline_at(bg, at - 1);
+			at--;
+		}
+		*inline_at(bg, at) = (struct bd_inline){.id = *first, .count = count, .loc = loc, .record_lsn = record_lsn};
 	}
 	pthread_mutex_unlock(&bg->inline_lock);
 	return error != 0 ? bd_store_fail(store, error, "remembering a log block") : 0;
@@ -38,7 +48,7 @@ uint64_t bd_inline_oldest(struct bd_store *store)
 {
 	struct bd_background *bg = store->background;
 	pthread_mutex_lock(&bg->inline_lock);
-	uint64_t lsn = bg->inline_count > 0 ? bg->inlines[bg->inline_first].record_lsn : UINT64_MAX;
+	uint64_t lsn = bg->inline_count > 0 ? inline_at(bg, 0)->record_lsn : UINT64_MAX;
 	pthread_mutex_unlock(&bg->inline_lock);
 	return lsn;
 }
@@ -51,7 +61,7 @@ static size_t peek_notes(struct bd_background *bg, uint64_t until, struct bd_inl
 	size_t count = 0;
 	pthread_mutex_lock(&bg->inline_lock);
 	while (count < RETIRE_BATCH && count < bg->inline_count) {
-		const struct bd_inline *note = &bg->inlines[(bg->inline_first + count) % bg->inline_capacity];
+		const struct bd_inline *note = inline_at(bg, count);
 		if (note->record_lsn >= until)
 			break;
 		notes[count++] = *note;

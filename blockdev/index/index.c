@@ -20,6 +20,7 @@ struct bd_index {
 	rocksdb_flushoptions_t *flush_begin;
 	uint64_t background_errors; /* seen so far; flushing is one thread's work */
 	_Atomic uint64_t unflushed_bytes;
+	_Atomic bool failed; /* after one failed write nothing more is written: Debian's RocksDB asserts on it */
 };
 
 struct bd_index_batch {
@@ -273,13 +274,22 @@ void bd_index_batch_delete_range(struct bd_index_batch *batch, const struct bd_k
 	batch->bytes += from->size + to->size + ENTRY_OVERHEAD;
 }
 
+static int note_failure(struct bd_index *index, int error)
+{
+	if (error != 0)
+		atomic_store(&index->failed, true);
+	return error;
+}
+
 int bd_index_write(struct bd_index *index, struct bd_index_batch *batch)
 {
 	char *error = NULL;
+	if (atomic_load(&index->failed))
+		return -EIO;
 	rocksdb_write(index->db, index->write, batch->raw, &error);
 	atomic_fetch_add(&index->unflushed_bytes, batch->bytes);
 	bd_index_batch_clear(batch);
-	return take_error(error, "write");
+	return note_failure(index, take_error(error, "write"));
 }
 
 struct bd_index_iter *bd_index_iter_new(struct bd_index *index)
@@ -376,9 +386,11 @@ uint64_t bd_index_unflushed_bytes(struct bd_index *index)
 int bd_index_flush_begin(struct bd_index *index)
 {
 	char *error = NULL;
+	if (atomic_load(&index->failed))
+		return -EIO;
 	rocksdb_flush(index->db, index->flush_begin, &error);
 	atomic_store(&index->unflushed_bytes, 0);
-	return take_error(error, "flush");
+	return note_failure(index, take_error(error, "flush"));
 }
 
 static uint64_t property(struct bd_index *index, const char *name)
@@ -396,7 +408,7 @@ int bd_index_flush_wait(struct bd_index *index)
 		if (errors != index->background_errors) {
 			index->background_errors = errors;
 			nf_error("index: flushing to disk failed; see index/LOG in the store, then free space or mend the disk");
-			return -EIO;
+			return note_failure(index, -EIO);
 		}
 		nanosleep(&pause, NULL);
 	}

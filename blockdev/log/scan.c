@@ -180,6 +180,10 @@ int bd_log_recover(struct bd_log *log, bd_log_item_fn item, void *arg)
 			 (unsigned long long)lsn);
 	if (error != 0)
 		return error;
+	/* After the death of the process alone, what was read may be in the page cache only. */
+	error = nf_io_run_one(log->io, NF_IO_FSYNC, log->file, 0, NULL, 0);
+	if (error != 0)
+		return error;
 	log->tail = log->written = log->durable = lsn;
 	log->generation = NF_MAX(log->generation, generation) + 1;
 	log_batch_begin(log);

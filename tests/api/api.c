@@ -31,8 +31,7 @@ void api_remove_dir(const char *path)
 
 int api_open(struct api *api, char *ret_message)
 {
-	const struct bd_open_options options = {.memory_limit_bytes = 64 * MIB, .log_limit_bytes = 16 * MIB,
-						.no_background = true};
+	const struct bd_open_options options = {.memory_limit_bytes = 64 * MIB,.no_background = true};
 
 	return bd_store_open_io(api->path, api->io, &options, &api->store, ret_message, 512);
 }
@@ -45,7 +44,7 @@ int api_set_up(void **state)
 	assert_non_null(api);
 	api_make_dir(api->path);
 	assert_ok(nf_io_mem_create(0, &api->io));
-	assert_ok(bd_store_format_io(api->path, api->io, &(struct bd_format_options){0}));
+	assert_ok(bd_store_format_io(api->path, api->io, &(struct bd_format_options){.log_bytes = 16 * MIB}));
 	if (api_open(api, message) != 0)
 		fail_msg("open: %s", message);
 	assert_ok(bd_branch_create_empty(api->store, "main", 10, 20, &api->main));

@@ -71,7 +71,7 @@ static void a_size_limit_is_a_full_disk(void **state)
 	(void)state;
 	api_make_dir(api.path);
 	assert_ok(nf_io_mem_create(0, &api.io));
-	assert_ok(bd_store_format_io(api.path, api.io, &(struct bd_format_options){.size_limit_bytes = DISK}));
+	assert_ok(bd_store_format_io(api.path, api.io, &(struct bd_format_options){.size_limit_bytes = DISK, .log_bytes = 16 * MIB}));
 	assert_ok(api_open(&api, message));
 	assert_ok(bd_store_status(api.store, &status));
 	assert_int_equal(status.size_limit_bytes, DISK);

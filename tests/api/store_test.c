@@ -27,8 +27,8 @@ static void format_refuses_a_directory_with_something_in_it(void **state)
 	api_make_dir(path);
 	write_file(path, "precious", "data");
 	assert_ok(nf_io_mem_create(0, &io));
-	assert_int_equal(bd_store_format_io(path, io, &(struct bd_format_options){0}), -ENOTEMPTY);
-	assert_int_equal(bd_store_format(path, &(struct bd_format_options){0}), -ENOTEMPTY);
+	assert_int_equal(bd_store_format_io(path, io, &(struct bd_format_options){.log_bytes = 16 * MIB}), -ENOTEMPTY);
+	assert_int_equal(bd_store_format(path, &(struct bd_format_options){.log_bytes = 16 * MIB}), -ENOTEMPTY);
 	nf_io_destroy(io);
 	api_remove_dir(path);
 }
@@ -41,17 +41,17 @@ static void format_makes_the_directory_private(void **state)
 	(void)state;
 	api_make_dir(path);
 	snprintf(store, sizeof(store), "%s/new", path);
-	assert_ok(bd_store_format(store, &(struct bd_format_options){0}));
+	assert_ok(bd_store_format(store, &(struct bd_format_options){.log_bytes = 16 * MIB}));
 	assert_ok(stat(store, &st));
 	assert_int_equal(st.st_mode & 07777, 0700);
-	assert_int_equal(bd_store_format(store, &(struct bd_format_options){0}), -ENOTEMPTY);
+	assert_int_equal(bd_store_format(store, &(struct bd_format_options){.log_bytes = 16 * MIB}), -ENOTEMPTY);
 	api_remove_dir(path);
 }
 
 static void format_fails_where_there_is_no_parent(void **state)
 {
 	(void)state;
-	assert_int_equal(bd_store_format("/nonexistent/place/store", &(struct bd_format_options){0}), -ENOENT);
+	assert_int_equal(bd_store_format("/nonexistent/place/store", &(struct bd_format_options){.log_bytes = 16 * MIB}), -ENOENT);
 }
 
 static int open_plain(const char *path, struct bd_store **ret_store, char message[512])
@@ -117,7 +117,7 @@ static void a_store_on_disk_keeps_what_it_got(void **state)
 
 	(void)state;
 	api_make_dir(path);
-	assert_ok(bd_store_format(path, &(struct bd_format_options){0}));
+	assert_ok(bd_store_format(path, &(struct bd_format_options){.log_bytes = 16 * MIB}));
 	assert_ok(open_plain(path, &store, message));
 	assert_int_equal(open_plain(path, &second, message), -EBUSY);
 	assert_true(strlen(message) > 10);

@@ -57,7 +57,6 @@ static void must(const struct corrupt *c, const char *what, int err)
 static int open_store(struct corrupt *c, bool read_only)
 {
 	const struct bd_open_options options = {.memory_limit_bytes = UINT64_C(64) << 20,
-						.log_limit_bytes = UINT64_C(16) << 20,
 						.no_background = true,
 						.read_only = read_only};
 	char message[512] = "";
@@ -126,7 +125,7 @@ static void make_store(struct corrupt *c)
 	tagged_mkdir(c->path);
 	c->next_tag = 1;
 	must(c, "nf_io_mem_create", nf_io_mem_create(0, &c->io));
-	must(c, "bd_store_format_io", bd_store_format_io(c->path, c->io, &(struct bd_format_options){0}));
+	must(c, "bd_store_format_io", bd_store_format_io(c->path, c->io, &(struct bd_format_options){.log_bytes = UINT64_C(16) << 20}));
 	must(c, "bd_store_open_io", open_store(c, false));
 	must(c, "bd_branch_create_empty", bd_branch_create_empty(c->store, "main", 0, 0, &main_info));
 	must(c, "open_view", open_view(c, 0, &root));

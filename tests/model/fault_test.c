@@ -38,7 +38,6 @@ _Noreturn void fault_fail(const struct run *r, const char *what, int64_t detail)
 /* ---- a run ---- */
 
 static const struct bd_open_options open_options = {.memory_limit_bytes = UINT64_C(64) << 20,
-						    .log_limit_bytes = UINT64_C(16) << 20,
 						    .no_background = true};
 
 static int open_store(struct run *r)
@@ -69,7 +68,7 @@ static void set_up(struct run *r)
 	tagged_mkdir(r->path);
 	must(r, "nf_io_mem_create", nf_io_mem_create(UINT64_C(1) << 30, &r->mem));
 	must(r, "nf_io_fault_create", nf_io_fault_create(r->mem, &r->io));
-	must(r, "bd_store_format_io", bd_store_format_io(r->path, r->io, &(struct bd_format_options){0}));
+	must(r, "bd_store_format_io", bd_store_format_io(r->path, r->io, &(struct bd_format_options){.log_bytes = UINT64_C(16) << 20}));
 	must(r, "bd_store_open_io", open_store(r));
 	must(r, "bd_branch_create_empty", bd_branch_create_empty(r->store, "main", 0, 0, &info));
 	for (unsigned i = 0; i < FILES; i++) {
@@ -229,7 +228,7 @@ static bool run_format(struct run *r)
 	must(r, "nf_io_mem_create", nf_io_mem_create(UINT64_C(1) << 30, &r->mem));
 	must(r, "nf_io_fault_create", nf_io_fault_create(r->mem, &r->io));
 	arm(r);
-	err = bd_store_format_io(r->path, r->io, &(struct bd_format_options){0});
+	err = bd_store_format_io(r->path, r->io, &(struct bd_format_options){.log_bytes = UINT64_C(16) << 20});
 	struck = nf_io_fault_struck(r->io);
 	nf_io_fault_set(r->io, &(struct nf_fault){0});
 	if (struck != (err != 0))

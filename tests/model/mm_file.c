@@ -67,6 +67,15 @@ static void patch(struct mm_inode *inode, uint64_t blkno, size_t from, size_t si
 	mm_block_set(inode, blkno, new);
 }
 
+/* Zeros into a part of a block. A hole stays one or becomes a block of zeros: either is right. */
+static void zero_part(struct mm_inode *inode, uint64_t blkno, size_t from, size_t size)
+{
+	if (mm_block(inode, blkno) == NULL)
+		mm_block_set(inode, blkno, mm_blob_ref(mm_zero_block()));
+	else
+		patch(inode, blkno, from, size, NULL);
+}
+
 void mm_write(struct mm_inode *inode, uint64_t offset, const void *bytes, size_t size)
 {
 	const uint8_t *from = bytes;
@@ -97,16 +106,17 @@ void mm_zero(struct mm_inode *inode, uint64_t offset, uint64_t size, bool hole)
 		size_t in_block = offset % MM_BLOCK;
 		size_t part = NF_MIN(end - offset, MM_BLOCK - in_block);
 		size_t at = slot_search(inode, blkno);
-		if (at == inode->slot_count && hole)
-			return;
-		if (hole && inode->slots[at].blkno > blkno) {
-			offset = inode->slots[at].blkno * MM_BLOCK;
+		if (part < MM_BLOCK) {
+			zero_part(inode, blkno, in_block, part);
+		} else if (!hole) {
+			mm_block_set(inode, blkno, mm_blob_ref(mm_zero_block()));
+		} else if (at < inode->slot_count && inode->slots[at].blkno == blkno) {
+			mm_block_set(inode, blkno, NULL);
+		} else { /* on to the next block that is not a hole yet, or to the part at the end */
+			uint64_t next = at < inode->slot_count ? inode->slots[at].blkno : UINT64_MAX;
+			offset = NF_MIN(next, end / MM_BLOCK) * MM_BLOCK;
 			continue;
 		}
-		if (part < MM_BLOCK)
-			patch(inode, blkno, in_block, part, NULL);
-		else
-			mm_block_set(inode, blkno, hole ? NULL : mm_blob_ref(mm_zero_block()));
 		offset += part;
 	}
 }
@@ -115,8 +125,8 @@ void mm_truncate(struct mm_inode *inode, uint64_t size)
 {
 	if (size < inode->size_bytes) {
 		uint64_t whole = nf_round_up(size, MM_BLOCK);
-		if (size < whole && mm_block(inode, size / MM_BLOCK) != NULL)
-			patch(inode, size / MM_BLOCK, size % MM_BLOCK, whole - size, NULL);
+		if (size < whole)
+			zero_part(inode, size / MM_BLOCK, size % MM_BLOCK, whole - size);
 		while (inode->slot_count > 0 && inode->slots[inode->slot_count - 1].blkno >= whole / MM_BLOCK)
 			mm_block_set(inode, inode->slots[inode->slot_count - 1].blkno, NULL);
 	}

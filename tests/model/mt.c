@@ -160,12 +160,13 @@ struct mt_floor *mt_floor_of(struct mt *mt, unsigned branch, uint64_t file)
 	return &b->floors[b->floor_count++];
 }
 
-void mt_add_block_floor(struct mt *mt, unsigned branch, uint64_t file, uint64_t blkno)
+void mt_add_block_floor(struct mt *mt, unsigned branch, uint64_t file, uint64_t blkno, uint64_t end)
 {
 	struct mt_branch *b = &mt->branches[branch];
 
 	b->block_floors = grow(b->block_floors, b->block_floor_count, sizeof(*b->block_floors));
-	b->block_floors[b->block_floor_count++] = (struct mt_block_floor){.file = file, .blkno = blkno, .op = mt->op};
+	b->block_floors[b->block_floor_count++] =
+		(struct mt_block_floor){.file = file, .blkno = blkno, .op = mt->op, .end = end};
 }
 
 void mt_add_replaced(struct mt *mt, unsigned branch, uint64_t file)

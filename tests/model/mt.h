@@ -31,8 +31,8 @@ struct mt_version {
 	struct mm_tree *tree;
 };
 
-struct mt_block_floor { /* of one synchronous write */
-	uint64_t file, blkno, op;
+struct mt_block_floor { /* a block of a synchronous write: it must be there, so the file reaches at least to `end` */
+	uint64_t file, blkno, op, end;
 };
 
 struct mt_floor {
@@ -119,7 +119,7 @@ void mt_commit(struct mt *mt, unsigned branch, bool names_changed);
 void mt_durable(struct mt *mt, unsigned branch);
 /* The floors of `file`, made when it has none yet; valid until the next call. */
 struct mt_floor *mt_floor_of(struct mt *mt, unsigned branch, uint64_t file);
-void mt_add_block_floor(struct mt *mt, unsigned branch, uint64_t file, uint64_t blkno);
+void mt_add_block_floor(struct mt *mt, unsigned branch, uint64_t file, uint64_t blkno, uint64_t end);
 void mt_add_replaced(struct mt *mt, unsigned branch, uint64_t file);
 /* The file was synced: content, size and the names that lead to it. */
 void mt_raise_floor(struct mt *mt, unsigned branch, uint64_t file, bool attributes_too);

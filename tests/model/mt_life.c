@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define MEMORY_LIMIT (UINT64_C(64) << 20)
-#define LOG_LIMIT (UINT64_C(16) << 20)
+#define LOG_BYTES (UINT64_C(16) << 20)
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
 {
@@ -39,12 +39,11 @@ void mt_start(struct mt *mt)
 		mt_fail(mt, "cannot make %s", mt->path);
 	mt->buf = nf_io_buffer(MT_BUFFER);
 	mt->expect = nf_io_buffer(MT_BUFFER);
-	mt->options = (struct bd_open_options){.memory_limit_bytes = MEMORY_LIMIT, .log_limit_bytes = LOG_LIMIT,
-					       .no_background = true};
+	mt->options = (struct bd_open_options){.memory_limit_bytes = MEMORY_LIMIT, .no_background = true};
 	mt->highest_file = MM_ROOT;
 	mt->started_ns = mt_now_ns();
 	mt_expect(mt, "nf_io_mem_create", nf_io_mem_create(0, &mt->io), 0);
-	mt_expect(mt, "bd_store_format_io", bd_store_format_io(mt->path, mt->io, &(struct bd_format_options){0}), 0);
+	mt_expect(mt, "bd_store_format_io", bd_store_format_io(mt->path, mt->io, &(struct bd_format_options){.log_bytes = LOG_BYTES}), 0);
 	open_store(mt);
 	mt_op_branch_new(mt);
 }

@@ -56,12 +56,10 @@ static void sync_written(struct mt *mt, unsigned branch, const struct mm_inode *
 {
 	struct mt_branch *b = &mt->branches[branch];
 	uint64_t last = (offset + size - 1) / MM_BLOCK;
-	struct mt_floor *floor = mt_floor_of(mt, branch, inode->file);
 
-	floor->size = mt->op;
 	b->names_floor = NF_MAX(b->names_floor, mm_path_version(b->head, inode->file));
 	for (uint64_t blkno = offset / MM_BLOCK; blkno <= last; blkno++)
-		mt_add_block_floor(mt, branch, inode->file, blkno);
+		mt_add_block_floor(mt, branch, inode->file, blkno, offset + size);
 }
 
 void mt_op_write(struct mt *mt)

@@ -146,13 +146,21 @@ static void collect_versions(struct recovery *r, uint64_t file)
 	}
 }
 
-static bool any_time(const struct recovery *r, size_t floor, size_t member, int64_t value)
+/* A time of some version; or, when an operation may stamp more than once, one between those of two versions. */
+static bool any_time(const struct recovery *r, size_t floor, size_t member, int64_t value, bool between)
 {
-	for (size_t i = 0; i < r->version_count; i++)
-		if (r->versions[i].last >= floor &&
-		    *(const int64_t *)((const char *)r->versions[i].inode + member) == value)
+	int64_t low = INT64_MAX, high = INT64_MIN;
+
+	for (size_t i = 0; i < r->version_count; i++) {
+		int64_t was = *(const int64_t *)((const char *)r->versions[i].inode + member);
+		if (r->versions[i].last < floor)
+			continue;
+		if (was == value)
 			return true;
-	return false;
+		low = NF_MIN(low, was);
+		high = NF_MAX(high, was);
+	}
+	return between && low <= value && value <= high;
 }
 
 static void check_attr(struct recovery *r, const struct mm_inode *seen, size_t floor)
@@ -175,21 +183,36 @@ static void check_attr(struct recovery *r, const struct mm_inode *seen, size_t f
 			seen->file, seen->xattr_count);
 	if (!target)
 		mt_fail(r->mt, "symbolic link %" PRIu64 " came back with another target", seen->file);
-#define CHECK_TIME(field)                                                                                             \
-	if (!any_time(r, floor, offsetof(struct mm_inode, field), seen->field))                                       \
+#define CHECK_TIME(field, between)                                                                                             \
+	if (!any_time(r, floor, offsetof(struct mm_inode, field), seen->field, between))                                       \
 	mt_fail(r->mt, "file %" PRIu64 " came back with " #field " %" PRId64 ", which it never had since the last sync", \
 		seen->file, seen->field)
-	CHECK_TIME(atime_ns);
-	CHECK_TIME(mtime_ns);
-	CHECK_TIME(ctime_ns);
-	CHECK_TIME(btime_ns);
+	CHECK_TIME(atime_ns, false);
+	CHECK_TIME(mtime_ns, true);
+	CHECK_TIME(ctime_ns, true);
+	CHECK_TIME(btime_ns, false);
 #undef CHECK_TIME
+}
+
+/* What was written synchronously must lie within the file, unless a later version is shorter. */
+static bool covers_synced(const struct recovery *r, const struct file_version *version)
+{
+	const struct mt_branch *b = &r->mt->branches[r->branch];
+
+	for (size_t i = 0; i < b->block_floor_count; i++) {
+		const struct mt_block_floor *floor = &b->block_floors[i];
+		if (floor->file == version->inode->file && floor->end > version->inode->size_bytes &&
+		    version->last < version_at(b, floor->op))
+			return false;
+	}
+	return true;
 }
 
 static void check_size(struct recovery *r, const struct mm_inode *seen, size_t floor)
 {
 	for (size_t i = 0; i < r->version_count; i++)
-		if (r->versions[i].last >= floor && r->versions[i].inode->size_bytes == seen->size_bytes)
+		if (r->versions[i].last >= floor && r->versions[i].inode->size_bytes == seen->size_bytes &&
+		    covers_synced(r, &r->versions[i]))
 			return;
 	mt_fail(r->mt, "file %" PRIu64 " came back with size %" PRIu64 ", which it never had since the last sync", seen->file,
 		seen->size_bytes);

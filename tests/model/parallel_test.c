@@ -424,7 +424,7 @@ static void *house_main(void *arg)
 
 static void open_store(void)
 {
-	const struct bd_open_options options = {.memory_limit_bytes = UINT64_C(64) << 20, .log_limit_bytes = UINT64_C(32) << 20};
+	const struct bd_open_options options = {.memory_limit_bytes = UINT64_C(64) << 20,};
 	char message[512];
 	int err = bd_store_open_io(p.path, p.io, &options, &p.store, message, sizeof(message));
 
@@ -442,7 +442,7 @@ static void set_up(void)
 
 	tagged_mkdir(p.path);
 	must("nf_io_mem_create", nf_io_mem_create(0, &p.io));
-	must("bd_store_format_io", bd_store_format_io(p.path, p.io, &(struct bd_format_options){0}));
+	must("bd_store_format_io", bd_store_format_io(p.path, p.io, &(struct bd_format_options){.log_bytes = UINT64_C(16) << 20}));
 	open_store();
 	must("bd_branch_create_empty", bd_branch_create_empty(p.store, "main", 0, 0, &info));
 	p.main = info.id;

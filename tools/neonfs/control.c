@@ -23,7 +23,7 @@
 #include "tools/neonfs/control_call.h"
 
 #define PROGRESS_INTERVAL_NS 100000000
-#define LISTEN_BACKLOG 32
+#define LISTEN_BACKLOG 128
 
 enum slot_state { SLOT_FREE, SLOT_RUNNING, SLOT_DONE };
 

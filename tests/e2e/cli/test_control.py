@@ -19,8 +19,8 @@ class Control(Workplace):
 
     def connect(self):
         peer = socket.socket(socket.AF_UNIX)
+        peer.connect(self.store + "/control.sock")  # with no timeout yet: it waits while the backlog is full
         peer.settimeout(20)
-        peer.connect(self.store + "/control.sock")
         self.addCleanup(peer.close)
         return peer
 

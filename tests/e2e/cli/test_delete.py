@@ -75,6 +75,16 @@ class Delete(Workplace):
         self.branch_done("create", "b")
         self.assertEqual(os.listdir(self.path("b")), [])
 
+    def test_a_deleted_family_and_a_remount_at_once(self):
+        """The space of parents and children is still being freed when the store closes."""
+        for number in range(100):
+            self.branch_done("create", f"c{number}", "--from", "main" if number % 2 else "a")
+        self.branch_done("delete", "main", "--recursive")
+        for _ in range(3):
+            self.umount()
+            self.mount()
+            self.assertEqual(self.branches(), {})
+
 
 if __name__ == "__main__":
     unittest.main()

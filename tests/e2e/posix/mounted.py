@@ -168,8 +168,18 @@ class MountedTest(unittest.TestCase):
             os.mkdir(path)
 
     def tearDown(self):
+        self.close_leftovers()
         for path in (self.dir, self.other):
             shutil.rmtree(path)
+
+    def close_leftovers(self):
+        """A test that failed left its files open, and the mount in use."""
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                if os.readlink(f"/proc/self/fd/{fd}").startswith(self.mount.path):
+                    os.close(int(fd))
+            except OSError:  # the listing's own descriptor
+                pass
 
     def at(self, *names):
         return os.path.join(self.dir, *names)

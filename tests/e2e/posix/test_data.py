@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """File contents: read and write in every way, caches that agree, times, sizes."""
 import errno
 import mmap

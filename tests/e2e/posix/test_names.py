@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Names: links, rename, unlink, directories, listing."""
 import errno
 import os

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Owners, modes and extended attributes; the kernel checks, the store keeps."""
 import errno
 import os

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The mount's root: branches, snapshot views, and what is refused there."""
 import errno
 import os

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Holes, allocation, and copies that share."""
 import errno
 import os
