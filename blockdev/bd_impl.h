@@ -120,6 +120,7 @@ struct bd_inode {
 	struct bd_attr attr;
 	uint32_t base_branch, base_epoch; /* where the file was made: no versions before that */
 	uint64_t parent;		  /* directories: the file id of ".." */
+	uint64_t committed_size;	  /* the size that the log knows */
 	char *symlink_target;
 	bool attr_dirty, removed;
 	struct bd_leaf ***map;		/* [leaf / 512][leaf % 512] */

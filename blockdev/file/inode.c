@@ -197,6 +197,7 @@ void bd_inode_commit(struct bd_inode *inode, struct bd_commit *commit)
 	bd_key_inode(&key, inode->branch->id, inode->file, inode->branch->epoch);
 	bd_commit_put(commit, &key, value, w.offset);
 	inode->attr_dirty = false;
+	inode->committed_size = attr->size_bytes;
 }
 
 static int decode(struct bd_inode *inode, const uint8_t *value, size_t size)
@@ -225,6 +226,7 @@ static int decode(struct bd_inode *inode, const uint8_t *value, size_t size)
 			return -ENOMEM;
 		nf_read_copy(&r, inode->symlink_target, target_size);
 	}
+	inode->committed_size = attr->size_bytes;
 	return 0;
 }
 

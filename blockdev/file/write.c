@@ -151,11 +151,10 @@ static int put_inline(struct bd_inode *inode, struct chunk *chunk, uint64_t end,
 	if (error == 0)
 		error = load_leaves(inode, chunk);
 	if (error == 0) {
-		bool grows = end > inode->attr.size_bytes;
 		touch(inode, end, flags);
-		/* Blocks behind the end that the record of the inode knows would come back as data in a later extension: the new
-		 * size goes with them. */
-		if (grows && !inode->removed)
+		/* Blocks behind the end that the log knows would be lost, or come back as data in a later extension: a new size goes
+		 * with them. */
+		if (inode->attr.size_bytes != inode->committed_size && !inode->removed)
 			bd_inode_commit(inode, &commit);
 		error = log_chunk(inode, chunk, &commit, ret_ticket);
 	}
