@@ -58,9 +58,9 @@ static int share_holes(struct bd_inode *to, uint32_t block, uint32_t count, cons
 	return error != 0 ? error : (int)holes;
 }
 
-/* Under clone_lock shared, inside an operation on `to`: point blocks at the places, as far as they can be shared. Returns the
- * number of blocks done. */
-static int share(struct bd_inode *to, uint32_t block, uint32_t count, const struct bd_place *places)
+/* Under clone_lock shared, inside an operation on `to`: point blocks at the places, as far as they can be shared; the file then
+ * reaches at least to their end, or to `target_end`. Returns the number of blocks done. */
+static int share(struct bd_inode *to, uint32_t block, uint32_t count, const struct bd_place *places, uint64_t target_end)
 {
 	struct bd_commit commit;
 	uint64_t ticket;
@@ -85,8 +85,14 @@ static int share(struct bd_inode *to, uint32_t block, uint32_t count, const stru
 		bd_commit_put(&commit, &key, value, 0);
 		bd_commit_run(&commit, &id, 1, loc, &places[done].sum);
 	}
-	if (error == 0 && done > 0)
+	if (error == 0 && done > 0) {
+		uint64_t end = NF_MIN((uint64_t)(block + done) << NF_BLOCK_SHIFT, target_end);
+		to->attr.size_bytes = NF_MAX(to->attr.size_bytes, end);
+		/* The log must not have blocks behind the end that it knows. */
+		if (to->attr.size_bytes != to->committed_size && !to->removed)
+			bd_inode_commit(to, &commit);
 		error = bd_commit_apply(to->store, &commit, &ticket);
+	}
 	for (uint32_t i = 0; i < done && error == 0; i++) {
 		bd_extent_count(to->store, places[i].loc, 1);
 		error = bd_map_set(to, block + i, places[i].loc, places[i].sum, BD_CLEAN);
@@ -99,7 +105,8 @@ static int share(struct bd_inode *to, uint32_t block, uint32_t count, const stru
 }
 
 /* Whole blocks; returns how many were shared from the start of the range on. */
-static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_inode *to, uint32_t to_block, uint32_t count)
+static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_inode *to, uint32_t to_block, uint32_t count,
+		       uint64_t target_end)
 {
 	struct bd_place places[BATCH];
 	int error = source_entries(from, from_block, count, places);
@@ -121,7 +128,7 @@ static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_ino
 	if (error == 0)
 		done = share_holes(to, to_block, count, places);
 	if (error == 0 && done == 0)
-		done = share(to, to_block, count, places);
+		done = share(to, to_block, count, places, target_end);
 	pthread_rwlock_unlock(&to->store->clone_lock);
 	bd_op_end(to);
 	return done;
@@ -210,7 +217,8 @@ ssize_t bd_clone_range(struct bd_inode *from, uint64_t from_offset, struct bd_in
 			    !(at + left == from_attr.size_bytes && to_offset + done + left >= size_of(to)))
 				blocks--;
 			int shared = share_batch(from, (uint32_t)(at >> NF_BLOCK_SHIFT), to,
-						 (uint32_t)((to_offset + done) >> NF_BLOCK_SHIFT), (uint32_t)blocks);
+						 (uint32_t)((to_offset + done) >> NF_BLOCK_SHIFT), (uint32_t)blocks,
+						 to_offset + size);
 			if (shared > 0) {
 				done += NF_MIN(left, (uint64_t)shared * NF_BLOCK_SIZE);
 				error = touch_target(to, to_offset + done);
