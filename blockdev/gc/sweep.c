@@ -43,9 +43,12 @@ static int sweep_write(struct sweep *sweep)
 {
 	if (bd_index_batch_count(sweep->batch) == 0)
 		return 0;
+	/* A move that finds its key puts it again: not between our look and our deletion's effect. */
+	pthread_mutex_lock(&sweep->store->reclaim_lock);
 	pthread_rwlock_rdlock(&sweep->store->kv_lock);
 	int error = bd_index_write(sweep->store->index, sweep->batch);
 	pthread_rwlock_unlock(&sweep->store->kv_lock);
+	pthread_mutex_unlock(&sweep->store->reclaim_lock);
 	for (unsigned i = 0; i < sweep->dead_count && error == 0; i++)
 		bd_extent_count(sweep->store, sweep->dead_locs[i], -1);
 	sweep->dead_count = 0;
@@ -186,7 +189,6 @@ int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t fil
 {
 	struct sweep sweep;
 	struct pins pins = {0};
-	pthread_mutex_lock(&store->reclaim_lock);
 	int error = sweep_begin(&sweep, store, branch);
 	if (error == 0)
 		error = pins_of_file(&sweep, file, &pins);
@@ -206,14 +208,12 @@ int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t fil
 	free(pins.epochs);
 	*ret_dropped += sweep.dropped;
 	sweep_end(&sweep);
-	pthread_mutex_unlock(&store->reclaim_lock);
 	return error;
 }
 
 int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, uint64_t *ret_dropped)
 {
 	struct sweep sweep;
-	pthread_mutex_lock(&store->reclaim_lock);
 	int error = sweep_begin(&sweep, store, branch);
 	static const char kinds[] = "BXDI";
 	for (const char *kind = kinds; error == 0 && *kind != '\0'; kind++) {
@@ -223,6 +223,5 @@ int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, uint64_t *
 	}
 	*ret_dropped += sweep.dropped;
 	sweep_end(&sweep);
-	pthread_mutex_unlock(&store->reclaim_lock);
 	return error;
 }
