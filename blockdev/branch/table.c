@@ -157,7 +157,8 @@ static int load_branch(struct bd_store *store, uint32_t id, const uint8_t *value
 	struct bd_branch *above = NULL;
 	if (parent != 0) {
 		above = parent < store->branch_slots ? store->branches[parent] : NULL;
-		if (above == NULL) {
+		/* A dead branch may outlive its dead parent: its versions only wait to be dropped. */
+		if (above == NULL && !(flags & BD_BRANCH_DEAD)) {
 			nf_error("branch %s: its parent (id %u) is missing in the index; run neonfs scrub --rebuild", name,
 				 parent);
 			return -EUCLEAN;

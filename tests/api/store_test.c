@@ -20,16 +20,14 @@ static void write_file(const char *dir, const char *name, const char *text)
 
 static void format_refuses_a_directory_with_something_in_it(void **state)
 {
-	char path[256];
-	struct nf_io *io;
+	char path[256], precious[300];
 
 	(void)state;
 	api_make_dir(path);
 	write_file(path, "precious", "data");
-	assert_ok(nf_io_mem_create(0, &io));
-	assert_int_equal(bd_store_format_io(path, io, &(struct bd_format_options){.log_bytes = 16 * MIB}), -ENOTEMPTY);
 	assert_int_equal(bd_store_format(path, &(struct bd_format_options){.log_bytes = 16 * MIB}), -ENOTEMPTY);
-	nf_io_destroy(io);
+	snprintf(precious, sizeof(precious), "%s/precious", path);
+	assert_ok(access(precious, F_OK));
 	api_remove_dir(path);
 }
 
@@ -45,6 +43,19 @@ static void format_makes_the_directory_private(void **state)
 	assert_ok(stat(store, &st));
 	assert_int_equal(st.st_mode & 07777, 0700);
 	assert_int_equal(bd_store_format(store, &(struct bd_format_options){.log_bytes = 16 * MIB}), -ENOTEMPTY);
+	api_remove_dir(path);
+}
+
+static void format_refuses_sizes_that_make_no_sense(void **state)
+{
+	char path[256], store[300];
+
+	(void)state;
+	api_make_dir(path);
+	snprintf(store, sizeof(store), "%s/new", path);
+	assert_int_equal(bd_store_format(store, &(struct bd_format_options){.log_bytes = 15 * MIB}), -EINVAL);
+	assert_int_equal(bd_store_format(store, &(struct bd_format_options){.log_bytes = 16 * MIB + 4096}), -EINVAL);
+	assert_int_equal(bd_store_format(store, &(struct bd_format_options){.size_limit_bytes = 1}), -EINVAL);
 	api_remove_dir(path);
 }
 
@@ -280,6 +291,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(format_refuses_a_directory_with_something_in_it),
 		cmocka_unit_test(format_makes_the_directory_private),
+		cmocka_unit_test(format_refuses_sizes_that_make_no_sense),
 		cmocka_unit_test(format_fails_where_there_is_no_parent),
 		cmocka_unit_test(opening_nothing_says_so),
 		cmocka_unit_test(opening_a_foreign_directory_says_so),

@@ -85,7 +85,7 @@ void step_sync(struct run *r);
 
 /* While I/O may fail: the right bytes or an error. */
 void check_live(struct run *r);
-/* After reopening: everything acknowledged. `clean`: a close without an error came before. */
+/* After reopening: everything acknowledged. `clean`: a close without an error came before. What may be there is live now. */
 void check_after(struct run *r, bool clean);
 void check_scrub(struct run *r);
 

@@ -69,6 +69,7 @@ void check_after(struct run *r, bool clean)
 		bd_inode_unref(root, 1);
 		for (unsigned k = 0; k < FILES; k++)
 			check_file(r, v, clean ? &v->live[k] : &v->disk[k], k, true);
+		memcpy(clean ? v->disk : v->live, clean ? v->live : v->disk, sizeof(v->live));
 	}
 }
 

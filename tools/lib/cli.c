@@ -231,14 +231,14 @@ static int take_arguments(struct tl_call *call, int count, char **words)
 		if (call->arg_count == allowed) {
 			char quoted[TL_QUOTE_MAX];
 			tl_quote(quoted, sizeof(quoted), words[i]);
-			return tl_usage("one word too many: %s; usage: %s %s %s", quoted, call->program->name,
-					command->name, command->synopsis);
+			return tl_usage("one word too many: %s; usage: %s %s %s", quoted, call->program->name, command->name,
+					command->synopsis);
 		}
 		call->args[call->arg_count++] = words[i];
 	}
 	if (call->arg_count < command->required)
-		return tl_usage("%s is missing; usage: %s %s %s", command->arguments[call->arg_count],
-				call->program->name, command->name, command->synopsis);
+		return tl_usage("%s is missing; usage: %s %s %s", command->arguments[call->arg_count], call->program->name,
+				command->name, command->synopsis);
 	return TL_OK;
 }
 

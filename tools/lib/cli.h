@@ -21,26 +21,26 @@ enum { TL_OK = 0, TL_FAILED = 1, TL_USAGE = 2 };
 #define TL_OPTIONS_MAX 24 /* of one command and its program together */
 
 struct tl_option {
-	const char *name;	/* long name; NULL ends a table */
-	char letter;		/* short name, 0 = none */
-	const char *argument;	/* what help calls its value; NULL for a flag */
+	const char *name; /* long name; NULL ends a table */
+	char letter; /* short name, 0 = none */
+	const char *argument; /* what help calls its value; NULL for a flag */
 	const char *help;
-	const char *refusal;	/* when set: not in this version, and why */
+	const char *refusal; /* when set: not in this version, and why */
 };
 
 struct tl_call;
 
 struct tl_command {
-	const char *name;	/* NULL ends a table */
-	const char *synopsis;	/* what follows the name, for help */
-	const char *summary;	/* one line */
+	const char *name; /* NULL ends a table */
+	const char *synopsis; /* what follows the name, for help */
+	const char *summary; /* one line */
 	const char *description; /* paragraphs and examples, for `COMMAND --help` */
 	const char *arguments[4]; /* names of the positional arguments, NULL-terminated */
-	unsigned required;	/* how many of them must be there */
-	bool takes_rest;	/* words after "--" are kept apart, in tl_call.rest */
+	unsigned required; /* how many of them must be there */
+	bool takes_rest; /* words after "--" are kept apart, in tl_call.rest */
 	const struct tl_option *options; /* or NULL */
 	int (*run)(const struct tl_call *call); /* an exit code */
-	const char *refusal;	/* when set: not in this version, and why */
+	const char *refusal; /* when set: not in this version, and why */
 };
 
 struct tl_program {
@@ -55,9 +55,9 @@ struct tl_program {
 struct tl_call {
 	const struct tl_program *program;
 	const struct tl_command *command;
-	const char *args[4];	/* positional; NULL where absent */
+	const char *args[4]; /* positional; NULL where absent */
 	unsigned arg_count;
-	char **rest;		/* after "--"; NULL-terminated */
+	char **rest; /* after "--"; NULL-terminated */
 	int rest_count;
 	const struct tl_option *options[TL_OPTIONS_MAX];
 	const char *values[TL_OPTIONS_MAX];

@@ -48,8 +48,7 @@ static void program_help(const struct tl_program *program)
 	print_options(program->options);
 	print_option(&(struct tl_option){.name = "help", .letter = 'h', .help = "show this text"});
 	print_option(&(struct tl_option){.name = "version", .letter = 'V', .help = "show the version"});
-	printf("\n\"%s COMMAND --help\" explains a command. Exit codes: 0 done, 1 failed, 2 wrong usage.\n",
-	       program->name);
+	printf("\n\"%s COMMAND --help\" explains a command. Exit codes: 0 done, 1 failed, 2 wrong usage.\n", program->name);
 }
 
 void tl_help(const struct tl_program *program, const struct tl_command *command)

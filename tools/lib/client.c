@@ -23,8 +23,8 @@ static int connect_error(const char *store, int error, char *ret_message)
 	switch (error) {
 	case ENOENT: /* a store without a socket, or one whose daemon died */
 	case ECONNREFUSED:
-		snprintf(ret_message, TL_MESSAGE_MAX,
-			 "store %s is not mounted; mount it with \"neonfs mount STORE MOUNTPOINT\"", quoted);
+		snprintf(ret_message, TL_MESSAGE_MAX, "store %s is not mounted; mount it with \"neonfs mount STORE MOUNTPOINT\"",
+			 quoted);
 		return -ENOTCONN;
 	case EACCES:
 	case EPERM:

@@ -27,16 +27,16 @@ struct tl_events {
 
 struct tl_answer {
 	bool ok;
-	char code[32];		/* when not ok */
+	char code[32]; /* when not ok */
 	char message[TL_MESSAGE_MAX];
-	json_t *result;		/* when ok; never NULL */
+	json_t *result; /* when ok; never NULL */
 	uint64_t daemon_us;
 };
 
 /* Ask and wait for the answer. Steals `args` (NULL = none). Returns 0 when there is an answer, also when it is an error;
  * -errno when the connection failed, and then answer->message says so and answer->ok is false. */
-NF_MUST_CHECK int tl_client_call(struct tl_client *client, const char *op, json_t *args,
-				 const struct tl_events *events, struct tl_answer *ret_answer);
+NF_MUST_CHECK int tl_client_call(struct tl_client *client, const char *op, json_t *args, const struct tl_events *events,
+				 struct tl_answer *ret_answer);
 void tl_answer_free(struct tl_answer *answer);
 
 #endif

@@ -45,8 +45,14 @@ char *tl_time(char *buf, int64_t time_ns)
 
 char *tl_age(char *buf, int64_t time_ns)
 {
-	static const struct { int64_t seconds; const char *name; } units[] = {
-		{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"},
+	static const struct {
+		int64_t seconds;
+		const char *name;
+	} units[] = {
+		{86400, "day"},
+		{3600, "hour"},
+		{60, "minute"},
+		{1, "second"},
 	};
 	int64_t age = (int64_t)time(NULL) - time_ns / 1000000000;
 	if (!tl_is_terminal())

@@ -4,7 +4,7 @@
 
 #include "common/nf_base.h"
 
-#define TL_QUOTE_MAX 80	 /* room for a quoted name; longer ones are cut and end in "..." */
+#define TL_QUOTE_MAX 80 /* room for a quoted name; longer ones are cut and end in "..." */
 #define TL_NUMBER_MAX 32 /* room for a formatted number or time */
 
 /* True when stdout is a terminal. */

@@ -35,8 +35,8 @@ static bool unescape(char *to, size_t size, const char *from)
 	while (*from != '\0') {
 		if (at + 1 >= size)
 			return false;
-		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
-		    from[3] >= '0' && from[3] <= '7') {
+		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' && from[3] >= '0' &&
+		    from[3] <= '7') {
 			to[at++] = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
 			from += 4;
 		} else {
@@ -185,8 +185,13 @@ int tl_path_absolute(const char *path, char *ret_path)
 
 static int run_fusermount(const char *mountpoint, bool lazily)
 {
-	char *arguments[] = {"fusermount3", "-u", "-q", lazily ? "-z" : "--", lazily ? "--" : (char *)mountpoint,
-			     lazily ? (char *)mountpoint : NULL, NULL};
+	char *arguments[] = {"fusermount3",
+			     "-u",
+			     "-q",
+			     lazily ? "-z" : "--",
+			     lazily ? "--" : (char *)mountpoint,
+			     lazily ? (char *)mountpoint : NULL,
+			     NULL};
 	pid_t child;
 	int status;
 	int rc = posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ);

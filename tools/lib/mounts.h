@@ -8,8 +8,8 @@
 
 struct tl_mount {
 	char mountpoint[PATH_MAX];
-	char source[PATH_MAX];	/* for a neonfs mount: the store's absolute path */
-	char type[64];		/* "ext4", "fuse.neonfs" */
+	char source[PATH_MAX]; /* for a neonfs mount: the store's absolute path */
+	char type[64]; /* "ext4", "fuse.neonfs" */
 };
 
 /* True for a mount of ours. */

@@ -115,8 +115,7 @@ int tl_send(int fd, json_t *value)
 void tl_socket_address(int directory_fd, struct sockaddr_un *ret_address)
 {
 	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
-	snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d/%s", directory_fd,
-		 TL_PROTO_SOCKET);
+	snprintf(ret_address->sun_path, sizeof(ret_address->sun_path), "/proc/self/fd/%d/%s", directory_fd, TL_PROTO_SOCKET);
 }
 
 json_t *tl_json_text(const char *text)

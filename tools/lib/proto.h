@@ -24,13 +24,13 @@
 #define TL_PROTO_ANSWER_MAX (256u << 20)
 
 /* Error codes. All but these two mean "failed". */
-#define TL_CODE_USAGE "usage"	  /* the request makes no sense as typed: exit code 2 */
+#define TL_CODE_USAGE "usage" /* the request makes no sense as typed: exit code 2 */
 #define TL_CODE_NOT_FOUND "not-found"
 
 /* Lines from a socket. */
 struct tl_lines {
 	int fd;
-	size_t limit;		/* longest line */
+	size_t limit; /* longest line */
 	char *data;
 	size_t size, used, scanned; /* room, bytes held, bytes known to hold no newline */
 };

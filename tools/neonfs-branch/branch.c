@@ -14,8 +14,7 @@ static int store_of_directory(char *ret_store)
 {
 	static struct tl_mount mount;
 	char directory[PATH_MAX];
-	if (getcwd(directory, sizeof(directory)) != NULL && tl_mount_of(directory, &mount) == 0 &&
-	    tl_mount_is_neonfs(&mount)) {
+	if (getcwd(directory, sizeof(directory)) != NULL && tl_mount_of(directory, &mount) == 0 && tl_mount_is_neonfs(&mount)) {
 		snprintf(ret_store, PATH_MAX, "%s", mount.source);
 		return TL_OK;
 	}
@@ -37,8 +36,7 @@ int branch_connect(const struct tl_call *call, struct tl_client **ret_client)
 	return tl_client_open(store, ret_client, message) == 0 ? TL_OK : tl_fail("%s", message);
 }
 
-int branch_ask(struct tl_client *client, const char *op, json_t *args, const struct tl_events *events,
-	       json_t **ret_result)
+int branch_ask(struct tl_client *client, const char *op, json_t *args, const struct tl_events *events, json_t **ret_result)
 {
 	struct tl_answer answer;
 	int rc = tl_client_call(client, op, args, events, &answer);

@@ -40,8 +40,8 @@ int run_diff(const struct tl_call *call)
 	int code = branch_connect(call, &client);
 	if (code == TL_OK) {
 		code = branch_ask(client, "branch.diff",
-				  json_pack("{s:o, s:o}", "a", branch_word(call->args[0]), "b", branch_word(call->args[1])), &events,
-				  &result);
+				  json_pack("{s:o, s:o}", "a", branch_word(call->args[0]), "b", branch_word(call->args[1])),
+				  &events, &result);
 		tl_client_close(client);
 	}
 	if (code == TL_OK && items != NULL) {

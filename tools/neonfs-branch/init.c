@@ -35,8 +35,9 @@ static int check_words(const struct tl_call *call)
 {
 	for (int i = 0; i < call->rest_count; i++)
 		if (moves_data(call->rest[i]))
-			return tl_usage("initdb's %s cannot be used: data and WAL must lie in the branch, to be branched together",
-					call->rest[i]);
+			return tl_usage(
+				"initdb's %s cannot be used: data and WAL must lie in the branch, to be branched together",
+				call->rest[i]);
 	return TL_OK;
 }
 
@@ -44,14 +45,12 @@ static int find_owner(const struct tl_call *call, struct initdb_owner *ret_owner
 {
 	const char *name = tl_value(call, "owner");
 	switch (initdb_owner_find(name, ret_owner)) {
-	case 0:
-		break;
-	case -EPERM:
-		return tl_fail("only root can make a cluster for another user; leave --owner out");
+	case 0: break;
+	case -EPERM: return tl_fail("only root can make a cluster for another user; leave --owner out");
 	case -ENOENT:
-		return tl_fail("there is no user \"%s\"; install PostgreSQL, or name a user with --owner", name != NULL ? name : "postgres");
-	default:
-		return tl_fail("the user database does not know who runs this");
+		return tl_fail("there is no user \"%s\"; install PostgreSQL, or name a user with --owner",
+			       name != NULL ? name : "postgres");
+	default: return tl_fail("the user database does not know who runs this");
 	}
 	if (ret_owner->uid == 0)
 		return tl_fail("Postgres does not run as root; name another user with --owner");
@@ -142,7 +141,8 @@ static int init_through(const struct tl_call *call, struct tl_client *client, co
 		return code;
 	code = branch_ask(client, "branch.create",
 			  json_pack("{s:o, s:I, s:I}", "name", branch_word(call->args[0]), "uid", (json_int_t)owner->uid, "gid",
-				    (json_int_t)owner->gid), NULL, &branch);
+				    (json_int_t)owner->gid),
+			  NULL, &branch);
 	if (code != TL_OK)
 		return code;
 	code = fill(call, initdb, branch_text(branch, "path"), owner, is_through);

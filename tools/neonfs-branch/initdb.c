@@ -86,8 +86,7 @@ static _Noreturn void become_initdb(char *const *arguments, const struct initdb_
 	if (null_fd < 0 || dup2(null_fd, STDIN_FILENO) < 0 || dup2(output_fd, STDOUT_FILENO) < 0 ||
 	    dup2(output_fd, STDERR_FILENO) < 0 || chdir("/") != 0)
 		_exit(EXIT_NOT_RUN);
-	if (owner->switches &&
-	    (initgroups(owner->name, owner->gid) != 0 || setgid(owner->gid) != 0 || setuid(owner->uid) != 0)) {
+	if (owner->switches && (initgroups(owner->name, owner->gid) != 0 || setgid(owner->gid) != 0 || setuid(owner->uid) != 0)) {
 		dprintf(STDERR_FILENO, "cannot become user %s: %s\n", owner->name, strerror(errno));
 		_exit(EXIT_NOT_RUN);
 	}
@@ -147,8 +146,8 @@ static int spawn_and_wait(char *const *arguments, const struct initdb_owner *own
 	return rc;
 }
 
-int initdb_run(const char *initdb, const char *directory, const struct initdb_owner *owner, char *const *words,
-	       int word_count, char *ret_output)
+int initdb_run(const char *initdb, const char *directory, const struct initdb_owner *owner, char *const *words, int word_count,
+	       char *ret_output)
 {
 	char **arguments = calloc((size_t)word_count + 4, sizeof(*arguments));
 	if (arguments == NULL)

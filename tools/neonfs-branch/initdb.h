@@ -25,8 +25,8 @@ NF_MUST_CHECK int initdb_owner_find(const char *name, struct initdb_owner *ret_o
 
 /* Run `initdb -D directory words...` as the owner and wait for it. What it says goes into ret_output
  * (INITDB_OUTPUT_MAX, NUL-terminated). 0; -ECHILD it failed; -errno it could not be run. */
-NF_MUST_CHECK int initdb_run(const char *initdb, const char *directory, const struct initdb_owner *owner,
-			     char *const *words, int word_count, char *ret_output);
+NF_MUST_CHECK int initdb_run(const char *initdb, const char *directory, const struct initdb_owner *owner, char *const *words,
+			     int word_count, char *ret_output);
 
 /* Append the settings for neonfs to postgresql.conf in `directory`. `is_through`: the mount's cache mode. 0; -errno. */
 NF_MUST_CHECK int initdb_configure(const char *directory, bool is_through);

@@ -41,74 +41,128 @@ static const struct tl_option global_options[] = {
 };
 
 static const struct tl_command commands[] = {
-	{.name = "init", .synopsis = "NAME [--pg-bindir DIR] [--owner USER] [-- INITDB-ARGS]",
+	{.name = "init",
+	 .synopsis = "NAME [--pg-bindir DIR] [--owner USER] [-- INITDB-ARGS]",
 	 .summary = "Make a branch with a new Postgres cluster in it",
 	 .description =
-	 "Creates branch NAME, runs initdb in it, and sets in its postgresql.conf what suits neonfs. As root, the\n"
-	 "cluster belongs to user postgres (or USER); else to you. Words after -- go to initdb. When initdb fails,\n"
-	 "its message is shown and the branch is taken away again.\n\n"
-	 "Examples:\n"
-	 "  neonfs-branch init main\n"
-	 "  neonfs-branch init main -- --encoding=UTF8 --locale=C.UTF-8 --auth=trust\n"
-	 "  neonfs-branch init old --pg-bindir /usr/lib/postgresql/13/bin\n",
-	 .arguments = {"NAME"}, .required = 1, .takes_rest = true, .options = init_options, .run = run_init},
-	{.name = "create", .synopsis = "NAME [--from PARENT[@LABEL]]", .summary = "Make a branch",
+		 "Creates branch NAME, runs initdb in it, and sets in its postgresql.conf what suits neonfs. As root, the\n"
+		 "cluster belongs to user postgres (or USER); else to you. Words after -- go to initdb. When initdb fails,\n"
+		 "its message is shown and the branch is taken away again.\n\n"
+		 "Examples:\n"
+		 "  neonfs-branch init main\n"
+		 "  neonfs-branch init main -- --encoding=UTF8 --locale=C.UTF-8 --auth=trust\n"
+		 "  neonfs-branch init old --pg-bindir /usr/lib/postgresql/13/bin\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .takes_rest = true,
+	 .options = init_options,
+	 .run = run_init},
+	{.name = "create",
+	 .synopsis = "NAME [--from PARENT[@LABEL]]",
+	 .summary = "Make a branch",
 	 .description =
-	 "With --from, the branch starts as PARENT is at this moment (Postgres may run on it), or as its snapshot\n"
-	 "LABEL. This takes milliseconds whatever the size; space is used for what changes later. A Postgres started\n"
-	 "on the copy of a running cluster recovers as after a power cut. Without --from the branch is empty.\n"
-	 "The copy gets no postmaster.pid and postmaster.opts; replication slots in pg_replslot are copied as they are.\n\n"
-	 "Examples:\n"
-	 "  neonfs-branch create dev --from main\n"
-	 "  neonfs-branch create audit --from main@before-upgrade\n"
-	 "  neonfs-branch create scratch\n",
-	 .arguments = {"NAME"}, .required = 1, .options = create_options, .run = run_create},
-	{.name = "list", .synopsis = "[--json]", .summary = "List the branches",
+		 "With --from, the branch starts as PARENT is at this moment (Postgres may run on it), or as its snapshot\n"
+		 "LABEL. This takes milliseconds whatever the size; space is used for what changes later. A Postgres started\n"
+		 "on the copy of a running cluster recovers as after a power cut. Without --from the branch is empty.\n"
+		 "The copy gets no postmaster.pid and postmaster.opts; replication slots in pg_replslot are copied as they "
+		 "are.\n\n"
+		 "Examples:\n"
+		 "  neonfs-branch create dev --from main\n"
+		 "  neonfs-branch create audit --from main@before-upgrade\n"
+		 "  neonfs-branch create scratch\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .options = create_options,
+	 .run = run_create},
+	{.name = "list",
+	 .synopsis = "[--json]",
+	 .summary = "List the branches",
 	 .description = "Sorted by name.\n\nExample:\n  neonfs-branch list --json\n",
-	 .options = json_options, .run = run_list},
-	{.name = "tree", .synopsis = "", .summary = "Draw which branch was made from which",
-	 .description = "Example:\n  neonfs-branch tree\n", .run = run_tree},
-	{.name = "show", .synopsis = "NAME [--json]", .summary = "Show one branch with its snapshots and children",
+	 .options = json_options,
+	 .run = run_list},
+	{.name = "tree",
+	 .synopsis = "",
+	 .summary = "Draw which branch was made from which",
+	 .description = "Example:\n  neonfs-branch tree\n",
+	 .run = run_tree},
+	{.name = "show",
+	 .synopsis = "NAME [--json]",
+	 .summary = "Show one branch with its snapshots and children",
 	 .description = "Example:\n  neonfs-branch show main\n",
-	 .arguments = {"NAME"}, .required = 1, .options = json_options, .run = run_show},
-	{.name = "log", .synopsis = "NAME [--json]", .summary = "Show the history of a branch, newest first",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .options = json_options,
+	 .run = run_show},
+	{.name = "log",
+	 .synopsis = "NAME [--json]",
+	 .summary = "Show the history of a branch, newest first",
+	 .description = "Its snapshots, the branches made from it, and how it was made; then the same of its parent up to that "
+			"moment.\n\n"
+			"Example:\n  neonfs-branch log dev\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .options = json_options,
+	 .run = run_log},
+	{.name = "snapshot",
+	 .synopsis = "NAME[@LABEL] [--json]",
+	 .summary = "Keep a branch as it is now, read-only",
 	 .description =
-	 "Its snapshots, the branches made from it, and how it was made; then the same of its parent up to that moment.\n\n"
-	 "Example:\n  neonfs-branch log dev\n",
-	 .arguments = {"NAME"}, .required = 1, .options = json_options, .run = run_log},
-	{.name = "snapshot", .synopsis = "NAME[@LABEL] [--json]", .summary = "Keep a branch as it is now, read-only",
+		 "Seen afterwards at MOUNT/NAME@LABEL, and a parent for --from. Without LABEL the time becomes the label.\n\n"
+		 "Examples:\n"
+		 "  neonfs-branch snapshot main@before-upgrade\n"
+		 "  neonfs-branch snapshot main\n",
+	 .arguments = {"NAME[@LABEL]"},
+	 .required = 1,
+	 .options = json_options,
+	 .run = run_snapshot},
+	{.name = "delete",
+	 .synopsis = "NAME [--recursive] | NAME@LABEL",
+	 .summary = "Delete a branch or a snapshot",
 	 .description =
-	 "Seen afterwards at MOUNT/NAME@LABEL, and a parent for --from. Without LABEL the time becomes the label.\n\n"
-	 "Examples:\n"
-	 "  neonfs-branch snapshot main@before-upgrade\n"
-	 "  neonfs-branch snapshot main\n",
-	 .arguments = {"NAME[@LABEL]"}, .required = 1, .options = json_options, .run = run_snapshot},
-	{.name = "delete", .synopsis = "NAME [--recursive] | NAME@LABEL", .summary = "Delete a branch or a snapshot",
-	 .description =
-	 "At once; the space is freed in the background. Refused while a process has files of it open, while it is\n"
-	 "protected, and while it has children (without --recursive).\n\n"
-	 "Examples:\n"
-	 "  neonfs-branch delete dev\n"
-	 "  neonfs-branch delete dev --recursive\n"
-	 "  neonfs-branch delete main@before-upgrade\n",
-	 .arguments = {"NAME"}, .required = 1, .options = delete_options, .run = run_delete},
-	{.name = "rename", .synopsis = "OLD NEW", .summary = "Give a branch another name",
+		 "At once; the space is freed in the background. Refused while a process has files of it open, while it is\n"
+		 "protected, and while it has children (without --recursive).\n\n"
+		 "Examples:\n"
+		 "  neonfs-branch delete dev\n"
+		 "  neonfs-branch delete dev --recursive\n"
+		 "  neonfs-branch delete main@before-upgrade\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .options = delete_options,
+	 .run = run_delete},
+	{.name = "rename",
+	 .synopsis = "OLD NEW",
+	 .summary = "Give a branch another name",
 	 .description = "Example:\n  neonfs-branch rename dev dev-old\n",
-	 .arguments = {"OLD", "NEW"}, .required = 2, .run = run_rename},
-	{.name = "protect", .synopsis = "NAME", .summary = "Let nobody delete a branch",
+	 .arguments = {"OLD", "NEW"},
+	 .required = 2,
+	 .run = run_rename},
+	{.name = "protect",
+	 .synopsis = "NAME",
+	 .summary = "Let nobody delete a branch",
 	 .description = "Until \"neonfs-branch unprotect NAME\".\n\nExample:\n  neonfs-branch protect main\n",
-	 .arguments = {"NAME"}, .required = 1, .run = run_protect},
-	{.name = "unprotect", .synopsis = "NAME", .summary = "Let a branch be deleted again",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .run = run_protect},
+	{.name = "unprotect",
+	 .synopsis = "NAME",
+	 .summary = "Let a branch be deleted again",
 	 .description = "Example:\n  neonfs-branch unprotect main\n",
-	 .arguments = {"NAME"}, .required = 1, .run = run_unprotect},
-	{.name = "diff", .synopsis = "A B [--json]", .summary = "List the files in which two points differ",
-	 .description =
-	 "A and B are branches or snapshots (NAME@LABEL). Found from metadata, without reading the data: added files are\n"
-	 "in B only, removed ones in A only, changed ones have other blocks, meta means other attributes only.\n\n"
-	 "Examples:\n"
-	 "  neonfs-branch diff main dev\n"
-	 "  neonfs-branch diff main@before-upgrade main\n",
-	 .arguments = {"A", "B"}, .required = 2, .options = diff_options, .run = run_diff},
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .run = run_unprotect},
+	{.name = "diff",
+	 .synopsis = "A B [--json]",
+	 .summary = "List the files in which two points differ",
+	 .description = "A and B are branches or snapshots (NAME@LABEL). Found from metadata, without reading the data: added "
+			"files are\n"
+			"in B only, removed ones in A only, changed ones have other blocks, meta means other attributes only.\n\n"
+			"Examples:\n"
+			"  neonfs-branch diff main dev\n"
+			"  neonfs-branch diff main@before-upgrade main\n",
+	 .arguments = {"A", "B"},
+	 .required = 2,
+	 .options = diff_options,
+	 .run = run_diff},
 	{.name = "restore", .refusal = LATER "; \"create NEW --from NAME@LABEL\" makes a branch of a snapshot"},
 	{.name = "reset", .refusal = LATER "; delete the branch and create it from its parent again"},
 	{.name = "expire", .refusal = LATER},
@@ -120,13 +174,12 @@ static const struct tl_command commands[] = {
 static const struct tl_program program = {
 	.name = "neonfs-branch",
 	.summary = "Branches and snapshots of a neonfs store",
-	.description =
-	"The store must be mounted (neonfs(1)); each branch is a directory of the mount.\n\n"
-	"  export NEONFS_STORE=/srv/neon\n"
-	"  neonfs-branch init main                    a new Postgres cluster at MOUNT/main\n"
-	"  neonfs-branch create dev --from main       a copy of it, in milliseconds, while it runs\n"
-	"  neonfs-branch snapshot main@monday         a read-only point, at MOUNT/main@monday\n"
-	"  neonfs-branch tree                         what came from what\n",
+	.description = "The store must be mounted (neonfs(1)); each branch is a directory of the mount.\n\n"
+		       "  export NEONFS_STORE=/srv/neon\n"
+		       "  neonfs-branch init main                    a new Postgres cluster at MOUNT/main\n"
+		       "  neonfs-branch create dev --from main       a copy of it, in milliseconds, while it runs\n"
+		       "  neonfs-branch snapshot main@monday         a read-only point, at MOUNT/main@monday\n"
+		       "  neonfs-branch tree                         what came from what\n",
 	.options = global_options,
 	.commands = commands,
 };

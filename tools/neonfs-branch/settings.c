@@ -8,7 +8,7 @@
 
 struct setting {
 	const char *name;
-	const char *value;	   /* with --cache=back */
+	const char *value; /* with --cache=back */
 	const char *value_through; /* with --cache=through; NULL = the same */
 	const char *reason;
 };

@@ -31,8 +31,7 @@ static int column_width(const json_t *branches, const char *key, const char *tit
 {
 	size_t index, width = strlen(title);
 	json_t *branch;
-	json_array_foreach(branches, index, branch)
-		width = NF_MAX(width, strlen(branch_text(branch, key)));
+	json_array_foreach(branches, index, branch) width = NF_MAX(width, strlen(branch_text(branch, key)));
 	return (int)width;
 }
 
@@ -46,7 +45,8 @@ static void print_list(const json_t *branches)
 		printf("No branches yet. Make one: neonfs-branch init main\n");
 		return;
 	}
-	printf("%-*s  %-*s  %-20s  %9s  %8s  %s\n", names, "NAME", parents, "PARENT", "CREATED", "SNAPSHOTS", "CHILDREN", "NOTES");
+	printf("%-*s  %-*s  %-20s  %9s  %8s  %s\n", names, "NAME", parents, "PARENT", "CREATED", "SNAPSHOTS", "CHILDREN",
+	       "NOTES");
 	json_array_foreach(branches, index, branch)
 		printf("%-*s  %-*s  %-20s  %9lld  %8lld  %s\n", names, branch_text(branch, "name"), parents, parent_of(branch),
 		       tl_age(created, branch_number(branch, "created_ns")), (long long)branch_number(branch, "snapshots"),
@@ -87,8 +87,7 @@ static void print_show(const json_t *branch)
 	json_array_foreach(snapshots, index, one)
 		printf("           %s  (%s)\n", branch_text(one, "label"), tl_age(time_text, branch_number(one, "created_ns")));
 	printf("%-10s %zu\n", "children", json_array_size(children));
-	json_array_foreach(children, index, one)
-		printf("           %s\n", json_string_value(one));
+	json_array_foreach(children, index, one) printf("           %s\n", json_string_value(one));
 }
 
 int run_show(const struct tl_call *call)
@@ -132,8 +131,7 @@ int run_log(const struct tl_call *call)
 	if (tl_flag(call, "json"))
 		branch_print_json(events);
 	else
-		json_array_foreach(events, index, event)
-			print_event(event);
+		json_array_foreach(events, index, event) print_event(event);
 	json_decref(result);
 	return TL_OK;
 }

@@ -83,7 +83,8 @@ static int make_tree(const json_t *branches, struct tree *ret_tree)
 		return -ENOMEM;
 	for (size_t i = 0; i < tree.count; i++) {
 		const json_t *branch = json_array_get(branches, i);
-		tree.nodes[i] = (struct node){.name = branch_text(branch, "name"), .id = branch_number(branch, "id"), .branch = branch};
+		tree.nodes[i] =
+			(struct node){.name = branch_text(branch, "name"), .id = branch_number(branch, "id"), .branch = branch};
 	}
 	qsort(tree.nodes, tree.count, sizeof(*tree.nodes), compare_names);
 	for (size_t i = 0; i < tree.count; i++)

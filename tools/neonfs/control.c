@@ -1,14 +1,10 @@
 /* The control socket: accept, read requests, dispatch, answer. See control.h.
  *
- * Threads: the acceptor; one for each connection. `lock` guards the slots' states and the waiters.
- * A slot goes FREE -> RUNNING (acceptor) -> DONE (its thread, last act) -> FREE (acceptor or stop, after joining). */
+ * Threads: the acceptor; one for each connection. */
 #include "tools/neonfs/control.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,165 +12,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/nf_log.h"
-#include "tools/neonfs/control_call.h"
+#include "tools/neonfs/control_impl.h"
 
-#define PROGRESS_INTERVAL_NS 100000000
 #define LISTEN_BACKLOG 128
-
-enum slot_state { SLOT_FREE, SLOT_RUNNING, SLOT_DONE };
-
-struct slot {
-	struct control *control;
-	pthread_t thread;
-	enum slot_state state;
-	int fd;
-};
-
-struct control {
-	struct bd_store *store;
-	struct fs *fs;
-	const struct daemon_config *config;
-	int directory_fd, listen_fd, stop_fd;
-	uid_t owner;
-	atomic_bool is_stopping;
-	pthread_t acceptor;
-	pthread_mutex_t long_work; /* held by the one gc or scrub; never while taking `lock` */
-	pthread_mutex_t lock;
-	struct slot slots[CONTROL_CONNECTIONS_MAX]; /* guarded by lock */
-	int waiters[CONTROL_WAITERS_MAX];	    /* descriptors, or -1; guarded by lock */
-};
-
-int64_t ctl_now_ns(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* ------------------------------------------------------ for the handlers */
-
-int ctl_error(struct ctl_call *call, const char *code, const char *format, ...)
-{
-	va_list arguments;
-	va_start(arguments, format);
-	vsnprintf(call->error_message, sizeof(call->error_message), format, arguments);
-	va_end(arguments);
-	call->error_code = code;
-	return -1;
-}
-
-int ctl_store_error(struct ctl_call *call, int rc, const char *what)
-{
-	struct bd_status *status;
-	switch (rc) {
-	case -ENOSPC:
-		return ctl_error(call, "no-space",
-				 "%s: the disk is full or the store's size limit is reached; delete branches or snapshots and "
-				 "run \"neonfs gc\", or make room; nothing was changed", what);
-	case -EUCLEAN:
-	case -EIO:
-		return ctl_error(call, "damaged", "%s: the store cannot be read or written (%s); see %s and run \"neonfs scrub\"",
-				 what, strerror(-rc), DAEMON_LOG);
-	case -ECANCELED:
-		return ctl_error(call, "stopped", "%s: stopped, because the store is being unmounted", what);
-	case -EROFS:
-		status = calloc(1, sizeof(*status));
-		if (status != NULL && bd_store_status(call->store, status) == 0 && status->error != 0)
-			(void)ctl_error(call, "read-only", "%s: the store is read-only since a write failed (%s); mend the disk, then "
-					"unmount and mount again", what, status->error_message);
-		else
-			(void)ctl_error(call, "read-only", "%s: the store is read-only; see %s", what, DAEMON_LOG);
-		free(status);
-		return -1;
-	default:
-		return ctl_error(call, "failed", "%s: %s", what, strerror(-rc));
-	}
-}
-
-const char *ctl_optional_text(struct ctl_call *call, const char *key)
-{
-	return json_string_value(json_object_get(call->args, key));
-}
-
-const char *ctl_text(struct ctl_call *call, const char *key)
-{
-	const char *text = ctl_optional_text(call, key);
-	if (text == NULL)
-		(void)ctl_error(call, TL_CODE_USAGE, "the request has no text \"%s\"", key);
-	return text;
-}
-
-bool ctl_true(struct ctl_call *call, const char *key)
-{
-	return json_is_true(json_object_get(call->args, key));
-}
-
-int ctl_send_item(struct ctl_call *call, json_t *item)
-{
-	if (item == NULL)
-		return -ENOMEM;
-	json_t *line = json_pack("{s:i, s:o}", "v", TL_PROTO_VERSION, "item", item);
-	int rc = tl_send(call->fd, line);
-	if (rc != 0)
-		return rc;
-	return atomic_load(&call->control->is_stopping) ? -ECANCELED : 0;
-}
-
-int ctl_progress(void *arg, const char *phase, uint64_t done, uint64_t total)
-{
-	struct ctl_call *call = arg;
-	int64_t now_ns = ctl_now_ns();
-	if (atomic_load(&call->control->is_stopping))
-		return -ECANCELED;
-	if (now_ns - call->progress_sent_ns < PROGRESS_INTERVAL_NS)
-		return 0;
-	call->progress_sent_ns = now_ns;
-	return tl_send(call->fd, json_pack("{s:i, s:{s:s, s:I, s:I}}", "v", TL_PROTO_VERSION, "progress", "phase", phase,
-					   "done", (json_int_t)done, "total", (json_int_t)total));
-}
-
-/* A waiter that hung up leaves its place. Called with the lock held. */
-static void drop_lost_waiters(struct control *control)
-{
-	for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++) {
-		struct pollfd poll_fd = {.fd = control->waiters[i], .events = POLLRDHUP};
-		if (poll_fd.fd >= 0 && poll(&poll_fd, 1, 0) > 0) {
-			close(poll_fd.fd);
-			control->waiters[i] = -1;
-		}
-	}
-}
-
-int ctl_wait_for_end(struct ctl_call *call)
-{
-	struct control *control = call->control;
-	pthread_mutex_lock(&control->lock);
-	drop_lost_waiters(control);
-	for (unsigned i = 0; i < CONTROL_WAITERS_MAX && !call->keeps_fd; i++) {
-		if (control->waiters[i] < 0) {
-			control->waiters[i] = call->fd;
-			call->keeps_fd = true;
-		}
-	}
-	pthread_mutex_unlock(&control->lock);
-	return call->keeps_fd ? 0 : ctl_error(call, "busy", "too many others wait for the unmount already");
-}
-
-int ctl_begin_long_work(struct ctl_call *call)
-{
-	if (pthread_mutex_trylock(&call->control->long_work) == 0)
-		return 0;
-	return ctl_error(call, "busy", "another gc or scrub of this store is running; try again when it has ended");
-}
-
-void ctl_end_long_work(struct ctl_call *call)
-{
-	pthread_mutex_unlock(&call->control->long_work);
-}
 
 /* ------------------------------------------------------------ connections */
 
@@ -189,38 +32,25 @@ static ctl_handler parse_request(struct ctl_call *call, const json_t *request)
 		return NULL;
 	}
 	if (json_integer_value(version) != TL_PROTO_VERSION) {
-		(void)ctl_error(call, TL_CODE_USAGE, "the daemon (version %s) speaks protocol %d; use a program of the same version",
-				NEONFS_VERSION, TL_PROTO_VERSION);
+		(void)ctl_error(call, TL_CODE_USAGE,
+				"the daemon (version %s) speaks protocol %d; use a program of the same version", NEONFS_VERSION,
+				TL_PROTO_VERSION);
 		return NULL;
 	}
 	ctl_handler handler = ctl_find_handler(op);
 	if (handler == NULL)
 		(void)ctl_error(call, TL_CODE_USAGE,
-				"the daemon (version %s) knows no such request; use a program of the same version", NEONFS_VERSION);
+				"the daemon (version %s) knows no such request; use a program of the same version",
+				NEONFS_VERSION);
 	return handler;
-}
-
-static int send_answer(struct ctl_call *call, int rc, int64_t began_ns)
-{
-	json_int_t daemon_us = (ctl_now_ns() - began_ns) / 1000;
-	if (rc == 0) {
-		json_t *result = call->result != NULL ? call->result : json_object();
-		return tl_send(call->fd, json_pack("{s:i, s:b, s:o, s:I}", "v", TL_PROTO_VERSION, "ok", 1, "result", result,
-						   "daemon_us", daemon_us));
-	}
-	json_decref(call->result);
-	/* A message quotes what the peer sent; it may be cut inside a character. */
-	json_t *message = tl_json_text(call->error_message);
-	return tl_send(call->fd, json_pack("{s:i, s:b, s:{s:s, s:o}, s:I}", "v", TL_PROTO_VERSION, "ok", 0, "error", "code",
-					   call->error_code, "message", message, "daemon_us", daemon_us));
 }
 
 /* One request. Non-zero: the connection is over; `ret_keeps_fd` then tells whether the descriptor has a new owner. */
 static int serve_request(struct control *control, int fd, const char *text, size_t size, bool *ret_keeps_fd)
 {
 	int64_t began_ns = ctl_now_ns();
-	struct ctl_call call = {.control = control, .store = control->store, .fs = control->fs,
-				.config = control->config, .fd = fd};
+	struct ctl_call call = {
+		.control = control, .store = control->store, .fs = control->fs, .config = control->config, .fd = fd};
 	json_t *request = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
 	ctl_handler handler = parse_request(&call, request);
 	int rc = handler != NULL ? handler(&call) : -1;
@@ -228,7 +58,7 @@ static int serve_request(struct control *control, int fd, const char *text, size
 	*ret_keeps_fd = call.keeps_fd;
 	if (call.keeps_fd)
 		return 1;
-	return send_answer(&call, rc, began_ns);
+	return ctl_send_answer(&call, rc, began_ns);
 }
 
 static void refuse(struct control *control, int fd, const char *code, const char *message)
@@ -236,7 +66,7 @@ static void refuse(struct control *control, int fd, const char *code, const char
 	struct ctl_call call = {.control = control, .fd = fd};
 	int rc = ctl_error(&call, code, "%s", message);
 	/* The peer learns it or is gone: either way the connection ends. */
-	rc = send_answer(&call, rc, ctl_now_ns());
+	rc = ctl_send_answer(&call, rc, ctl_now_ns());
 	if (rc != 0)
 		nf_debug("control: could not refuse a connection: %s", strerror(-rc));
 }
@@ -337,8 +167,7 @@ static void *acceptor_thread(void *arg)
 {
 	struct control *control = arg;
 	while (!atomic_load(&control->is_stopping)) {
-		struct pollfd fds[] = {{.fd = control->listen_fd, .events = POLLIN},
-				       {.fd = control->stop_fd, .events = POLLIN}};
+		struct pollfd fds[] = {{.fd = control->listen_fd, .events = POLLIN}, {.fd = control->stop_fd, .events = POLLIN}};
 		if (poll(fds, NF_ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
 			break;
 		if (fds[0].revents != 0)
@@ -396,14 +225,14 @@ static int prepare(struct control *control)
 	return rc != 0 ? rc : -pthread_create(&control->acceptor, NULL, acceptor_thread, control);
 }
 
-int control_start(struct bd_store *store, struct fs *fs, const struct daemon_config *config,
-		  struct control **ret_control, char *ret_message)
+int control_start(struct bd_store *store, struct fs *fs, const struct daemon_config *config, struct control **ret_control,
+		  char *ret_message)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int rc = -ENOMEM;
 	if (control != NULL) {
-		*control = (struct control){.store = store, .fs = fs, .config = config, .directory_fd = -1, .listen_fd = -1,
-					    .stop_fd = -1};
+		*control = (struct control){
+			.store = store, .fs = fs, .config = config, .directory_fd = -1, .listen_fd = -1, .stop_fd = -1};
 		pthread_mutex_init(&control->lock, NULL);
 		pthread_mutex_init(&control->long_work, NULL);
 		for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++)
@@ -452,9 +281,10 @@ void control_finish(struct control *control, int rc)
 			continue;
 		int answer = rc == 0 ? 0
 				     : ctl_error(&call, "failed",
-						 "unmounted, but the last state could not be written (%s); the next mount recovers it; see %s",
+						 "unmounted, but the last state could not be written (%s); the next mount "
+						 "recovers it; see %s",
 						 strerror(-rc), DAEMON_LOG);
-		if (send_answer(&call, answer, ctl_now_ns()) != 0)
+		if (ctl_send_answer(&call, answer, ctl_now_ns()) != 0)
 			nf_debug("control: nobody waited for the end after all");
 		close(call.fd);
 	}

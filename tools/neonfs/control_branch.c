@@ -163,8 +163,7 @@ int ctl_branch_rename(struct ctl_call *call)
 {
 	struct bd_branch_info branch;
 	const char *new_name = ctl_text(call, "new_name");
-	if (new_name == NULL || ctl_branch_argument(call, "name", &branch) != 0 ||
-	    ctl_check_name(call, "branch", new_name) != 0)
+	if (new_name == NULL || ctl_branch_argument(call, "name", &branch) != 0 || ctl_check_name(call, "branch", new_name) != 0)
 		return -1;
 	int rc = bd_branch_rename(call->store, branch.id, new_name);
 	if (rc == -EEXIST)

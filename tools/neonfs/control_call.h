@@ -10,11 +10,11 @@ struct ctl_call {
 	struct bd_store *store;
 	struct fs *fs;
 	const struct daemon_config *config;
-	int fd;			 /* for progress and items */
-	const json_t *args;	 /* an object */
-	json_t *result;		 /* set by the handler: the answer; NULL = {} */
-	bool keeps_fd;		 /* set by a handler that has taken over the connection */
-	const char *error_code;	 /* set by ctl_error */
+	int fd; /* for progress and items */
+	const json_t *args; /* an object */
+	json_t *result; /* set by the handler: the answer; NULL = {} */
+	bool keeps_fd; /* set by a handler that has taken over the connection */
+	const char *error_code; /* set by ctl_error */
 	char error_message[1536];
 	int64_t progress_sent_ns;
 	char progress_phase[32];

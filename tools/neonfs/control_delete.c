@@ -19,7 +19,7 @@
 struct family {
 	struct bd_branch_info *all;
 	size_t count;
-	size_t *chosen;		/* indexes into all: parents before children */
+	size_t *chosen; /* indexes into all: parents before children */
 	size_t chosen_count;
 };
 
@@ -90,9 +90,10 @@ static int refuse_protected(struct ctl_call *call, const char *name)
 
 static int refuse_busy(struct ctl_call *call, const char *name, uint32_t in_use)
 {
-	return ctl_error(call, "busy",
-			 "branch \"%s\" is in use (%u open file%s); stop what runs on it (Postgres: pg_ctl stop -D %s/%s) and try again",
-			 name, in_use, in_use == 1 ? "" : "s", call->config->mountpoint, name);
+	return ctl_error(
+		call, "busy",
+		"branch \"%s\" is in use (%u open file%s); stop what runs on it (Postgres: pg_ctl stop -D %s/%s) and try again",
+		name, in_use, in_use == 1 ? "" : "s", call->config->mountpoint, name);
 }
 
 static int refuse_children(struct ctl_call *call, const struct family *family)
@@ -133,17 +134,13 @@ static int delete_one(struct ctl_call *call, const struct bd_branch_info *branch
 	struct bd_branch_info now;
 	int rc = bd_branch_delete(call->store, branch->id);
 	switch (rc) {
-	case 0:
-		fs_branch_changed(call->fs, branch->name);
-		return 0;
+	case 0: fs_branch_changed(call->fs, branch->name); return 0;
 	case -EBUSY: /* opened since it was looked at */
 		return refuse_busy(call, branch->name, bd_branch_get(call->store, branch->id, &now) == 0 ? now.in_use : 1);
-	case -EPERM:
-		return refuse_protected(call, branch->name);
+	case -EPERM: return refuse_protected(call, branch->name);
 	case -ENOTEMPTY:
 		return ctl_error(call, "has-children", "branch \"%s\" got a new child meanwhile; try again", branch->name);
-	default:
-		return ctl_store_error(call, rc, "cannot delete the branch");
+	default: return ctl_store_error(call, rc, "cannot delete the branch");
 	}
 }
 
@@ -152,8 +149,8 @@ static int add_what_was_done(struct ctl_call *call, size_t deleted)
 {
 	size_t used = strlen(call->error_message);
 	if (deleted > 0)
-		snprintf(call->error_message + used, sizeof(call->error_message) - used, " (%zu of its children are deleted already)",
-			 deleted);
+		snprintf(call->error_message + used, sizeof(call->error_message) - used,
+			 " (%zu of its children are deleted already)", deleted);
 	return -1;
 }
 

@@ -18,14 +18,13 @@ static int create_labelled(struct ctl_call *call, const struct bd_branch_info *b
 {
 	int rc = bd_snapshot_create(call->store, branch->id, label, ret_snapshot);
 	if (rc == -EEXIST)
-		return ctl_error(call, "exists", "branch \"%s\" has a snapshot \"%s\" already; choose another label", branch->name,
-				 label);
+		return ctl_error(call, "exists", "branch \"%s\" has a snapshot \"%s\" already; choose another label",
+				 branch->name, label);
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot take the snapshot");
 }
 
 /* A snapshot labelled with the time. */
-static int create_unlabelled(struct ctl_call *call, const struct bd_branch_info *branch,
-			     struct bd_snapshot_info *ret_snapshot)
+static int create_unlabelled(struct ctl_call *call, const struct bd_branch_info *branch, struct bd_snapshot_info *ret_snapshot)
 {
 	char stamp[BD_BRANCH_NAME_MAX + 1 - 8], label[BD_BRANCH_NAME_MAX + 1];
 	time_t now = time(NULL);
@@ -233,8 +232,8 @@ struct diff {
 
 static int send_difference(void *arg, enum bd_diff_kind kind, const char *path, uint64_t blocks)
 {
-	static const char *const names[] = {[BD_DIFF_ADDED] = "added", [BD_DIFF_REMOVED] = "removed",
-					    [BD_DIFF_CHANGED] = "changed", [BD_DIFF_META] = "meta"};
+	static const char *const names[] = {
+		[BD_DIFF_ADDED] = "added", [BD_DIFF_REMOVED] = "removed", [BD_DIFF_CHANGED] = "changed", [BD_DIFF_META] = "meta"};
 	struct diff *diff = arg;
 	diff->counts[kind]++;
 	diff->blocks += blocks;

@@ -24,8 +24,8 @@ int ctl_check_name(struct ctl_call *call, const char *what, const char *name)
 		return ctl_error(call, TL_CODE_USAGE, "%s is too long for a %s name: %zu bytes, at most %d are possible", quoted,
 				 what, strlen(name), BD_BRANCH_NAME_MAX);
 	return ctl_error(call, TL_CODE_USAGE,
-			 "%s is no valid %s name; use letters, digits, \".\", \"_\" and \"-\", with no \".\" or \"-\" in front", quoted,
-			 what);
+			 "%s is no valid %s name; use letters, digits, \".\", \"_\" and \"-\", with no \".\" or \"-\" in front",
+			 quoted, what);
 }
 
 /* " (did you mean ...?)" or "", from candidates offered one by one. */
@@ -90,8 +90,8 @@ int ctl_branch_argument(struct ctl_call *call, const char *key, struct bd_branch
 static bool looks_like_lsn_or_time(const char *text)
 {
 	size_t hex = strspn(text, "0123456789abcdefABCDEF");
-	bool is_lsn = hex > 0 && hex <= 8 && (text[hex] == '/' || text[hex] == '-') &&
-		      text[hex + 1] != '\0' && text[hex + 1 + strspn(text + hex + 1, "0123456789abcdefABCDEF")] == '\0';
+	bool is_lsn = hex > 0 && hex <= 8 && (text[hex] == '/' || text[hex] == '-') && text[hex + 1] != '\0' &&
+		      text[hex + 1 + strspn(text + hex + 1, "0123456789abcdefABCDEF")] == '\0';
 	return is_lsn || strchr(text, ':') != NULL;
 }
 
@@ -121,8 +121,7 @@ int ctl_split_point(struct ctl_call *call, const char *text, struct ctl_point *r
 	return 0;
 }
 
-static void suggest_snapshot(struct ctl_call *call, const struct bd_branch_info *branch, const char *wanted,
-			     char *ret_text)
+static void suggest_snapshot(struct ctl_call *call, const struct bd_branch_info *branch, const char *wanted, char *ret_text)
 {
 	struct nearest nearest = {.wanted = wanted, .distance = SIZE_MAX};
 	struct bd_snapshot_info *infos;
@@ -133,7 +132,8 @@ static void suggest_snapshot(struct ctl_call *call, const struct bd_branch_info 
 		free(infos);
 	}
 	suggest(&nearest,
-		looks_like_lsn_or_time(wanted) ? "; LSNs and times are not known in this version" : "; \"neonfs-branch log\" shows them",
+		looks_like_lsn_or_time(wanted) ? "; LSNs and times are not known in this version"
+					       : "; \"neonfs-branch log\" shows them",
 		ret_text);
 }
 
@@ -160,8 +160,7 @@ int ctl_find_view(struct ctl_call *call, const char *role, const char *text, str
 		return -1;
 	if (point.label[0] != '\0' && ctl_find_snapshot(call, &branch, point.label, &snapshot) != 0)
 		return -1;
-	*ret_view = (struct bd_view){.branch = branch.id,
-				     .epoch = point.label[0] != '\0' ? snapshot.epoch : BD_EPOCH_HEAD};
+	*ret_view = (struct bd_view){.branch = branch.id, .epoch = point.label[0] != '\0' ? snapshot.epoch : BD_EPOCH_HEAD};
 	if (ret_info != NULL)
 		*ret_info = branch;
 	return 0;

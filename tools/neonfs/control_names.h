@@ -14,8 +14,7 @@ struct ctl_point {
 NF_MUST_CHECK int ctl_check_name(struct ctl_call *call, const char *what, const char *name);
 
 /* The branch called `name`; `role` is how a message calls it: "branch", "parent". -1 after ctl_error. */
-NF_MUST_CHECK int ctl_find_branch(struct ctl_call *call, const char *role, const char *name,
-				  struct bd_branch_info *ret_info);
+NF_MUST_CHECK int ctl_find_branch(struct ctl_call *call, const char *role, const char *name, struct bd_branch_info *ret_info);
 /* The branch that argument `key` names. */
 NF_MUST_CHECK int ctl_branch_argument(struct ctl_call *call, const char *key, struct bd_branch_info *ret_info);
 

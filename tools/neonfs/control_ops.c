@@ -7,21 +7,11 @@ static const struct {
 	const char *op;
 	ctl_handler handler;
 } table[] = {
-	{"store.status", ctl_store_status},
-	{"store.sync", ctl_store_sync},
-	{"store.gc", ctl_store_gc},
-	{"store.scrub", ctl_store_scrub},
-	{"daemon.wait", ctl_daemon_wait},
-	{"branch.list", ctl_branch_list},
-	{"branch.show", ctl_branch_show},
-	{"branch.create", ctl_branch_create},
-	{"branch.delete", ctl_branch_delete},
-	{"branch.rename", ctl_branch_rename},
-	{"branch.protect", ctl_branch_protect},
-	{"branch.log", ctl_branch_log},
-	{"branch.diff", ctl_branch_diff},
-	{"snapshot.create", ctl_snapshot_create},
-	{"snapshot.delete", ctl_snapshot_delete},
+	{"store.status", ctl_store_status},   {"store.sync", ctl_store_sync},           {"store.gc", ctl_store_gc},
+	{"store.scrub", ctl_store_scrub},     {"daemon.wait", ctl_daemon_wait},         {"branch.list", ctl_branch_list},
+	{"branch.show", ctl_branch_show},     {"branch.create", ctl_branch_create},     {"branch.delete", ctl_branch_delete},
+	{"branch.rename", ctl_branch_rename}, {"branch.protect", ctl_branch_protect},   {"branch.log", ctl_branch_log},
+	{"branch.diff", ctl_branch_diff},     {"snapshot.create", ctl_snapshot_create}, {"snapshot.delete", ctl_snapshot_delete},
 };
 
 ctl_handler ctl_find_handler(const char *op)

@@ -45,12 +45,9 @@ const char *daemon_cache_name(enum fs_cache cache)
 const char *daemon_transport_name(enum fs_transport transport)
 {
 	switch (transport) {
-	case FS_TRANSPORT_DEV:
-		return "dev";
-	case FS_TRANSPORT_URING:
-		return "uring";
-	case FS_TRANSPORT_AUTO:
-		break;
+	case FS_TRANSPORT_DEV: return "dev";
+	case FS_TRANSPORT_URING: return "uring";
+	case FS_TRANSPORT_AUTO: break;
 	}
 	return "auto";
 }
@@ -66,9 +63,8 @@ static bool record_path(const struct daemon_config *config, const char *suffix, 
 static void write_record(const struct daemon_config *config)
 {
 	char path[PATH_MAX], fresh[PATH_MAX];
-	json_t *record = json_pack("{s:i, s:o, s:s, s:I}", "pid", (int)getpid(), "mountpoint",
-				   tl_json_text(config->mountpoint), "cache", daemon_cache_name(config->cache), "started",
-				   (json_int_t)time(NULL));
+	json_t *record = json_pack("{s:i, s:o, s:s, s:I}", "pid", (int)getpid(), "mountpoint", tl_json_text(config->mountpoint),
+				   "cache", daemon_cache_name(config->cache), "started", (json_int_t)time(NULL));
 	if (record == NULL || !record_path(config, "", path) || !record_path(config, ".new", fresh) ||
 	    json_dump_file(record, fresh, JSON_COMPACT) != 0 || rename(fresh, path) != 0)
 		nf_warn("cannot write %s in the store; commands will not know of this mount if the daemon dies", DAEMON_RECORD);
@@ -105,7 +101,8 @@ static void unmount_on_signal(struct daemon *daemon)
 		return;
 	}
 	nf_warn("%s is in use: it is detached now, and the daemon ends with the last process that uses it "
-		"(or at once, at a second signal)", mountpoint);
+		"(or at once, at a second signal)",
+		mountpoint);
 	sync_mount(mountpoint);
 	rc = tl_unmount(mountpoint, true);
 	if (rc != 0)
@@ -218,8 +215,8 @@ static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_messa
 		return rc;
 	}
 	write_record(daemon->config);
-	nf_info("neonfs %s: store %s mounted at %s, cache %s", NEONFS_VERSION, daemon->config->store,
-		daemon->config->mountpoint, daemon_cache_name(daemon->config->cache));
+	nf_info("neonfs %s: store %s mounted at %s, cache %s", NEONFS_VERSION, daemon->config->store, daemon->config->mountpoint,
+		daemon_cache_name(daemon->config->cache));
 	rc = fs_run(daemon->fs);
 	if (rc != 0)
 		snprintf(ret_message, DAEMON_MESSAGE_MAX, "the mount ended with an error: %s", strerror(-rc));
@@ -229,8 +226,7 @@ static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_messa
 	return rc;
 }
 
-static int run_mounted(struct daemon *daemon, const sigset_t *signals, void (*ready)(void *arg), void *arg,
-		       char *ret_message)
+static int run_mounted(struct daemon *daemon, const sigset_t *signals, void (*ready)(void *arg), void *arg, char *ret_message)
 {
 	int rc = mount_store(daemon, ready, arg, ret_message);
 	if (rc == 0)
@@ -243,8 +239,8 @@ static int run_mounted(struct daemon *daemon, const sigset_t *signals, void (*re
 		nf_info("unmounted; everything is on disk");
 	control_finish(daemon->control, close_rc);
 	if (rc == 0 && close_rc != 0) {
-		snprintf(ret_message, DAEMON_MESSAGE_MAX, "the last state of the store could not be written: %s; the next mount recovers it",
-			 strerror(-close_rc));
+		snprintf(ret_message, DAEMON_MESSAGE_MAX,
+			 "the last state of the store could not be written: %s; the next mount recovers it", strerror(-close_rc));
 		rc = close_rc;
 	}
 	return rc;

@@ -6,24 +6,23 @@
 
 #include "fs/fs.h"
 
-#define DAEMON_LOG "neonfs.log"	    /* in the store */
+#define DAEMON_LOG "neonfs.log" /* in the store */
 #define DAEMON_RECORD "neonfs.mount" /* in the store while mounted: one JSON object with pid, mountpoint, started */
 #define DAEMON_MESSAGE_MAX 1024
 
 struct daemon_config {
-	char store[PATH_MAX];	   /* absolute */
+	char store[PATH_MAX]; /* absolute */
 	char mountpoint[PATH_MAX]; /* absolute */
 	enum fs_cache cache;
 	enum fs_transport transport;
-	unsigned threads;	      /* 0 = default */
+	unsigned threads; /* 0 = default */
 	uint64_t memory_limit_bytes; /* 0 = default */
 	bool foreground;
 };
 
 /* Serve until unmounted. No thread may run yet. `ready` is called once, on some thread, when the mount is in service.
  * Returns 0; -errno with one line in ret_message (DAEMON_MESSAGE_MAX). */
-NF_MUST_CHECK int daemon_run(const struct daemon_config *config, void (*ready)(void *arg), void *arg,
-			     char *ret_message);
+NF_MUST_CHECK int daemon_run(const struct daemon_config *config, void (*ready)(void *arg), void *arg, char *ret_message);
 
 const char *daemon_cache_name(enum fs_cache cache);
 const char *daemon_transport_name(enum fs_transport transport);

@@ -21,19 +21,13 @@ static int fail_format(const char *path, int rc)
 {
 	switch (rc) {
 	case -ENOTEMPTY:
-	case -EEXIST:
-		return fail_not_empty(path);
-	case -ENOTDIR:
-		return tl_fail("it is not a directory; choose a new or an empty one");
-	case -ENOENT:
-		return tl_fail("the directory above it does not exist; make that first");
+	case -EEXIST: return fail_not_empty(path);
+	case -ENOTDIR: return tl_fail("it is not a directory; choose a new or an empty one");
+	case -ENOENT: return tl_fail("the directory above it does not exist; make that first");
 	case -EACCES:
-	case -EPERM:
-		return tl_fail("no permission to make a store there; choose a directory of your own");
-	case -ENOSPC:
-		return tl_fail("the disk is full; make room or choose another disk");
-	default:
-		return tl_fail("cannot make a store there: %s", strerror(-rc));
+	case -EPERM: return tl_fail("no permission to make a store there; choose a directory of your own");
+	case -ENOSPC: return tl_fail("the disk is full; make room or choose another disk");
+	default: return tl_fail("cannot make a store there: %s", strerror(-rc));
 	}
 }
 

@@ -4,16 +4,14 @@
 #define NO_TIER "this build keeps everything on the local disk; object stores are not known in this version"
 
 static const struct tl_option init_options[] = {
-	{.name = "size-limit", .argument = "BYTES",
-	 .help = "use at most this much of the disk (like 200G; default: no limit)"},
+	{.name = "size-limit", .argument = "BYTES", .help = "use at most this much of the disk (like 200G; default: no limit)"},
 	{.name = "object-store", .argument = "URL", .refusal = NO_TIER},
 	{0},
 };
 
 static const struct tl_option mount_options[] = {
 	{.name = "foreground", .letter = 'f', .help = "stay in the foreground, log to the terminal"},
-	{.name = "cache", .argument = "back|through",
-	 .help = "who gathers writes: back (default) the kernel, through nobody"},
+	{.name = "cache", .argument = "back|through", .help = "who gathers writes: back (default) the kernel, through nobody"},
 	{.name = "memory-limit", .argument = "BYTES", .help = "memory for caches and buffers (default 384M, at least 64M)"},
 	{.name = "transport", .argument = "auto|dev|uring", .help = "how the kernel talks to the daemon (default auto)"},
 	{.name = "threads", .argument = "N", .help = "threads that serve requests (default 16)"},
@@ -32,56 +30,83 @@ static const struct tl_option scrub_options[] = {
 };
 
 static const struct tl_command commands[] = {
-	{.name = "init", .synopsis = "STORE [--size-limit BYTES]", .summary = "Make an empty store",
+	{.name = "init",
+	 .synopsis = "STORE [--size-limit BYTES]",
+	 .summary = "Make an empty store",
+	 .description = "STORE is a directory on a local disk; it is made when missing and must be empty otherwise.\n"
+			"Only its owner (and root) can use it.\n\n"
+			"Examples:\n"
+			"  neonfs init /srv/neon\n"
+			"  neonfs init /srv/neon --size-limit 200G\n",
+	 .arguments = {"STORE"},
+	 .required = 1,
+	 .options = init_options,
+	 .run = run_init},
+	{.name = "mount",
+	 .synopsis = "STORE MOUNTPOINT [-f] [--cache=back|through]",
+	 .summary = "Serve a store as a file system",
 	 .description =
-	 "STORE is a directory on a local disk; it is made when missing and must be empty otherwise.\n"
-	 "Only its owner (and root) can use it.\n\n"
-	 "Examples:\n"
-	 "  neonfs init /srv/neon\n"
-	 "  neonfs init /srv/neon --size-limit 200G\n",
-	 .arguments = {"STORE"}, .required = 1, .options = init_options, .run = run_init},
-	{.name = "mount", .synopsis = "STORE MOUNTPOINT [-f] [--cache=back|through]", .summary = "Serve a store as a file system",
+		 "Starts the store's daemon and returns when the mount is in service. MOUNTPOINT is an empty directory; in it,\n"
+		 "every branch is a directory, and BRANCH@LABEL shows a snapshot. The daemon logs to STORE/neonfs.log.\n"
+		 "A mount that a killed daemon left behind is cleared first.\n\n"
+		 "--cache=back      the kernel gathers writes: fastest. Postgres needs full_page_writes=on, as on any disk.\n"
+		 "--cache=through   each write reaches the daemon at once, 8 KiB blocks stay whole through a crash, and\n"
+		 "                  full_page_writes=off is safe: the least WAL.\n\n"
+		 "Examples:\n"
+		 "  neonfs mount /srv/neon /mnt/neon\n"
+		 "  neonfs mount /srv/neon /mnt/neon --cache=through --memory-limit 256M\n",
+	 .arguments = {"STORE", "MOUNTPOINT"},
+	 .required = 2,
+	 .options = mount_options,
+	 .run = run_mount},
+	{.name = "umount",
+	 .synopsis = "MOUNTPOINT",
+	 .summary = "Unmount, and wait until everything is on disk",
 	 .description =
-	 "Starts the store's daemon and returns when the mount is in service. MOUNTPOINT is an empty directory; in it,\n"
-	 "every branch is a directory, and BRANCH@LABEL shows a snapshot. The daemon logs to STORE/neonfs.log.\n"
-	 "A mount that a killed daemon left behind is cleared first.\n\n"
-	 "--cache=back      the kernel gathers writes: fastest. Postgres needs full_page_writes=on, as on any disk.\n"
-	 "--cache=through   each write reaches the daemon at once, 8 KiB blocks stay whole through a crash, and\n"
-	 "                  full_page_writes=off is safe: the least WAL.\n\n"
-	 "Examples:\n"
-	 "  neonfs mount /srv/neon /mnt/neon\n"
-	 "  neonfs mount /srv/neon /mnt/neon --cache=through --memory-limit 256M\n",
-	 .arguments = {"STORE", "MOUNTPOINT"}, .required = 2, .options = mount_options, .run = run_mount},
-	{.name = "umount", .synopsis = "MOUNTPOINT", .summary = "Unmount, and wait until everything is on disk",
+		 "Returns when the daemon has written everything and has ended. When a process still uses the mount nothing\n"
+		 "happens, and the message names it.\n\n"
+		 "Example:\n"
+		 "  neonfs umount /mnt/neon\n",
+	 .arguments = {"MOUNTPOINT"},
+	 .required = 1,
+	 .run = run_umount},
+	{.name = "status",
+	 .synopsis = "STORE [--json]",
+	 .summary = "Show what a store holds and how it does",
+	 .description = "Asks the daemon when the store is mounted; reads the store itself when it is not.\n\n"
+			"Examples:\n"
+			"  neonfs status /srv/neon\n"
+			"  neonfs status /srv/neon --json\n",
+	 .arguments = {"STORE"},
+	 .required = 1,
+	 .options = status_options,
+	 .run = run_status},
+	{.name = "scrub",
+	 .synopsis = "STORE [--rebuild] [--json]",
+	 .summary = "Read and verify everything in a store",
 	 .description =
-	 "Returns when the daemon has written everything and has ended. When a process still uses the mount nothing\n"
-	 "happens, and the message names it.\n\n"
-	 "Example:\n"
-	 "  neonfs umount /mnt/neon\n",
-	 .arguments = {"MOUNTPOINT"}, .required = 1, .run = run_umount},
-	{.name = "status", .synopsis = "STORE [--json]", .summary = "Show what a store holds and how it does",
+		 "Verifies the checksum of every block and index record that a branch or snapshot can reach, also while the\n"
+		 "store is mounted and busy. Prints a line for each thing found wrong, and exits with 1 when there was one.\n"
+		 "With --rebuild the index is made again from the data; the old one stays beside it as index.old.\n\n"
+		 "Examples:\n"
+		 "  neonfs scrub /srv/neon\n"
+		 "  neonfs scrub /srv/neon --rebuild\n",
+	 .arguments = {"STORE"},
+	 .required = 1,
+	 .options = scrub_options,
+	 .run = run_scrub},
+	{.name = "gc",
+	 .synopsis = "STORE [--json]",
+	 .summary = "Collect garbage now",
 	 .description =
-	 "Asks the daemon when the store is mounted; reads the store itself when it is not.\n\n"
-	 "Examples:\n"
-	 "  neonfs status /srv/neon\n"
-	 "  neonfs status /srv/neon --json\n",
-	 .arguments = {"STORE"}, .required = 1, .options = status_options, .run = run_status},
-	{.name = "scrub", .synopsis = "STORE [--rebuild] [--json]", .summary = "Read and verify everything in a store",
-	 .description =
-	 "Verifies the checksum of every block and index record that a branch or snapshot can reach, also while the\n"
-	 "store is mounted and busy. Prints a line for each thing found wrong, and exits with 1 when there was one.\n"
-	 "With --rebuild the index is made again from the data; the old one stays beside it as index.old.\n\n"
-	 "Examples:\n"
-	 "  neonfs scrub /srv/neon\n"
-	 "  neonfs scrub /srv/neon --rebuild\n",
-	 .arguments = {"STORE"}, .required = 1, .options = scrub_options, .run = run_scrub},
-	{.name = "gc", .synopsis = "STORE [--json]", .summary = "Collect garbage now",
-	 .description =
-	 "Frees the space of deleted branches, snapshots and overwritten blocks. The daemon does so by itself in the\n"
-	 "background; this does all of it and returns when nothing worth collecting is left.\n\n"
-	 "Example:\n"
-	 "  neonfs gc /srv/neon\n",
-	 .arguments = {"STORE"}, .required = 1, .options = status_options, .run = run_gc},
+		 "Frees the space of deleted branches, snapshots and overwritten blocks. The daemon does so by itself in the\n"
+		 "background; this does all of it and returns when nothing worth collecting is left.\n\n"
+		 "Example:\n"
+		 "  neonfs gc /srv/neon\n",
+	 .arguments = {"STORE"},
+	 .required = 1,
+	 .options = status_options,
+	 .run = run_gc},
 	{.name = "flush", .refusal = NO_TIER},
 	{.name = "attach", .refusal = NO_TIER},
 	{0},
@@ -90,13 +115,12 @@ static const struct tl_command commands[] = {
 static const struct tl_program program = {
 	.name = "neonfs",
 	.summary = "A copy-on-write file system with branches, made for PostgreSQL",
-	.description =
-	"A store holds branches: writable directory trees that share what they have in common. Mount it, put a\n"
-	"Postgres data directory into it with neonfs-branch(1), and branch that in milliseconds while it runs:\n\n"
-	"  neonfs init /srv/neon\n"
-	"  neonfs mount /srv/neon /mnt/neon\n"
-	"  neonfs-branch --store /srv/neon init main\n"
-	"  neonfs-branch --store /srv/neon create dev --from main\n",
+	.description = "A store holds branches: writable directory trees that share what they have in common. Mount it, put a\n"
+		       "Postgres data directory into it with neonfs-branch(1), and branch that in milliseconds while it runs:\n\n"
+		       "  neonfs init /srv/neon\n"
+		       "  neonfs mount /srv/neon /mnt/neon\n"
+		       "  neonfs-branch --store /srv/neon init main\n"
+		       "  neonfs-branch --store /srv/neon create dev --from main\n",
 	.commands = commands,
 };
 

@@ -8,6 +8,7 @@
 #include "tools/lib/progress.h"
 #include "tools/neonfs/commands.h"
 #include "tools/neonfs/store_json.h"
+#include "tools/neonfs/store_path.h"
 
 struct work {
 	struct tl_progress progress;
@@ -75,9 +76,8 @@ static json_t *scrub_here(struct bd_store *store, struct work *work, int *ret_rc
 	return *ret_rc == 0 ? store_scrub_json(&result) : NULL;
 }
 
-static int on_store(const char *path, bool read_only,
-		    json_t *(*here)(struct bd_store *store, struct work *work, int *ret_rc), struct work *work,
-		    json_t **ret_result)
+static int on_store(const char *path, bool read_only, json_t *(*here)(struct bd_store *store, struct work *work, int *ret_rc),
+		    struct work *work, json_t **ret_result)
 {
 	const struct bd_open_options options = {.read_only = read_only, .no_background = true};
 	struct bd_store *store;
@@ -147,8 +147,8 @@ int run_gc(const struct tl_call *call)
 	if (tl_flag(call, "json"))
 		print_json(result);
 	else
-		printf("freed %s in %llu extents, dropped %llu versions, moved %s\n", tl_bytes(freed, number(result, "bytes_freed")),
-		       (unsigned long long)number(result, "extents_freed"),
+		printf("freed %s in %llu extents, dropped %llu versions, moved %s\n",
+		       tl_bytes(freed, number(result, "bytes_freed")), (unsigned long long)number(result, "extents_freed"),
 		       (unsigned long long)number(result, "versions_dropped"), tl_bytes(copied, number(result, "bytes_copied")));
 	json_decref(result);
 	return TL_OK;
@@ -166,6 +166,8 @@ static int run_rebuild(const struct tl_call *call)
 	}
 	if (rc != -ENOTCONN)
 		return tl_fail("%s", message);
+	if (!store_path_is_store(call->args[0]))
+		return tl_fail("not a neonfs store (no superblock); check the path");
 	tl_progress_start(&work.progress, "rebuild");
 	rc = bd_store_rebuild(call->args[0], show_progress, &work, message, sizeof(message));
 	tl_progress_end(&work.progress);
@@ -185,10 +187,11 @@ static int report_scrub(const struct tl_call *call, json_t *result)
 		       (unsigned long long)number(result, "index_keys_checked"));
 	if (bad_blocks + bad_keys + orphans + counters == 0)
 		return TL_OK;
-	return tl_fail("damage found: %llu bad blocks, %llu bad keys, %llu orphan keys, %llu wrong counters; a bad index can be made "
-		       "again with --rebuild, a bad block comes back from a backup only",
-		       (unsigned long long)bad_blocks, (unsigned long long)bad_keys, (unsigned long long)orphans,
-		       (unsigned long long)counters);
+	return tl_fail(
+		"damage found: %llu bad blocks, %llu bad keys, %llu orphan keys, %llu wrong counters; a bad index can be made "
+		"again with --rebuild, a bad block comes back from a backup only",
+		(unsigned long long)bad_blocks, (unsigned long long)bad_keys, (unsigned long long)orphans,
+		(unsigned long long)counters);
 }
 
 int run_scrub(const struct tl_call *call)

@@ -116,7 +116,8 @@ static int clear_dead_mount(const struct tl_mount *mount)
 {
 	int rc = tl_unmount(mount->mountpoint, true);
 	if (rc != 0)
-		return tl_fail("a killed daemon left a dead mount at %s that cannot be taken away: %s", mount->mountpoint, strerror(-rc));
+		return tl_fail("a killed daemon left a dead mount at %s that cannot be taken away: %s", mount->mountpoint,
+			       strerror(-rc));
 	tl_warn("took away the dead mount that a killed daemon left at %s", mount->mountpoint);
 	return TL_OK;
 }
@@ -150,8 +151,10 @@ static int check_mountpoint_empty(const char *path)
 	while (readdir(directory) != NULL && names < 3)
 		names++;
 	closedir(directory);
-	return names < 3 ? TL_OK
-			 : tl_fail("the mount point %s is not empty, and a mount would hide what is in it; use an empty directory", path);
+	return names < 3
+		       ? TL_OK
+		       : tl_fail("the mount point %s is not empty, and a mount would hide what is in it; use an empty directory",
+				 path);
 }
 
 static bool is_inside(const char *path, const char *directory)

@@ -21,19 +21,38 @@ static json_t *numbers(const struct field *fields, unsigned count)
 	return object;
 }
 
-#define FIELD(from, name) {#name, (from)->name}
+#define FIELD(from, name)                                                                                                        \
+	{                                                                                                                        \
+#name, (from)->name                                                                                              \
+	}
 
 json_t *store_status_json(const struct bd_status *status)
 {
 	const struct field fields[] = {
-		FIELD(status, format_version), FIELD(status, size_limit_bytes), FIELD(status, extents),
-		FIELD(status, extent_bytes), FIELD(status, live_bytes), FIELD(status, free_bytes),
-		FIELD(status, log_bytes), FIELD(status, index_bytes), FIELD(status, memory_bytes),
-		FIELD(status, memory_limit_bytes), FIELD(status, branches), FIELD(status, snapshots),
-		FIELD(status, inodes_in_memory), FIELD(status, blocks_in_memory), FIELD(status, reads),
-		FIELD(status, writes), FIELD(status, fsyncs), FIELD(status, log_syncs), FIELD(status, checkpoints),
-		FIELD(status, collected_extents), FIELD(status, collected_copied_bytes), FIELD(status, read_bytes),
-		FIELD(status, written_bytes), FIELD(status, inline_bytes),
+		FIELD(status, format_version),
+		FIELD(status, size_limit_bytes),
+		FIELD(status, extents),
+		FIELD(status, extent_bytes),
+		FIELD(status, live_bytes),
+		FIELD(status, free_bytes),
+		FIELD(status, log_bytes),
+		FIELD(status, index_bytes),
+		FIELD(status, memory_bytes),
+		FIELD(status, memory_limit_bytes),
+		FIELD(status, branches),
+		FIELD(status, snapshots),
+		FIELD(status, inodes_in_memory),
+		FIELD(status, blocks_in_memory),
+		FIELD(status, reads),
+		FIELD(status, writes),
+		FIELD(status, fsyncs),
+		FIELD(status, log_syncs),
+		FIELD(status, checkpoints),
+		FIELD(status, collected_extents),
+		FIELD(status, collected_copied_bytes),
+		FIELD(status, read_bytes),
+		FIELD(status, written_bytes),
+		FIELD(status, inline_bytes),
 	};
 	json_t *object = numbers(fields, NF_ARRAY_LEN(fields));
 	if (object != NULL && status->error != 0)
@@ -44,7 +63,9 @@ json_t *store_status_json(const struct bd_status *status)
 json_t *store_gc_json(const struct bd_gc_result *result)
 {
 	const struct field fields[] = {
-		FIELD(result, versions_dropped), FIELD(result, extents_freed), FIELD(result, bytes_freed),
+		FIELD(result, versions_dropped),
+		FIELD(result, extents_freed),
+		FIELD(result, bytes_freed),
 		FIELD(result, bytes_copied),
 	};
 	return numbers(fields, NF_ARRAY_LEN(fields));
@@ -54,7 +75,7 @@ json_t *store_scrub_json(const struct bd_scrub_result *result)
 {
 	const struct field fields[] = {
 		FIELD(result, blocks_checked), FIELD(result, bytes_checked), FIELD(result, index_keys_checked),
-		FIELD(result, bad_blocks), FIELD(result, bad_keys), FIELD(result, orphan_keys),
+		FIELD(result, bad_blocks),     FIELD(result, bad_keys),      FIELD(result, orphan_keys),
 		FIELD(result, wrong_counters),
 	};
 	return numbers(fields, NF_ARRAY_LEN(fields));

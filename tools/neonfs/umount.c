@@ -22,7 +22,8 @@ static int fail_busy(const char *mountpoint)
 	char users[USERS_TEXT_MAX];
 	users_of(mountpoint, users);
 	if (users[0] != '\0')
-		return tl_fail("it is in use by %s; stop that (Postgres: pg_ctl stop) or leave the directory, and try again", users);
+		return tl_fail("it is in use by %s; stop that (Postgres: pg_ctl stop) or leave the directory, and try again",
+			       users);
 	return tl_fail("it is in use; stop what uses it (Postgres: pg_ctl stop; a shell in it: cd /) and try again");
 }
 
@@ -96,9 +97,9 @@ static int unmount_live(const struct tl_mount *mount)
 		tl_client_close(client);
 		return code;
 	}
-	if (rc != -ENOTCONN)
+	if (rc != -ENOTCONN && rc != -ENOENT)
 		return tl_fail("%s", message);
-	/* The mount lives but the socket is gone: nobody to wait for. */
+	/* The mount lives, but its socket or the whole store was moved away: nobody to wait for. */
 	rc = tl_unmount(mount->mountpoint, false);
 	if (rc != 0)
 		return fail_unmount(mount->mountpoint, rc);

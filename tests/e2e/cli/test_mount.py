@@ -143,6 +143,15 @@ class Umount(Workplace):
         self.one_line(run(NEONFS, "umount", self.path("main")), FAILED, "inside a neonfs mount", self.mountpoint)
         self.assertTrue(is_mounted(self.mountpoint))
 
+    def test_umount_of_a_store_that_was_moved_away(self):
+        pid = self.daemon_pid()
+        os.rename(self.store, self.store + "-moved")
+        result = run(NEONFS, "umount", self.mountpoint)
+        self.assertEqual(result.returncode, OK, result.stderr)
+        self.assertIn("could not be asked", result.stderr)
+        self.assertFalse(is_mounted(self.mountpoint))
+        self.assertTrue(wait_for(lambda: not process_lives(pid)))
+
     def test_plain_umount_ends_the_daemon_and_mount_waits_for_it(self):
         self.branch_done("create", "main")
         self.write("main/file", "x" * 1000000)

@@ -40,13 +40,19 @@ static const struct tl_option options[] = {
 };
 static const struct tl_option globals[] = {{.name = "store", .argument = "S", .help = "the store"}, {0}};
 static const struct tl_command commands[] = {
-	{.name = "make", .synopsis = "A [B]", .summary = "Make", .arguments = {"A", "B"}, .required = 1, .takes_rest = true,
-	 .options = options, .run = take},
+	{.name = "make",
+	 .synopsis = "A [B]",
+	 .summary = "Make",
+	 .arguments = {"A", "B"},
+	 .required = 1,
+	 .takes_rest = true,
+	 .options = options,
+	 .run = take},
 	{.name = "future", .refusal = "not yet"},
 	{0},
 };
-static const struct tl_program program = {.name = "prog", .summary = "S", .description = "D\n", .options = globals,
-					  .commands = commands};
+static const struct tl_program program = {
+	.name = "prog", .summary = "S", .description = "D\n", .options = globals, .commands = commands};
 
 #define RUN(...) run((char *[]){"prog", __VA_ARGS__, NULL})
 
@@ -131,7 +137,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(words_and_options_in_any_order), cmocka_unit_test(global_options_before_and_after),
-		cmocka_unit_test(words_after_two_dashes),	  cmocka_unit_test(mistakes_do_not_run_the_command),
+		cmocka_unit_test(words_after_two_dashes),         cmocka_unit_test(mistakes_do_not_run_the_command),
 		cmocka_unit_test(help_does_not_run_the_command),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,9 +7,21 @@
 
 static void sizes_are_parsed(void **state)
 {
-	static const struct { const char *text; uint64_t bytes; } cases[] = {
-		{"0", 0}, {"4096", 4096}, {"4096B", 4096}, {"1k", 1024}, {"64K", 65536}, {"64KiB", 65536}, {"10M", 10u << 20},
-		{"2.5G", UINT64_C(5) << 29}, {"1T", UINT64_C(1) << 40}, {"1TB", UINT64_C(1) << 40}, {"15E", UINT64_C(15) << 60},
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} cases[] = {
+		{"0", 0},
+		{"4096", 4096},
+		{"4096B", 4096},
+		{"1k", 1024},
+		{"64K", 65536},
+		{"64KiB", 65536},
+		{"10M", 10u << 20},
+		{"2.5G", UINT64_C(5) << 29},
+		{"1T", UINT64_C(1) << 40},
+		{"1TB", UINT64_C(1) << 40},
+		{"15E", UINT64_C(15) << 60},
 		{"18446744073709551615", UINT64_MAX},
 	};
 	(void)state;
@@ -68,10 +80,20 @@ static void times(void **state)
 
 static void text_is_escaped(void **state)
 {
-	static const struct { const char *text, *shown; } cases[] = {
-		{"", ""}, {"plain", "plain"}, {"a\nb\tc\x7f", "a\\x0ab\\x09c\\x7f"}, {"\xc3\xbc \xe2\x82\xac \xf0\x9f\x90\x98", "\xc3\xbc \xe2\x82\xac \xf0\x9f\x90\x98"},
-		{"\xff", "\\xff"}, {"\xc3", "\\xc3"}, {"\xc0\xaf", "\\xc0\\xaf"}, {"\xed\xa0\x80", "\\xed\\xa0\\x80"},
-		{"\xe0\x80\x80", "\\xe0\\x80\\x80"}, {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"}, {"\033[31m", "\\x1b[31m"},
+	static const struct {
+		const char *text, *shown;
+	} cases[] = {
+		{"", ""},
+		{"plain", "plain"},
+		{"a\nb\tc\x7f", "a\\x0ab\\x09c\\x7f"},
+		{"\xc3\xbc \xe2\x82\xac \xf0\x9f\x90\x98", "\xc3\xbc \xe2\x82\xac \xf0\x9f\x90\x98"},
+		{"\xff", "\\xff"},
+		{"\xc3", "\\xc3"},
+		{"\xc0\xaf", "\\xc0\\xaf"},
+		{"\xed\xa0\x80", "\\xed\\xa0\\x80"},
+		{"\xe0\x80\x80", "\\xe0\\x80\\x80"},
+		{"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},
+		{"\033[31m", "\\x1b[31m"},
 	};
 	char text[128];
 	(void)state;
@@ -84,7 +106,10 @@ static void text_is_escaped(void **state)
 /* Whatever comes and however small the room, the end is there and nothing is written past it. */
 static void escaped_text_fits(void **state)
 {
-	static const char *const texts[] = {"abcdefghijklmnop", "\n\n\n\n\n\n", "ab\xff" "cd\xff", "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"};
+	static const char *const texts[] = {"abcdefghijklmnop", "\n\n\n\n\n\n",
+					    "ab\xff"
+					    "cd\xff",
+					    "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac"};
 	(void)state;
 	for (size_t t = 0; t < NF_ARRAY_LEN(texts); t++) {
 		for (size_t size = 5; size < 40; size++) {
@@ -116,8 +141,8 @@ static void text_is_quoted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes_are_parsed), cmocka_unit_test(what_is_no_size),	 cmocka_unit_test(numbers_are_parsed),
-		cmocka_unit_test(sizes_for_people), cmocka_unit_test(times),		 cmocka_unit_test(text_is_escaped),
+		cmocka_unit_test(sizes_are_parsed),  cmocka_unit_test(what_is_no_size), cmocka_unit_test(numbers_are_parsed),
+		cmocka_unit_test(sizes_for_people),  cmocka_unit_test(times),           cmocka_unit_test(text_is_escaped),
 		cmocka_unit_test(escaped_text_fits), cmocka_unit_test(text_is_quoted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
