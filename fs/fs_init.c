@@ -5,8 +5,8 @@
  *   ATOMIC_O_TRUNC                           open(O_TRUNC) is one request
  *   READDIRPLUS, READDIRPLUS_AUTO            ls -l without a look-up a name
  *   CACHE_SYMLINKS                           tablespace links are read once
- *   HANDLE_KILLPRIV_V2                       we clear set-id bits and file capabilities when told to; without it the kernel asks for
- *                                            security.capability before every write
+ *   HANDLE_KILLPRIV_V2                       we clear set-id bits and file capabilities when told to; without it the
+ *                                            kernel asks for security.capability before every write
  *   EXPLICIT_INVAL_DATA, not AUTO_INVAL_DATA the page cache is dropped when we say so, not when an mtime moves
  *   DIRECT_IO_ALLOW_MMAP                     a file that somebody opened O_DSYNC can still be mapped shared
  *   WRITEBACK_CACHE                          in FS_CACHE_BACK only

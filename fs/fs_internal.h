@@ -74,6 +74,7 @@ struct fs {
 	gid_t gid;
 
 	struct fs_control *control;
+	bool disconnected; /* only the thread of fs_run and fs_unmount knows it */
 
 	pthread_mutex_t lock;
 	struct fs_node *nodes;
@@ -159,6 +160,11 @@ void fs_stat(struct bd_view view, const struct bd_attr *attr, struct stat *ret_s
 /* What the kernel is about to be told of an inode it knows. */
 void fs_stat_inode(struct fs *fs, struct bd_inode *inode, struct stat *ret_stat);
 void fs_node_attr_shown(struct fs *fs, struct bd_inode *inode);
+/* Is there something to tell the kernel anew? True once for each time it was told. */
+static inline bool fs_node_take_attr_shown(struct fs_node *node)
+{
+	return atomic_load_explicit(&node->attr_shown, memory_order_relaxed) && atomic_exchange(&node->attr_shown, false);
+}
 
 /* ---- fs_root.c ---- */
 
@@ -222,11 +228,13 @@ NF_MUST_CHECK int fs_mountpoint_prepare(const char *mountpoint, const char *sour
 					char *ret_message, size_t message_size);
 /* Note which mount is there now. -ENOENT: none. What follows touches no other one that took its place later. */
 NF_MUST_CHECK int fs_mountpoint_identify(struct fs_mountpoint *place);
+/* Is it still there, and not detached or replaced by another? */
+bool fs_mountpoint_is_ours(const struct fs_mountpoint *place);
 /* Unmount an idle mount, with everything dirty written out first. -EBUSY when it is in use; -EPERM when not root. */
 NF_MUST_CHECK int fs_mountpoint_unmount(const struct fs_mountpoint *place);
 /* Have the kernel hand over what it has gathered for the file system mounted there. */
 NF_MUST_CHECK int fs_mountpoint_sync(const struct fs_mountpoint *place);
-/* Fail all requests, now and later, of a mount that nobody serves any more. */
+/* Fail all requests, now and later, of a mount that is ours and that nobody serves any more. */
 void fs_mountpoint_abort(const struct fs_mountpoint *place);
 /* Set the read-ahead of the file system mounted there. -errno when it could not be set. */
 NF_MUST_CHECK int fs_mountpoint_set_readahead(const struct fs_mountpoint *place, unsigned readahead_kb);

@@ -66,8 +66,7 @@ int fs_mountpoint_identify(struct fs_mountpoint *place)
 	return find_mount(place->path, &place->dev_major, &place->dev_minor) ? 0 : -ENOENT;
 }
 
-/* Is the mount there still ours? Another may have taken its place. */
-static bool is_ours(const struct fs_mountpoint *place)
+bool fs_mountpoint_is_ours(const struct fs_mountpoint *place)
 {
 	unsigned dev_major, dev_minor;
 
@@ -195,14 +194,14 @@ int fs_mountpoint_prepare(const char *mountpoint, const char *source, char **ret
 
 int fs_mountpoint_unmount(const struct fs_mountpoint *place)
 {
-	if (!is_ours(place))
+	if (!fs_mountpoint_is_ours(place))
 		return -ENOENT;
 	return umount2(place->path, UMOUNT_NOFOLLOW) == 0 ? 0 : -errno;
 }
 
 int fs_mountpoint_sync(const struct fs_mountpoint *place)
 {
-	if (!is_ours(place))
+	if (!fs_mountpoint_is_ours(place))
 		return -ENOENT;
 	int fd = open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
@@ -227,8 +226,6 @@ void fs_mountpoint_abort(const struct fs_mountpoint *place)
 {
 	char path[64];
 
-	if (!is_ours(place))
-		return;
 	/* A FUSE connection is named by its mount's device number, as the kernel packs it. */
 	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", place->dev_major << 20 | place->dev_minor);
 	if (write_text(path, "1") != 0 && umount2(place->path, MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW) != 0)

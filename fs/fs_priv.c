@@ -1,8 +1,8 @@
 /* Set-id bits and file capabilities go when somebody without CAP_FSETID changes a file.
  *
- * With HANDLE_KILLPRIV_V2 the kernel leaves that to us and marks the requests that have to do it; the gain is that it need not
- * ask for security.capability before every write. What we clear it does not know of, so it is told. Without
- * V2 the kernel clears what it sees itself, before it writes; O_TRUNC is the case it misses. */
+ * With HANDLE_KILLPRIV_V2 the kernel leaves that to us and marks the requests that have to do it; the gain is that it
+ * need not ask for security.capability before every write. What we clear it does not know of, so it is told.
+ * Without V2 the kernel clears what it sees itself, before it writes; O_TRUNC is the case it misses. */
 #include <string.h>
 
 #include "fs/fs_internal.h"

@@ -5,6 +5,7 @@
  *               the loop ends: unmounted, stopped, or dead
  *               fail what is still queued, close the session's descriptor, end the control thread
  *   fs_unmount  drop what the kernel held, free */
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,14 +207,34 @@ static int run_loop(struct fs *fs)
 	return err < 0 ? err : 0; /* a positive result is the signal that ended it */
 }
 
-/* From here on nobody notifies the kernel, and the descriptor may go. */
+/* Close the connection under a mount that is detached from here, where libfuse would find nothing to unmount: what still
+ * uses it fails from now on. The number stays taken until libfuse closes it. */
+static void close_connection(struct fs *fs)
+{
+	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null_fd < 0)
+		return;
+	if (dup3(null_fd, fuse_session_fd(fs->session), O_CLOEXEC) < 0)
+		nf_warn("closing the connection of %s: %s", fs->place.path, strerror(errno));
+	close(null_fd);
+}
+
+/* From here on nobody notifies the kernel, and requests that wait fail. */
 static void disconnect(struct fs *fs)
 {
-	fs_mountpoint_abort(&fs->place);
+	bool here = fs_mountpoint_is_ours(&fs->place);
+
+	if (here)
+		fs_mountpoint_abort(&fs->place);
 	pthread_rwlock_wrlock(&fs->session_lock);
 	fs->connected = false;
-	fuse_session_unmount(fs->session);
+	if (here)
+		fuse_session_unmount(fs->session);
+	else
+		close_connection(fs);
 	pthread_rwlock_unlock(&fs->session_lock);
+	fs->disconnected = true;
 }
 
 int fs_run(struct fs *fs)
@@ -239,7 +260,8 @@ void fs_unmount(struct fs *fs)
 {
 	if (fs == NULL)
 		return;
-	disconnect(fs);
+	if (!fs->disconnected)
+		disconnect(fs);
 	fs_node_drop_all(fs);
 	fs_free(fs);
 }

@@ -240,6 +240,19 @@ static void leaf_free(struct bd_leaf_cache *cache, struct bd_leaf *leaf)
 	free(leaf);
 }
 
+/* A version that only memory knows goes. The one that it replaced, and that was counted dead then, is what the index still has: the
+ * sweep will count it dead once more. */
+static void drop_dirty(struct bd_inode *inode, const struct bd_leaf *leaf, unsigned i)
+{
+	const struct bd_entry *entry = &leaf->entries[i];
+	struct bd_block_id id = {.branch = entry->branch, .file = inode->file, .block = (leaf->index << BD_LEAF_SHIFT) + i,
+				 .epoch = entry->epoch};
+	struct bd_place old;
+	bd_extent_count(inode->store, entry->loc, -1);
+	if (inode->removed && bd_index_place(inode->store, &id, &old) == 0)
+		bd_extent_count(inode->store, old.loc, 1);
+}
+
 void bd_map_free(struct bd_inode *inode)
 {
 	struct bd_leaf_cache *cache = inode->store->leaves;
@@ -252,7 +265,7 @@ void bd_map_free(struct bd_inode *inode)
 				continue;
 			for (unsigned i = 0; leaf->dirty > 0 && i < BD_LEAF_BLOCKS; i++) {
 				if (leaf->entries[i].state != BD_CLEAN)
-					bd_extent_count(inode->store, leaf->entries[i].loc, -1);
+					drop_dirty(inode, leaf, i);
 			}
 			leaf_free(cache, leaf);
 		}
