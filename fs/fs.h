@@ -18,13 +18,13 @@
 struct fs;
 
 enum fs_cache {
-	FS_CACHE_BACK,	  /* the kernel gathers writes and hands them over later, in pages of 4 KiB */
+	FS_CACHE_BACK, /* the kernel gathers writes and hands them over later, in pages of 4 KiB */
 	FS_CACHE_THROUGH, /* each write() is one or more FUSE writes before it returns: block writes stay atomic */
 };
 
 enum fs_transport {
-	FS_TRANSPORT_AUTO,  /* what measured best: the device */
-	FS_TRANSPORT_DEV,   /* read and write on /dev/fuse, one clone of it for each thread */
+	FS_TRANSPORT_AUTO, /* what measured best: the device */
+	FS_TRANSPORT_DEV, /* read and write on /dev/fuse, one clone of it for each thread */
 	FS_TRANSPORT_URING, /* FUSE over io_uring, one thread for each CPU; or fail with a message that says why not */
 };
 
@@ -33,15 +33,15 @@ enum fs_transport {
 #define FS_READAHEAD_KB_DEFAULT 1024
 
 struct fs_options {
-	const char *mountpoint;	    /* an existing directory */
-	const char *source;	    /* what /proc/mounts shows as the device: the store's absolute path */
+	const char *mountpoint; /* an existing directory */
+	const char *source; /* what /proc/mounts shows as the device: the store's absolute path */
 	enum fs_cache cache;
 	enum fs_transport transport;
-	unsigned max_threads;	    /* worker threads of the device transport; 0 = FS_THREADS_DEFAULT */
+	unsigned max_threads; /* worker threads of the device transport; 0 = FS_THREADS_DEFAULT */
 	unsigned uring_queue_depth; /* io_uring requests in flight for each CPU; 0 = chosen here */
-	unsigned readahead_kb;	    /* 0 = FS_READAHEAD_KB_DEFAULT; used when root */
-	bool only_self;		    /* false: every user may enter, with the kernel checking permissions (allow_other) */
-	void (*ready)(void *arg);   /* may be NULL; called once, on a thread of the mount, when it is in service */
+	unsigned readahead_kb; /* 0 = FS_READAHEAD_KB_DEFAULT; used when root */
+	bool only_self; /* false: every user may enter, with the kernel checking permissions (allow_other) */
+	void (*ready)(void *arg); /* may be NULL; called once, on a thread of the mount, when it is in service */
 	void *ready_arg;
 };
 
@@ -49,8 +49,8 @@ struct fs_options {
  * wait until fs_run. The store must outlive the mount. On error `ret_message` (at least 512 bytes) holds one line: what, and
  * what to do. -ENOENT, -ENOTDIR bad mount point; -EBUSY something is mounted there already; -EPERM not allowed;
  * -ENODEV no FUSE in this kernel; -EOPNOTSUPP transport not available; -EINVAL bad options; -ENOMEM. */
-NF_MUST_CHECK int fs_mount(struct bd_store *store, const struct fs_options *options, struct fs **ret_fs,
-			   char *ret_message, size_t message_size);
+NF_MUST_CHECK int fs_mount(struct bd_store *store, const struct fs_options *options, struct fs **ret_fs, char *ret_message,
+			   size_t message_size);
 
 /* Serve until the file system is unmounted (by umount, or after fs_stop). 0, or -errno when the session died.
  * One call for each mount; the worker threads have ended when it returns. */
@@ -71,24 +71,52 @@ void fs_branch_changed(struct fs *fs, const char *name);
 
 /* Requests counted by operation since fs_mount. */
 enum fs_op {
-	FS_OP_LOOKUP, FS_OP_FORGET, FS_OP_GETATTR, FS_OP_SETATTR, FS_OP_READLINK, FS_OP_MKNOD, FS_OP_MKDIR,
-	FS_OP_UNLINK, FS_OP_RMDIR, FS_OP_SYMLINK, FS_OP_RENAME, FS_OP_LINK, FS_OP_OPEN, FS_OP_CREATE, FS_OP_TMPFILE,
-	FS_OP_READ, FS_OP_WRITE, FS_OP_RELEASE, FS_OP_FSYNC, FS_OP_OPENDIR, FS_OP_READDIR,
-	FS_OP_READDIRPLUS, FS_OP_RELEASEDIR, FS_OP_FSYNCDIR, FS_OP_STATFS, FS_OP_SETXATTR, FS_OP_GETXATTR,
-	FS_OP_LISTXATTR, FS_OP_REMOVEXATTR, FS_OP_FALLOCATE, FS_OP_COPY_FILE_RANGE, FS_OP_LSEEK, FS_OP_IOCTL,
+	FS_OP_LOOKUP,
+	FS_OP_FORGET,
+	FS_OP_GETATTR,
+	FS_OP_SETATTR,
+	FS_OP_READLINK,
+	FS_OP_MKNOD,
+	FS_OP_MKDIR,
+	FS_OP_UNLINK,
+	FS_OP_RMDIR,
+	FS_OP_SYMLINK,
+	FS_OP_RENAME,
+	FS_OP_LINK,
+	FS_OP_OPEN,
+	FS_OP_CREATE,
+	FS_OP_TMPFILE,
+	FS_OP_READ,
+	FS_OP_WRITE,
+	FS_OP_RELEASE,
+	FS_OP_FSYNC,
+	FS_OP_OPENDIR,
+	FS_OP_READDIR,
+	FS_OP_READDIRPLUS,
+	FS_OP_RELEASEDIR,
+	FS_OP_FSYNCDIR,
+	FS_OP_STATFS,
+	FS_OP_SETXATTR,
+	FS_OP_GETXATTR,
+	FS_OP_LISTXATTR,
+	FS_OP_REMOVEXATTR,
+	FS_OP_FALLOCATE,
+	FS_OP_COPY_FILE_RANGE,
+	FS_OP_LSEEK,
+	FS_OP_IOCTL,
 	FS_OP_STATX,
 	FS_OP_COUNT,
 };
 
 struct fs_op_stats {
-	uint64_t count;	   /* requests answered */
-	uint64_t errors;   /* of these, with an error */
+	uint64_t count; /* requests answered */
+	uint64_t errors; /* of these, with an error */
 	uint64_t total_ns; /* time in handlers, all threads together */
 };
 
 struct fs_stats {
 	struct fs_op_stats ops[FS_OP_COUNT];
-	uint64_t open_handles;	    /* files and directories open now */
+	uint64_t open_handles; /* files and directories open now */
 	char mountpoint[4096];
 	enum fs_cache cache;
 	enum fs_transport transport; /* in use: DEV or URING; AUTO until the kernel has connected */

@@ -36,7 +36,7 @@ struct fs_node {
 	uint64_t lookups; /* references the kernel holds: this many of the bd_inode's */
 	uint32_t handles; /* open file descriptions */
 	uint32_t writers; /* of these, open for writing */
-	bool direct;	  /* they bypass the page cache; decided by the first of them, so that the two never mix */
+	bool direct; /* they bypass the page cache; decided by the first of them, so that the two never mix */
 	bool lacks_capabilities; /* known to have no security.capability */
 	_Atomic bool attr_shown; /* the kernel was given attributes since it was last told that they changed */
 	struct fs_node *prev, *next;
@@ -45,10 +45,10 @@ struct fs_node {
 /* An open file or directory. Its fields are set when it is opened and constant, but for the listing. */
 struct fs_handle {
 	struct bd_inode *inode; /* one reference; NULL for the mount's root */
-	struct fs_node *node;	/* the inode's; lives as long as the handle */
+	struct fs_node *node; /* the inode's; lives as long as the handle */
 	bool direct, writer;
 	pthread_mutex_t listing_lock; /* a directory's descriptor may be shared by threads */
-	struct bd_listing *listing;   /* guarded by listing_lock; of the mount's root: one malloc */
+	struct bd_listing *listing; /* guarded by listing_lock; of the mount's root: one malloc */
 	struct fs_handle *prev, *next;
 };
 
@@ -124,8 +124,7 @@ struct fs_call {
 };
 
 /* Declares `call` for the handler's scope; its end is the end of the scope. */
-#define FS_CALL(request, operation)                                                                \
-	struct fs_call call __attribute__((cleanup(fs_call_end))) = fs_call_start(request, operation)
+#define FS_CALL(request, operation) struct fs_call call __attribute__((cleanup(fs_call_end))) = fs_call_start(request, operation)
 
 struct fs_call fs_call_start(fuse_req_t req, enum fs_op op);
 void fs_call_end(struct fs_call *call);
@@ -205,7 +204,7 @@ NF_MUST_CHECK int fs_control_create(struct fs *fs, struct fs_control **ret_contr
 NF_MUST_CHECK int fs_control_start(struct fs_control *control, pthread_t loop_thread);
 void fs_control_finish(struct fs_control *control);
 void fs_control_destroy(struct fs_control *control); /* NULL is legal */
-void fs_control_stop(struct fs_control *control);    /* async-signal-safe */
+void fs_control_stop(struct fs_control *control); /* async-signal-safe */
 /* INIT is about to be answered. */
 void fs_control_connected(struct fs_control *control);
 /* Run `work(fs, arg)` on the control thread, where it may wait for requests that the workers serve. -ENOMEM. */
@@ -214,8 +213,7 @@ NF_MUST_CHECK int fs_control_post(struct fs_control *control, void (*work)(struc
 /* ---- fs_transport.c ---- */
 
 /* Decide between device and io_uring. On error ret_message says why. */
-NF_MUST_CHECK int fs_transport_choose(const struct fs_options *options, bool *ret_uring, char *ret_message,
-				      size_t message_size);
+NF_MUST_CHECK int fs_transport_choose(const struct fs_options *options, bool *ret_uring, char *ret_message, size_t message_size);
 unsigned fs_transport_queue_depth(const struct fs_options *options);
 /* Over io_uring: where the reply's data goes without another copy. False on the device. */
 bool fs_transport_reply_buffer(fuse_req_t req, size_t size, char **ret_buf);
@@ -224,8 +222,8 @@ bool fs_transport_is_uring(fuse_req_t req);
 /* ---- fs_mountpoint.c ---- */
 
 /* Check the mount point, clear a dead mount, and resolve it (malloc'd). */
-NF_MUST_CHECK int fs_mountpoint_prepare(const char *mountpoint, const char *source, char **ret_resolved,
-					char *ret_message, size_t message_size);
+NF_MUST_CHECK int fs_mountpoint_prepare(const char *mountpoint, const char *source, char **ret_resolved, char *ret_message,
+					size_t message_size);
 /* Note which mount is there now. -ENOENT: none. What follows touches no other one that took its place later. */
 NF_MUST_CHECK int fs_mountpoint_identify(struct fs_mountpoint *place);
 /* Is it still there, and not detached or replaced by another? */

@@ -70,8 +70,7 @@ bool fs_mountpoint_is_ours(const struct fs_mountpoint *place)
 {
 	unsigned dev_major, dev_minor;
 
-	return find_mount(place->path, &dev_major, &dev_minor) && dev_major == place->dev_major &&
-	       dev_minor == place->dev_minor;
+	return find_mount(place->path, &dev_major, &dev_minor) && dev_major == place->dev_major && dev_minor == place->dev_minor;
 }
 
 /* realpath of a path whose last part may be a dead mount, which cannot be looked at. malloc'd, or NULL and errno. */
@@ -123,14 +122,13 @@ static int clear_dead_mounts(const char *resolved, char *ret_message, size_t mes
 		int err = detach(resolved);
 		if (err != 0) {
 			snprintf(ret_message, message_size,
-				 "mount point %s is a dead mount that could not be cleared: %s; as root: umount -l %s",
-				 resolved, strerror(-err), resolved);
+				 "mount point %s is a dead mount that could not be cleared: %s; as root: umount -l %s", resolved,
+				 strerror(-err), resolved);
 			return err;
 		}
 		nf_info("cleared the dead mount at %s", resolved);
 	}
-	snprintf(ret_message, message_size, "mount point %s has too many dead mounts; as root: umount -l %s", resolved,
-		 resolved);
+	snprintf(ret_message, message_size, "mount point %s has too many dead mounts; as root: umount -l %s", resolved, resolved);
 	return -EBUSY;
 }
 
@@ -163,15 +161,14 @@ static int check(const char *resolved, const char *source, char *ret_message, si
 	}
 	if (source != NULL && is_inside(source, resolved)) {
 		snprintf(ret_message, message_size,
-			 "mount point %s would hide the store %s inside it; give a directory outside the store's path",
-			 resolved, source);
+			 "mount point %s would hide the store %s inside it; give a directory outside the store's path", resolved,
+			 source);
 		return -EINVAL;
 	}
 	return 0;
 }
 
-int fs_mountpoint_prepare(const char *mountpoint, const char *source, char **ret_resolved, char *ret_message,
-			  size_t message_size)
+int fs_mountpoint_prepare(const char *mountpoint, const char *source, char **ret_resolved, char *ret_message, size_t message_size)
 {
 	char *resolved = resolve(mountpoint);
 

@@ -19,23 +19,23 @@
 #define INO_FROZEN (UINT64_C(1) << 63)
 #define ST_BLKSIZE 8192
 
-#define LIST_ADD(head, item)                                                                       \
-	do {                                                                                       \
-		(item)->prev = NULL;                                                               \
-		(item)->next = (head);                                                             \
-		if ((head) != NULL)                                                                \
-			(head)->prev = (item);                                                     \
-		(head) = (item);                                                                   \
+#define LIST_ADD(head, item)                                                                                                     \
+	do {                                                                                                                     \
+		(item)->prev = NULL;                                                                                             \
+		(item)->next = (head);                                                                                           \
+		if ((head) != NULL)                                                                                              \
+			(head)->prev = (item);                                                                                   \
+		(head) = (item);                                                                                                 \
 	} while (0)
 
-#define LIST_REMOVE(head, item)                                                                    \
-	do {                                                                                       \
-		if ((item)->next != NULL)                                                          \
-			(item)->next->prev = (item)->prev;                                         \
-		if ((item)->prev != NULL)                                                          \
-			(item)->prev->next = (item)->next;                                         \
-		else                                                                               \
-			(head) = (item)->next;                                                     \
+#define LIST_REMOVE(head, item)                                                                                                  \
+	do {                                                                                                                     \
+		if ((item)->next != NULL)                                                                                        \
+			(item)->next->prev = (item)->prev;                                                                       \
+		if ((item)->prev != NULL)                                                                                        \
+			(item)->prev->next = (item)->next;                                                                       \
+		else                                                                                                             \
+			(head) = (item)->next;                                                                                   \
 	} while (0)
 
 /* The inode's node, made when missing. Under fs->lock. */

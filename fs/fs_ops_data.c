@@ -114,8 +114,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 }
 
 /* The kernel has written out both ranges before, and drops the destination's pages after. */
-static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_fi,
-			       fuse_ino_t to, off_t to_offset, struct fuse_file_info *to_fi, size_t size, int flags)
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_fi, fuse_ino_t to,
+			       off_t to_offset, struct fuse_file_info *to_fi, size_t size, int flags)
 {
 	FS_CALL(req, FS_OP_COPY_FILE_RANGE);
 	ssize_t copied;

@@ -111,8 +111,7 @@ static bool add_full(struct dir_reply *reply, const char *name, struct bd_inode 
 	};
 
 	fs_stat_inode(reply->call->fs, inode, &entry.attr);
-	size_t needed =
-		fuse_add_direntry_plus(reply->call->req, reply->buf + reply->used, left, name, &entry, next);
+	size_t needed = fuse_add_direntry_plus(reply->call->req, reply->buf + reply->used, left, name, &entry, next);
 	if (needed > left)
 		return false;
 	reply->used += needed;
@@ -211,8 +210,7 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fu
 {
 	FS_CALL(req, FS_OP_FSYNCDIR);
 	(void)fi;
-	fs_reply_result(&call, ino != FUSE_ROOT_ID ? bd_fsync(fs_inode(ino), data_only != 0)
-						   : bd_store_sync(call.fs->store));
+	fs_reply_result(&call, ino != FUSE_ROOT_ID ? bd_fsync(fs_inode(ino), data_only != 0) : bd_store_sync(call.fs->store));
 }
 
 void fs_add_dir_ops(struct fuse_lowlevel_ops *ops)

@@ -30,8 +30,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void make(struct fs_call *call, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev, const char *target)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(call->req);
-	struct bd_create how = {
-		.mode = mode, .uid = ctx->uid, .gid = ctx->gid, .rdev = (uint32_t)rdev, .symlink_target = target};
+	struct bd_create how = {.mode = mode, .uid = ctx->uid, .gid = ctx->gid, .rdev = (uint32_t)rdev, .symlink_target = target};
 	struct bd_inode *inode;
 	int err = parent != FUSE_ROOT_ID ? bd_create(fs_inode(parent), name, &how, &inode)
 					 : fs_root_refuse(call->fs, "making", name);
@@ -85,15 +84,15 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	FS_CALL(req, FS_OP_UNLINK);
-	fs_reply_result(&call, parent != FUSE_ROOT_ID ? bd_unlink(fs_inode(parent), name)
-						      : fs_root_refuse(call.fs, "removing", name));
+	fs_reply_result(&call,
+			parent != FUSE_ROOT_ID ? bd_unlink(fs_inode(parent), name) : fs_root_refuse(call.fs, "removing", name));
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	FS_CALL(req, FS_OP_RMDIR);
-	fs_reply_result(&call, parent != FUSE_ROOT_ID ? bd_rmdir(fs_inode(parent), name)
-						      : fs_root_refuse(call.fs, "removing", name));
+	fs_reply_result(&call,
+			parent != FUSE_ROOT_ID ? bd_rmdir(fs_inode(parent), name) : fs_root_refuse(call.fs, "removing", name));
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,

@@ -93,8 +93,7 @@ int fs_root_listing(struct fs *fs, struct bd_listing **ret_listing)
 		struct bd_view head = {.branch = branches[i].id, .epoch = BD_EPOCH_HEAD};
 		memcpy(name, branches[i].name, BD_BRANCH_NAME_MAX + 1);
 		/* The file id of a listing of the root is the whole inode number. */
-		listing->entries[i] = (struct bd_dirent){
-			.file = {fs_ino(head, BD_FILE_ID_ROOT)}, .type = S_IFDIR, .name = name};
+		listing->entries[i] = (struct bd_dirent){.file = {fs_ino(head, BD_FILE_ID_ROOT)}, .type = S_IFDIR, .name = name};
 	}
 	free(branches);
 	*ret_listing = listing;
@@ -121,8 +120,7 @@ void fs_branch_changed(struct fs *fs, const char *name)
 	if (fs->connected) {
 		int err = fuse_lowlevel_notify_inval_entry(fs->session, FUSE_ROOT_ID, name, strlen(name));
 		if (err != 0 && err != -ENOENT)
-			nf_debug("invalidate %s/%s: %s; it expires within a second", fs->place.path, name,
-				 strerror(-err));
+			nf_debug("invalidate %s/%s: %s; it expires within a second", fs->place.path, name, strerror(-err));
 		err = fuse_lowlevel_notify_inval_inode(fs->session, FUSE_ROOT_ID, -1, 0);
 		if (err != 0 && err != -ENOENT)
 			nf_debug("invalidate %s: %s; it expires within a second", fs->place.path, strerror(-err));

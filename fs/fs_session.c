@@ -121,8 +121,7 @@ static struct fs *fs_new(struct bd_store *store, const struct fs_options *option
 static int check_options(const struct fs_options *options, char *ret_message, size_t message_size)
 {
 	if (options->max_threads > FS_THREADS_MAX) {
-		snprintf(ret_message, message_size, "%u threads are too many; at most %u", options->max_threads,
-			 FS_THREADS_MAX);
+		snprintf(ret_message, message_size, "%u threads are too many; at most %u", options->max_threads, FS_THREADS_MAX);
 		return -EINVAL;
 	}
 	if (access("/dev/fuse", F_OK) != 0) {
@@ -132,8 +131,7 @@ static int check_options(const struct fs_options *options, char *ret_message, si
 	return 0;
 }
 
-static int mount_session(struct fs *fs, const struct fs_options *options, bool uring, char *ret_message,
-			 size_t message_size)
+static int mount_session(struct fs *fs, const struct fs_options *options, bool uring, char *ret_message, size_t message_size)
 {
 	last_fuse_message[0] = '\0';
 	fs->session = session_new(fs, options, uring);
@@ -158,8 +156,7 @@ static int mount_session(struct fs *fs, const struct fs_options *options, bool u
 	return 0;
 }
 
-int fs_mount(struct bd_store *store, const struct fs_options *options, struct fs **ret_fs, char *ret_message,
-	     size_t message_size)
+int fs_mount(struct bd_store *store, const struct fs_options *options, struct fs **ret_fs, char *ret_message, size_t message_size)
 {
 	bool uring;
 	int err = check_options(options, ret_message, message_size);

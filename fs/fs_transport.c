@@ -69,8 +69,7 @@ bool fs_transport_reply_buffer(fuse_req_t req, size_t size, char **ret_buf)
 	char *payload;
 	size_t payload_size;
 
-	if (!fuse_req_is_uring(req) || fuse_req_get_payload(req, &payload, &payload_size, NULL) != 0 ||
-	    payload_size < size)
+	if (!fuse_req_is_uring(req) || fuse_req_get_payload(req, &payload, &payload_size, NULL) != 0 || payload_size < size)
 		return false;
 	*ret_buf = payload;
 	return true;

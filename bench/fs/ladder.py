@@ -72,12 +72,15 @@ def create_under_load(results, system, cluster, label, options):
 def bytes_a_branch(results, system, cluster, label, options):
     """With the server at rest, so that only branches are counted."""
     cluster.sql("CHECKPOINT")
-    time.sleep(2)
+    system.settle()
     before = measure_store(system)
     names = [f"q{i}" for i in range(options.branches)]
     for name in names:
         system.create_branch(name, cluster.name)
-    each = store_growth(before, measure_store(system)) / len(names)
+    # Right away, and again when the background has put things in order: whichever is more.
+    growth = store_growth(before, measure_store(system))
+    system.settle()
+    each = max(growth, store_growth(before, measure_store(system)), 0) / len(names)
     results.sample("branch", f"{label}: added to the store", system.name, 1, each / 1024, "KiB a branch", "lower")
     results.target(f"bytes added a branch, {label} ({system.name})", "<= 64 KiB", f"{each / 1024:.1f} KiB", each <= 65536)
     return names

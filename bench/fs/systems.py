@@ -29,7 +29,7 @@ class System:
 
     def setup(self):
         os.mkdir(self.root)
-        self.cleanup.add(f"remove {self.root}", lambda: host.remove_tree(self.root))
+        self._root_step = self.cleanup.add(f"remove {self.root}", lambda: host.remove_tree(self.root))
 
     def cold(self):
         """Nothing of this system is cached after this, as far as the machine can do it."""
@@ -161,6 +161,7 @@ class Neonfs(System):
         host.remove_tree(self.store)
         self.cleanup.done(self._store_step)
         os.rmdir(self.root)
+        self.cleanup.done(self._root_step)
 
     def mount(self):
         """Seconds until the mount answers."""
@@ -203,6 +204,19 @@ class Neonfs(System):
     def facts(self):
         """The store's own counters (struct bd_status)."""
         return self._status()["facts"]
+
+    def settle(self):
+        """Collect garbage and wait until the daemon has nothing left to do in the background."""
+        host.run(["sync", "-f", self.root])
+        host.run([self.program, "gc", self.store])
+        keys = ("extent_bytes", "live_bytes", "index_bytes", "log_bytes", "checkpoints", "collected_extents")
+        before, still_since = None, time.monotonic()
+        until = time.monotonic() + 60
+        while time.monotonic() < min(until, still_since + 6):
+            facts = [self.facts()[key] for key in keys]
+            if facts != before:
+                before, still_since = facts, time.monotonic()
+            time.sleep(0.5)
 
     def create_branch(self, name, parent):
         """(seconds with the command's start, microseconds in the daemon)"""

@@ -17,8 +17,9 @@ static int parse(uint32_t branch, uint32_t epoch, const uint8_t *value, size_t s
 	return 0;
 }
 
-int bd_snapshot_list(struct bd_store *store, struct bd_branch_id branch, struct bd_snapshot_info **ret_infos,
-		     size_t *ret_count)
+/* Sorted by epoch; malloc'd. Whether the branch lives is the caller's matter. */
+static int list(struct bd_store *store, struct bd_branch_id branch, struct bd_snapshot_info **ret_infos,
+		size_t *ret_count)
 {
 	struct bd_index_iter *iter = bd_index_iter_new(store->index);
 	struct bd_snapshot_info *infos = NULL;
@@ -62,12 +63,12 @@ int bd_snapshot_list(struct bd_store *store, struct bd_branch_id branch, struct 
 	return infos != NULL ? 0 : -ENOMEM;
 }
 
-int bd_snapshot_find(struct bd_store *store, struct bd_branch_id branch, const char *label,
-		     struct bd_snapshot_info *ret_info)
+static int find(struct bd_store *store, struct bd_branch_id branch, const char *label,
+		struct bd_snapshot_info *ret_info)
 {
 	struct bd_snapshot_info *infos;
 	size_t count;
-	int error = bd_snapshot_list(store, branch, &infos, &count);
+	int error = list(store, branch, &infos, &count);
 	if (error != 0)
 		return error;
 	error = -ENOENT;
@@ -78,6 +79,24 @@ int bd_snapshot_find(struct bd_store *store, struct bd_branch_id branch, const c
 		}
 	}
 	free(infos);
+	return error;
+}
+
+int bd_snapshot_list(struct bd_store *store, struct bd_branch_id id, struct bd_snapshot_info **ret_infos,
+		     size_t *ret_count)
+{
+	struct bd_branch *branch = bd_branch_acquire(store, id.v);
+	int error = branch != NULL ? list(store, id, ret_infos, ret_count) : -ENOENT;
+	bd_branch_release(branch);
+	return error;
+}
+
+int bd_snapshot_find(struct bd_store *store, struct bd_branch_id id, const char *label,
+		     struct bd_snapshot_info *ret_info)
+{
+	struct bd_branch *branch = bd_branch_acquire(store, id.v);
+	int error = branch != NULL ? find(store, id, label, ret_info) : -ENOENT;
+	bd_branch_release(branch);
 	return error;
 }
 
@@ -110,7 +129,7 @@ int bd_snapshot_create(struct bd_store *store, struct bd_branch_id id, const cha
 		error = bd_name_check(label);
 	struct snapshot_record record = {.info = {.branch = id, .created_ns = bd_now_ns()}};
 	if (error == 0) {
-		error = bd_snapshot_find(store, id, label, &record.info);
+		error = find(store, id, label, &record.info);
 		error = error == 0 ? -EEXIST : error == -ENOENT ? 0 : error;
 	}
 	if (error == 0) {
@@ -138,7 +157,7 @@ int bd_snapshot_delete(struct bd_store *store, struct bd_branch_id id, const cha
 	uint64_t ticket;
 	error = branch == NULL ? -ENOENT : bd_store_writable(store);
 	if (error == 0)
-		error = bd_snapshot_find(store, id, label, &info);
+		error = find(store, id, label, &info);
 	if (error == 0) {
 		struct bd_key key;
 		uint8_t value[BD_VALUE_CHECK];
@@ -170,7 +189,7 @@ int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **
 {
 	struct bd_snapshot_info *infos;
 	size_t snapshots, count = 0;
-	int error = bd_snapshot_list(store, (struct bd_branch_id){branch->id}, &infos, &snapshots);
+	int error = list(store, (struct bd_branch_id){branch->id}, &infos, &snapshots);
 	if (error != 0)
 		return error;
 	uint32_t *epochs = malloc((snapshots + store->branch_slots + 1) * sizeof(*epochs));

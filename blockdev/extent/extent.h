@@ -3,11 +3,14 @@
  * File extents/%08x, made of
  *   page 0          header: magic "NFX1" u32, format u32, extent id u32, slots u32, store id u64, XXH3 of bytes 0-23 u64
  *   pages 1 to 96   slot table: BD_EXTENT_SLOTS x 48 bytes, who each slot belongs to:
- *                     0 branch u32, 4 block u32, 8 file u64, 16 epoch u32, 20 flags u32 (1 = used), 24 sequence u64,
- *                     32 checksum of the block u64, 40 low 32 bits of XXH3 of bytes 0-39, 44 zero
+ *                     0 branch u32, 4 block u32, 8 file u64, 16 epoch u32, 20 flags u32 (bit 0 = used, bits 8-31 = how
+ *                     often it was moved), 24 sequence u64, 32 checksum of the block u64, 40 low 32 bits of XXH3 of bytes 0-39,
+ *                     44 zero
  *   page 97 on      slots: 8192 blocks of 8 KiB
  * A slot is written once. The table is written when the extent is sealed and at checkpoints; until then the log describes the slots.
- * `sequence` rises with every block stored: of two slots for the same block version the higher one is newer.
+ * `sequence` rises with every change of a block version (taken under the inode's lock), and stays with it when the collector moves it:
+ * of two slots for the same block version the one with the higher sequence is newer, of two with the same one the one moved more often.
+ * The table on disk names only slots that the log has described (see scrub/README.md, which needs that).
  *
  * Streams: front writes and the collector's moves fill different extents, so that what dies together lies together.
  * Threading: thread-safe; `lock` guards the table of extents and each extent's counts. */
@@ -25,6 +28,7 @@ enum bd_stream { BD_STREAM_FRONT, BD_STREAM_MOVED, BD_STREAMS };
 
 struct bd_slot {
 	struct bd_block_id id;
+	uint32_t moves;
 	uint64_t sequence, sum;
 };
 
@@ -50,6 +54,17 @@ NF_MUST_CHECK int bd_extent_write(struct bd_store *store, struct bd_extent *exte
 /* The slots hold these versions now (counted live). *ret_sequence: bd_extents_sync up to it makes them durable. */
 void bd_extent_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count,
 		    const struct bd_block_id *first, const uint64_t *sums, uint64_t *ret_sequence);
+/* The same for one block that was moved: it keeps its sequence. Its bytes are durable already (bd_extent_wrote, bd_extents_sync). */
+void bd_extent_fill_moved(struct bd_store *store, struct bd_extent *extent, uint32_t slot, const struct bd_block_id *id,
+			  uint64_t sum, uint64_t sequence, uint32_t moves);
+/* Bytes were written: the next bd_extents_sync makes them durable. */
+void bd_extent_wrote(struct bd_store *store, struct bd_extent *extent);
+/* Allocated slots will not be filled. */
+void bd_extent_abandon(struct bd_store *store, struct bd_extent *extent, unsigned count);
+/* A new sequence number; the last one given out; make the next ones higher than `least`. */
+uint64_t bd_extents_tick(struct bd_store *store);
+uint64_t bd_extents_sequence(struct bd_store *store);
+void bd_extents_raise(struct bd_store *store, uint64_t least);
 uint32_t bd_extent_id(const struct bd_extent *extent);
 void bd_extent_put(struct bd_store *store, struct bd_extent *extent);
 
@@ -65,8 +80,9 @@ NF_MUST_CHECK int bd_extents_sync(struct bd_store *store, uint64_t *ret_sequence
 uint64_t bd_extents_synced(struct bd_store *store);
 /* Counts: one more or fewer index key refers to the slot. Places outside extents are ignored. */
 void bd_extent_count(struct bd_store *store, uint64_t loc, int delta);
-/* For checkpoints: write tables and counts that changed. The counts go into `commit`. */
-NF_MUST_CHECK int bd_extents_write_tables(struct bd_store *store, struct bd_index_batch *batch);
+/* For checkpoints: write tables and counts that changed. The counts go into `batch`. Slots with a sequence above `until` are left out until
+ * the next time: the log does not describe them yet. */
+NF_MUST_CHECK int bd_extents_write_tables(struct bd_store *store, uint64_t until, struct bd_index_batch *batch);
 /* Recovery: the log says that a slot run is used. */
 NF_MUST_CHECK int bd_extent_replay_record(struct bd_store *store, const void *key, size_t key_size, const void *value,
 					  size_t size); /* an 'E' record put, or deleted (value NULL) */

@@ -21,6 +21,7 @@ struct bd_extent {
 	int32_t live;		/* index keys that refer to it: a hint for choosing, verified before removal */
 	uint32_t refs;		/* 1 for the table, 1 a holder */
 	bool sealed, unsynced, count_dirty, collecting, damaged;
+	bool was_open; /* at the last crash */
 	uint64_t last_sequence;
 	uint8_t *table;		/* in memory while it changes, else NULL */
 	uint32_t dirty_low, dirty_high; /* slots whose table entries are not written yet */
@@ -46,7 +47,11 @@ size_t extent_value(const struct bd_extent *extent, uint8_t value[EXTENT_VALUE_M
 int extents_adopt(struct bd_store *store, struct bd_extent *extent);
 struct bd_extent *extent_make(uint32_t id);
 void extent_destroy(struct bd_extent *extent);
-void extent_replay_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count,
-			const struct bd_block_id *first, const uint64_t *sums);
+/* Byte offsets in a slot table entry. */
+#define EXTENT_SLOT_FLAGS 20u
+#define EXTENT_SLOT_SEQUENCE 24u
+/* Recovery: a version lies in the slot; the first one that is said to is its owner. The table must be in memory. */
+void extent_replay_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, const struct bd_block_id *id,
+			uint64_t sum);
 
 #endif

@@ -62,7 +62,7 @@ static int load_one(struct bd_store *store, uint32_t id, const uint8_t *value, s
 		extent->used = used;
 		extent->live = (int32_t)live;
 		extent->sealed = true;
-		extent->count_dirty = !sealed;
+		extent->count_dirty = extent->was_open = !sealed;
 		error = extents_adopt(store, extent);
 	}
 	if (error != 0)
@@ -138,11 +138,17 @@ static int check_present(struct bd_store *store, uint32_t id, const uint8_t *val
 	return -EUCLEAN;
 }
 
+static int clear_torn(struct bd_store *store, struct bd_extent *extent);
+
 int bd_extents_settle(struct bd_store *store)
 {
 	struct bd_extents *extents = store->extents;
 	extents->sequence = NF_MAX(extents->sequence, bd_log_generation(store->log) << 40);
 	int error = bd_each_u32(store, 'E', check_present);
+	for (uint32_t id = 0; id < extents->slots && error == 0; id++) {
+		if (extents->by_id[id] != NULL && extents->by_id[id]->was_open)
+			error = clear_torn(store, extents->by_id[id]);
+	}
 	return error != 0 || store->read_only ? error : remove_strays(store);
 }
 
@@ -157,11 +163,56 @@ static int read_table(struct bd_store *store, struct bd_extent *extent, uint8_t 
 	return error;
 }
 
+enum slot_state { SLOT_FREE, SLOT_USED, SLOT_BAD };
+
+static enum slot_state slot_decode(const uint8_t *at, struct bd_slot *ret_slot)
+{
+	struct nf_reader r = nf_reader_init(at, BD_EXTENT_SLOT_SIZE);
+	struct bd_slot slot;
+	slot.id.branch = nf_read_u32(&r);
+	slot.id.block = nf_read_u32(&r);
+	slot.id.file = nf_read_u64(&r);
+	slot.id.epoch = nf_read_u32(&r);
+	uint32_t flags = nf_read_u32(&r);
+	slot.sequence = nf_read_u64(&r);
+	slot.sum = nf_read_u64(&r);
+	uint32_t check = (uint32_t)XXH3_64bits(at, r.offset);
+	if (flags == 0)
+		return SLOT_FREE;
+	if (check != nf_read_u32(&r))
+		return SLOT_BAD;
+	*ret_slot = slot;
+	return SLOT_USED;
+}
+
 static bool slot_is_used(const uint8_t *table, uint32_t slot)
 {
-	struct nf_reader r = nf_reader_init(table + (size_t)slot * BD_EXTENT_SLOT_SIZE, BD_EXTENT_SLOT_SIZE);
-	nf_read_bytes(&r, 20);
-	return nf_read_u32(&r) != 0;
+	struct bd_slot unused;
+	return slot_decode(table + (size_t)slot * BD_EXTENT_SLOT_SIZE, &unused) == SLOT_USED;
+}
+
+/* An extent that was open at a crash: entries that the crash tore and the log did not write again belong to blocks that were
+ * never recorded. They are cleared, so that a bad entry elsewhere means damage. */
+static int clear_torn(struct bd_store *store, struct bd_extent *extent)
+{
+	int error = 0;
+	if (extent->table == NULL) {
+		extent->table = nf_io_buffer(EXTENT_TABLE_BYTES);
+		error = extent->table != NULL ? read_table(store, extent, extent->table) : -ENOMEM;
+	}
+	for (uint32_t i = 0; i < BD_EXTENT_SLOTS && error == 0; i++) {
+		struct bd_slot slot;
+		uint8_t *at = extent->table + (size_t)i * BD_EXTENT_SLOT_SIZE;
+		enum slot_state state = slot_decode(at, &slot);
+		if (state == SLOT_USED)
+			extent->used = NF_MAX(extent->used, i + 1);
+		if (state != SLOT_BAD)
+			continue;
+		memset(at, 0, BD_EXTENT_SLOT_SIZE);
+		extent->dirty_low = NF_MIN(extent->dirty_low, i);
+		extent->dirty_high = NF_MAX(extent->dirty_high, i + 1);
+	}
+	return error;
 }
 
 int bd_extent_replay_run(struct bd_store *store, const struct bd_run *run)
@@ -305,23 +356,8 @@ int bd_extent_slots(struct bd_store *store, struct bd_extent *extent, struct bd_
 	}
 	uint32_t bad = 0;
 	for (uint32_t i = 0; error == 0 && i < BD_EXTENT_SLOTS; i++) {
-		const uint8_t *at = table + (size_t)i * BD_EXTENT_SLOT_SIZE;
-		struct nf_reader r = nf_reader_init(at, BD_EXTENT_SLOT_SIZE);
-		struct bd_slot slot;
-		slot.id.branch = nf_read_u32(&r);
-		slot.id.block = nf_read_u32(&r);
-		slot.id.file = nf_read_u64(&r);
-		slot.id.epoch = nf_read_u32(&r);
-		uint32_t flags = nf_read_u32(&r);
-		slot.sequence = nf_read_u64(&r);
-		slot.sum = nf_read_u64(&r);
-		uint32_t check = (uint32_t)XXH3_64bits(at, r.offset);
-		if (flags == 0)
-			continue;
-		if (check != nf_read_u32(&r))
-			bad++;
-		else
-			slots[i] = slot;
+		enum slot_state state = slot_decode(table + (size_t)i * BD_EXTENT_SLOT_SIZE, &slots[i]);
+		bad += state == SLOT_BAD;
 	}
 	free(table);
 	if (error != 0) {

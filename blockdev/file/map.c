@@ -249,7 +249,7 @@ static void drop_dirty(struct bd_inode *inode, const struct bd_leaf *leaf, unsig
 				 .epoch = entry->epoch};
 	struct bd_place old;
 	bd_extent_count(inode->store, entry->loc, -1);
-	if (inode->removed && bd_index_place(inode->store, &id, &old) == 0)
+	if ((inode->removed || inode->branch->dead) && bd_index_place(inode->store, &id, &old) == 0)
 		bd_extent_count(inode->store, old.loc, 1);
 }
 

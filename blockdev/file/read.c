@@ -4,6 +4,7 @@
  * given up says -ESTALE, a ring position that was reused fails its checksum: both look the entry up again. Only a place that is still the
  * current one and does not match its checksum is damage. */
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "blockdev/extent/extent.h"
@@ -203,7 +204,10 @@ ssize_t bd_read(struct bd_inode *inode, uint64_t offset, void *buf, size_t size)
 {
 	pthread_rwlock_rdlock(&inode->lock);
 	uint64_t end = inode->attr.size_bytes;
+	uint32_t mode = inode->attr.mode;
 	pthread_rwlock_unlock(&inode->lock);
+	if (!S_ISREG(mode))
+		return S_ISDIR(mode) ? -EISDIR : -EINVAL;
 	if (offset >= end || size == 0)
 		return 0;
 	size = (size_t)NF_MIN(size, end - offset);

@@ -131,7 +131,8 @@ static int apply_batch(struct bd_store *store, struct bd_move *moves, size_t cou
 		if (to == BD_LOC_NONE)
 			continue;
 		bool is_first = taken_group != moves[i].group;
-		if (!is_first)
+		/* The slot table names the first of the group, whether it is moved or not. */
+		if (i > 0 && moves[i - 1].group == moves[i].group)
 			share_commit(&moves[i].id, to, &commit);
 		int result = apply_one(store, &moves[i], to, &commit);
 		if (result < 0) {

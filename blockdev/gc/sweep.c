@@ -15,6 +15,7 @@
 struct pins {
 	uint32_t *epochs; /* rising */
 	size_t count;
+	uint32_t head_epoch; /* current when the sweep began */
 };
 
 struct sweep {
@@ -33,6 +34,9 @@ static int sweep_begin(struct sweep *sweep, struct bd_store *store, struct bd_br
 	if (sweep->batch == NULL)
 		return -ENOMEM;
 	pthread_rwlock_rdlock(&store->table_lock);
+	pthread_rwlock_rdlock(&branch->epoch_lock);
+	sweep->pins.head_epoch = branch->epoch;
+	pthread_rwlock_unlock(&branch->epoch_lock);
 	int error = bd_branch_pins(store, branch, &sweep->pins.epochs, &sweep->pins.count);
 	pthread_rwlock_unlock(&store->table_lock);
 	return error;
@@ -69,11 +73,25 @@ static int drop(struct sweep *sweep, const uint8_t *key, size_t key_size, uint64
 	return sweep->dead_count < DELETE_BATCH ? 0 : sweep_write(sweep);
 }
 
-/* Does a pin see the version of `epoch` when the next newer version is of `newer` (UINT64_MAX: none)? */
+/* Does memory have this very version at another place already? */
+static bool is_superseded(struct bd_store *store, const uint8_t *key, size_t key_size, uint64_t loc)
+{
+	struct bd_block_id id;
+	if (bd_key_block_parse(key, key_size, &id) != 0)
+		return false;
+	struct bd_inode *inode = bd_inode_find(store, id.branch, UINT32_MAX, id.file);
+	bool superseded = inode != NULL && bd_move_is_live(store, &id, loc) == 0;
+	bd_inode_unref(inode, inode != NULL);
+	return superseded;
+}
+
+/* Does a pin see the version of `epoch` when the next newer version is of `newer` (UINT64_MAX: none)? The head (UINT32_MAX) stands for
+ * every epoch from the one that was current when the sweep began: a snapshot may freeze any of them while the sweep runs. */
 static bool is_seen(const struct pins *pins, uint32_t epoch, uint64_t newer)
 {
 	for (size_t i = 0; i < pins->count; i++) {
-		if (pins->epochs[i] >= epoch && pins->epochs[i] < newer)
+		if (pins->epochs[i] == UINT32_MAX ? newer > pins->head_epoch
+						  : pins->epochs[i] >= epoch && pins->epochs[i] < newer)
 			return true;
 	}
 	return false;
@@ -92,7 +110,14 @@ static int pins_of_file(struct sweep *sweep, uint64_t file, struct pins *ret_pin
 		size_t size;
 		struct bd_hops hops = {.branch = sweep->branch, .view_epoch = sweep->pins.epochs[i]};
 		error = bd_chain_get(sweep->store, hops, 'I', file, NULL, value, sizeof(value), &size);
-		if (error == 0 && size > 0)
+		bool there = error == 0 && size > 0;
+		if (!there && sweep->pins.epochs[i] == UINT32_MAX) {
+			/* Removed, but somebody has it open. */
+			struct bd_inode *inode = bd_inode_find(sweep->store, sweep->branch->id, UINT32_MAX, file);
+			there = inode != NULL;
+			bd_inode_unref(inode, there);
+		}
+		if (there)
 			epochs[count++] = sweep->pins.epochs[i];
 		if (error == -ENOENT)
 			error = 0;
@@ -101,7 +126,7 @@ static int pins_of_file(struct sweep *sweep, uint64_t file, struct pins *ret_pin
 		free(epochs);
 		return error;
 	}
-	*ret_pins = (struct pins){.epochs = epochs, .count = count};
+	*ret_pins = (struct pins){.epochs = epochs, .count = count, .head_epoch = sweep->pins.head_epoch};
 	return 0;
 }
 
@@ -145,6 +170,8 @@ static int sweep_range(struct sweep *sweep, const struct bd_key *from, const str
 			struct bd_place place = {.loc = BD_LOC_NONE};
 			if (key[0] == 'B')
 				error = bd_value_place_parse(key, key_size, value, value_size, &place);
+			if (key[0] == 'B' && error == 0 && is_superseded(sweep->store, key, key_size, place.loc))
+				place.loc = BD_LOC_NONE; /* counted dead then */
 			if (error == 0)
 				error = drop(sweep, key, key_size, place.loc);
 		}

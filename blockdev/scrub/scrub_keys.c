@@ -205,6 +205,10 @@ static int entry_dangles(struct scrub *scrub, uint32_t pin, uint64_t dir, const 
 		int there = file_at(scrub, pin, file);
 		if (there != 0)
 			return there < 0 ? there : 0;
+		/* Of a directory that is not there either, whiteouts may have been swept. */
+		there = file_at(scrub, pin, dir);
+		if (there != 1)
+			return there;
 		/* Unlinked since the walk began? */
 		uint8_t value[16];
 		size_t size;

@@ -3,7 +3,7 @@
  * For each block of each file of each view:
  *   a step that succeeded    live = the new state;        disk = as before, or the new state
  *   a step that failed       live = the old or the new;   disk = as before, or the new state
- *   a step without room      (-ENOSPC) changed nothing
+ *   a write without room     (-ENOSPC) changed nothing; one that is also flushed may have failed in the flush
  *   a sync that succeeded    disk = live
  * Snapshots and branches that were acknowledged must be there with the live state of their moment; those
  * that failed may be. */

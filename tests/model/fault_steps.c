@@ -154,7 +154,7 @@ void step_write(struct run *r, const char *step, const char *branch, unsigned fi
 		err = bd_write(inode, (uint64_t)block * NF_BLOCK_SIZE, fault_buffer, (size_t)count * NF_BLOCK_SIZE, flags);
 		bd_inode_unref(inode, 1);
 	}
-	if (err == -ENOSPC) /* promised: nothing changed */
+	if (err == -ENOSPC && !(flags & BD_WRITE_SYNC)) /* promised: nothing changed */
 		reached = false;
 	for (unsigned i = block; reached && i < block + count; i++) {
 		tried(&v->live[file].blocks[i], &v->disk[file].blocks[i], tag, err);

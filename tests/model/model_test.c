@@ -1,8 +1,9 @@
 /* The store against a plain in-memory model, with random operations from a seed.
  *
- *   model_test [--seed N] [--ops N] [--crash-every N] [--trace] [--seeds FILE]
+ *   model_test [--seed N] [--ops N] [--crash-every N] [--check-every N] [--trace] [--seeds FILE]
  *
  * --crash-every N   a crash about every N operations; 0 = never (default 400)
+ * --check-every N   besides, scrub and read everything after every N operations: to find the one that did it
  * --seeds FILE      run each line "seed ops crash-every" of the file instead (kept failures)
  * NEONFS_MODEL_OPS  when set, the number of operations instead of --ops (longer runs)
  *
@@ -66,46 +67,65 @@ static void step(struct mt *mt)
 	operations[i].run(mt);
 }
 
-static void run(const char *program, uint64_t seed, uint64_t ops, uint64_t crash_every, bool trace)
+/* The random numbers of the checks are not those of the sequence: it stays the same. */
+static void check(struct mt *mt)
+{
+	uint64_t random = mt->random;
+
+	mt_scrub(mt);
+	mt_verify_all(mt);
+	mt->random = random;
+}
+
+struct plan {
+	const char *program;
+	uint64_t seed, ops, crash_every, check_every;
+	bool trace;
+};
+
+static void run(const struct plan *plan)
 {
 	struct mt *mt = calloc(1, sizeof(*mt));
 	int64_t start_ns = mt_now_ns();
 
 	if (mt == NULL)
 		abort();
-	*mt = (struct mt){.seed = seed, .random = seed, .ops = ops, .crash_every = crash_every, .trace = trace,
-			  .program = program, .epsilon_ns = CLOCK_SLACK_NS};
-	printf("seed=%" PRIu64 " ops=%" PRIu64 " crash-every=%" PRIu64 "\n", seed, ops, crash_every);
+	*mt = (struct mt){.seed = plan->seed, .random = plan->seed, .ops = plan->ops, .crash_every = plan->crash_every,
+			  .trace = plan->trace, .program = plan->program, .epsilon_ns = CLOCK_SLACK_NS};
+	printf("seed=%" PRIu64 " ops=%" PRIu64 " crash-every=%" PRIu64 "\n", plan->seed, plan->ops, plan->crash_every);
 	fflush(stdout);
 	mt_start(mt);
-	while (mt->op < ops)
+	while (mt->op < plan->ops) {
 		step(mt);
+		if (plan->check_every > 0 && mt->op % plan->check_every == 0)
+			check(mt);
+	}
 	mt_finish(mt);
-	printf("ok: %" PRIu64 " operations, %" PRIu64 " crashes, %.1f s\n", ops, mt->crashes,
+	printf("ok: %" PRIu64 " operations, %" PRIu64 " crashes, %.1f s\n", plan->ops, mt->crashes,
 	       (double)(mt_now_ns() - start_ns) / 1e9);
 	free(mt);
 }
 
 /* Each kept failure in a process of its own, so that all of them are seen. Returns the number that failed. */
-static int run_seeds(const char *program, const char *path, bool trace)
+static int run_seeds(const struct plan *common, const char *path)
 {
 	FILE *file = fopen(path, "r");
 	char line[256];
 	int failed = 0, status;
 
 	if (file == NULL) {
-		fprintf(stderr, "%s: cannot open %s\n", program, path);
+		fprintf(stderr, "%s: cannot open %s\n", common->program, path);
 		return 1;
 	}
 	while (fgets(line, sizeof(line), file) != NULL) {
-		uint64_t seed, ops, crash_every;
+		struct plan plan = *common;
 		pid_t child;
-		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64, &seed, &ops, &crash_every) != 3)
+		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64, &plan.seed, &plan.ops, &plan.crash_every) != 3)
 			continue; /* a comment */
 		fflush(stdout);
 		child = fork();
 		if (child == 0) {
-			run(program, seed, ops, crash_every, trace);
+			run(&plan);
 			exit(0);
 		}
 		if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0)
@@ -120,27 +140,31 @@ int main(int argc, char **argv)
 	static const struct option options[] = {{"seed", required_argument, NULL, 's'},
 						{"ops", required_argument, NULL, 'o'},
 						{"crash-every", required_argument, NULL, 'c'},
+						{"check-every", required_argument, NULL, 'k'},
 						{"trace", no_argument, NULL, 't'},
 						{"seeds", required_argument, NULL, 'f'},
 						{0}};
-	uint64_t seed = (uint64_t)time(NULL) << 16 ^ (uint64_t)getpid(), ops = 20000, crash_every = 400;
+	struct plan plan = {.program = argv[0], .seed = (uint64_t)time(NULL) << 16 ^ (uint64_t)getpid(), .ops = 20000,
+			    .crash_every = 400};
 	const char *seeds = NULL, *from_env = getenv("NEONFS_MODEL_OPS");
-	bool trace = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (c) {
 		case 's':
-			seed = strtoull(optarg, NULL, 10);
+			plan.seed = strtoull(optarg, NULL, 10);
 			break;
 		case 'o':
-			ops = strtoull(optarg, NULL, 10);
+			plan.ops = strtoull(optarg, NULL, 10);
 			break;
 		case 'c':
-			crash_every = strtoull(optarg, NULL, 10);
+			plan.crash_every = strtoull(optarg, NULL, 10);
+			break;
+		case 'k':
+			plan.check_every = strtoull(optarg, NULL, 10);
 			break;
 		case 't':
-			trace = true;
+			plan.trace = true;
 			break;
 		case 'f':
 			seeds = optarg;
@@ -149,9 +173,9 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	if (seeds != NULL)
-		return run_seeds(argv[0], seeds, trace) == 0 ? 0 : 1;
+		return run_seeds(&plan, seeds) == 0 ? 0 : 1;
 	if (from_env != NULL && *from_env != 0)
-		ops = strtoull(from_env, NULL, 10);
-	run(argv[0], seed, ops, crash_every, trace);
+		plan.ops = strtoull(from_env, NULL, 10);
+	run(&plan);
 	return 0;
 }

@@ -1,7 +1,8 @@
 /* A disk that fails and heals: the file named by --faults says which requests fail, one kind a line:
  *
  *   KIND ERRNO [ONE_IN]	KIND read, write, fsync or names (create, link, rename, unlink, fsync of a directory);
- *				ERRNO a number; of the requests one in ONE_IN fails (default: all)
+ *				ERRNO a number; of the requests one in ONE_IN fails (default: all). A write
+ *				with ENOSPC fails only where the file would grow
  *
  * An empty or missing file is a sound disk. Written as three numbers a kind, each read and written atomically. */
 #include "powerfs.h"

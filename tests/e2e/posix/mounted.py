@@ -22,6 +22,7 @@ CACHE = os.environ.get("NEONFS_CACHE", "back")
 NOBODY = 65534
 BLOCK = 8192
 START_TIMEOUT_S = 30
+SIZE_LIMIT = 4 << 30
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -87,7 +88,8 @@ class Mount:
         os.mkdir(self.path)
         self.daemon = None
         try:
-            self.run("neonfs", "init", self.store)
+            # With a limit, free space is the store's own matter and not that of the disk's other users.
+            self.run("neonfs", "init", self.store, "--size-limit", str(SIZE_LIMIT))
             self.start()
             self.branch("create", "main")
             self.branch("create", "other")
