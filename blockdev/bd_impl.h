@@ -196,6 +196,8 @@ void bd_commit_run(struct bd_commit *commit, const struct bd_block_id *first, un
 		   const uint64_t *sums);
 void bd_commit_move(struct bd_commit *commit, const struct bd_block_id *id, uint64_t from, uint64_t to, uint64_t sum,
 		    bool to_index);
+/* A clone row: the version `id` shares the slot at `loc`. */
+void bd_commit_clone(struct bd_commit *commit, uint64_t loc, const struct bd_block_id *id, struct bd_age age);
 /* Log and index, in the same order for all threads that hold the locks of the things changed. Durable after bd_log_sync(*ret_ticket).
  * A failure fails the store. The commit is empty afterwards. */
 NF_MUST_CHECK int bd_commit_apply(struct bd_store *store, struct bd_commit *commit, uint64_t *ret_ticket);
@@ -250,6 +252,8 @@ NF_MUST_CHECK int bd_inode_flush(struct bd_inode *inode, uint64_t synced, uint64
 NF_MUST_CHECK int bd_branch_flush(struct bd_store *store, struct bd_branch *branch, bool frozen);
 NF_MUST_CHECK int bd_inode_reserve_id(struct bd_store *store, uint64_t *ret_file);
 uint64_t bd_inodes_in_memory(struct bd_store *store);
+/* The frozen epochs of a branch through which somebody holds an inode; at most `room` of them, repeats included. Returns how many there are. */
+size_t bd_inode_views(struct bd_store *store, uint32_t branch, uint32_t *epochs, size_t room);
 /* Drop idle inodes beyond `keep` that have nothing to flush. */
 void bd_inodes_trim(struct bd_store *store, uint64_t keep);
 /* True when inode->view_epoch is the head and the branch lives. */
@@ -318,6 +322,7 @@ NF_MUST_CHECK int bd_tidy_if_needed(struct bd_store *store);
 struct bd_move {
 	struct bd_block_id id;
 	struct bd_place place;
+	struct bd_age age;
 	uint32_t group; /* moves of one group share their bytes (clones) */
 };
 /* 1 when `place.loc` is where the newest state (memory, else index) has block version `id`; 0 when not; -EAGAIN when its record is not

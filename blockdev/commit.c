@@ -39,6 +39,14 @@ static void batch_place(struct bd_index_batch *batch, const struct bd_block_id *
 	bd_index_batch_put(batch, key.bytes, key.size, value, sizeof(value));
 }
 
+void bd_commit_clone(struct bd_commit *commit, uint64_t loc, const struct bd_block_id *id, struct bd_age age)
+{
+	struct bd_key key;
+	uint8_t value[BD_AGE_VALUE_SIZE];
+	bd_key_clone(&key, bd_loc_extent_id(loc), bd_loc_slot(loc), id);
+	bd_commit_put(commit, &key, value, bd_value_age(age, value));
+}
+
 void bd_commit_run(struct bd_commit *commit, const struct bd_block_id *first, unsigned count, uint64_t loc,
 		   const uint64_t *sums)
 {

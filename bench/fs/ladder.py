@@ -66,7 +66,6 @@ def create_under_load(results, system, cluster, label, options):
     beside = results.median("branch", f"{label}: TPC-B-like while branches are made", system.name)
     fall = 1 - beside / base
     results.target(f"the parent's TPS beside it, {label} ({system.name})", "falls < 5 %", f"falls {fall * 100:.1f} %", fall < 0.05)
-    return made
 
 
 def bytes_a_branch(results, system, cluster, label, options):
@@ -77,13 +76,14 @@ def bytes_a_branch(results, system, cluster, label, options):
     names = [f"q{i}" for i in range(options.branches)]
     for name in names:
         system.create_branch(name, cluster.name)
-    # Right away, and again when the background has put things in order: whichever is more.
-    growth = store_growth(before, measure_store(system))
+    # Right away a log or extent file allocated ahead may stand in for all of them; what stays when the background has put
+    # things in order is what branches cost. Its compaction may gain more than that: then nothing can be measured.
+    at_once = store_growth(before, measure_store(system)) / len(names)
     system.settle()
-    each = max(growth, store_growth(before, measure_store(system)), 0) / len(names)
-    results.sample("branch", f"{label}: added to the store", system.name, 1, each / 1024, "KiB a branch", "lower")
+    each = max(0, store_growth(before, measure_store(system))) / len(names)
+    for metric, value in (("added to the store", each), ("added to the store, before it is settled", at_once)):
+        results.sample("branch", f"{label}: {metric}", system.name, 1, value / 1024, "KiB a branch", "lower")
     results.target(f"bytes added a branch, {label} ({system.name})", "<= 64 KiB", f"{each / 1024:.1f} KiB", each <= 65536)
-    return names
 
 
 class MemoryWatch:
@@ -98,8 +98,8 @@ class MemoryWatch:
     def _watch(self):
         while not self._end.wait(0.2):
             try:
-                self.most = max(self.most, host.process_memory(self.pid)[0])
-            except (OSError, KeyError):
+                self.most = max(self.most, host.process_memory(self.pid))
+            except (OSError, host.Failure):
                 return
 
     def __enter__(self):

@@ -26,12 +26,12 @@ def run(results, scratch, cleanup, options):
             f.write(os.urandom(65536))
     system.cold()
     system.branch("list")
-    before = host.process_memory(system.pid)[0]
+    before = host.process_memory(system.pid)
 
     host.say(f"making {count} branches")
     seconds, _ = timed(lambda: [system.create_branch(f"b{i:05}", "main") for i in range(count)])
     results.sample("many", f"make {count} branches, one command each", system.name, 1, seconds, "s", "lower")
-    after_create = host.process_memory(system.pid)[0]
+    after_create = host.process_memory(system.pid)
 
     lists = []
     for round_number in range(1, options.rounds + 1):
@@ -44,11 +44,11 @@ def run(results, scratch, cleanup, options):
     results.sample("many", f"readdir of the mount with {count}", system.name, 1, seconds * 1000, "ms", "lower")
     if len(names) != count + 1:
         raise Failure(f"the mount's root lists {len(names)} entries for {count + 1} branches")
-    after_list = host.process_memory(system.pid)[0]
+    after_list = host.process_memory(system.pid)
 
     for i in range(count):
         os.stat(os.path.join(system.root, f"b{i:05}", "file0"))
-    after_touch = host.process_memory(system.pid)[0]
+    after_touch = host.process_memory(system.pid)
 
     mounts = []
     for round_number in range(1, options.rounds + 1):
@@ -58,7 +58,7 @@ def run(results, scratch, cleanup, options):
         mounts.append(seconds)
         results.sample("many", f"mount with {count}", system.name, round_number, seconds * 1000, "ms", "lower")
     system.branch("list")
-    after_mount = host.process_memory(system.pid)[0]
+    after_mount = host.process_memory(system.pid)
 
     for what, value in (("made", after_create), ("made and listed", after_list), ("a file in each looked up", after_touch),
                         ("after a new mount and list", after_mount)):

@@ -21,6 +21,8 @@ NF_MUST_CHECK int branch_insert(struct bd_store *store, struct bd_branch *branch
 struct bd_branch *branch_by_name(struct bd_store *store, const char *name);
 struct bd_branch *branch_by_id(struct bd_store *store, uint32_t id);
 void branch_info(struct bd_store *store, const struct bd_branch *branch, struct bd_branch_info *ret_info);
+/* Flush most of what freezing would have to, before anybody is held up. No locks held. */
+void branch_preflush(struct bd_store *store, uint32_t id);
 /* Freeze the branch's head: flushes, then under its epoch_lock runs `record` (which adds to the commit and may fail) with the frozen epoch and
  * commits all, epoch + 1 with it. Durable on return. Under table_lock. `ret_pause_ns` may be NULL. */
 NF_MUST_CHECK int branch_freeze(struct bd_store *store, struct bd_branch *branch,

@@ -7,12 +7,22 @@
 #include <time.h>
 
 #include "blockdev/branch/branch.h"
+#include "common/nf_log.h"
 
 static uint64_t elapsed_ns(struct timespec from)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)(now.tv_sec - from.tv_sec) * 1000000000u + (uint64_t)now.tv_nsec - (uint64_t)from.tv_nsec;
+}
+
+void branch_preflush(struct bd_store *store, uint32_t id)
+{
+	struct bd_branch *branch = bd_branch_acquire(store, id);
+	/* Only to make freezing short: that flushes again, and reports errors. */
+	if (branch != NULL && bd_branch_flush(store, branch, false) != 0)
+		nf_warn("branch %s: flushing before a snapshot failed", branch->name);
+	bd_branch_release(branch);
 }
 
 int branch_freeze(struct bd_store *store, struct bd_branch *branch,
@@ -22,14 +32,12 @@ int branch_freeze(struct bd_store *store, struct bd_branch *branch,
 	int error = bd_commit_init(&commit);
 	if (error != 0)
 		return error;
-	/* Most of the work before writers are held up. */
-	error = bd_branch_flush(store, branch, false);
 	uint64_t ticket = 0;
 	struct timespec begin;
-	pthread_rwlock_wrlock(&branch->epoch_lock);
+	/* From here on new writers wait. */
 	clock_gettime(CLOCK_MONOTONIC, &begin);
-	if (error == 0)
-		error = bd_branch_flush(store, branch, true);
+	pthread_rwlock_wrlock(&branch->epoch_lock);
+	error = bd_branch_flush(store, branch, true);
 	if (error == 0 && branch->epoch + 1 >= 1u << 30)
 		error = -ENOSPC;
 	if (error == 0)
@@ -174,6 +182,8 @@ int bd_branch_create(struct bd_store *store, const char *name, struct bd_view fr
 		     uint64_t *ret_pause_ns)
 {
 	uint64_t pause = 0;
+	if (from.epoch.v == BD_EPOCH_HEAD.v)
+		branch_preflush(store, from.branch.v);
 	pthread_rwlock_wrlock(&store->table_lock);
 	struct child_record record = {.store = store, .name = name, .parent = branch_by_id(store, from.branch.v)};
 	int error = record.parent != NULL ? check_new_name(store, name) : -ENOENT;

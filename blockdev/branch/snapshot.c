@@ -122,6 +122,7 @@ static int record_snapshot(void *arg, uint32_t frozen, struct bd_commit *commit)
 int bd_snapshot_create(struct bd_store *store, struct bd_branch_id id, const char *label,
 		       struct bd_snapshot_info *ret_info)
 {
+	branch_preflush(store, id.v);
 	pthread_rwlock_wrlock(&store->table_lock);
 	struct bd_branch *branch = branch_by_id(store, id.v);
 	int error = branch == NULL ? -ENOENT : bd_store_writable(store);
@@ -192,7 +193,8 @@ int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **
 	int error = list(store, (struct bd_branch_id){branch->id}, &infos, &snapshots);
 	if (error != 0)
 		return error;
-	uint32_t *epochs = malloc((snapshots + store->branch_slots + 1) * sizeof(*epochs));
+	size_t views = bd_inode_views(store, branch->id, NULL, 0) + 64;
+	uint32_t *epochs = malloc((snapshots + store->branch_slots + views + 1) * sizeof(*epochs));
 	if (epochs != NULL && !branch->dead) {
 		for (size_t i = 0; i < snapshots; i++)
 			epochs[count++] = infos[i].epoch.v;
@@ -201,6 +203,8 @@ int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **
 			if (child != NULL && child->parent == branch->id)
 				epochs[count++] = child->parent_epoch;
 		}
+		/* A view that is still in use keeps its versions, although its snapshot may be gone. */
+		count += NF_MIN(views, bd_inode_views(store, branch->id, epochs + count, views));
 		epochs[count++] = UINT32_MAX; /* the head sees the newest, whatever its epoch becomes */
 		qsort(epochs, count, sizeof(*epochs), compare_epochs);
 	}

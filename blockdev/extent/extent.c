@@ -272,15 +272,15 @@ int bd_extent_write(struct bd_store *store, struct bd_extent *extent, uint32_t s
 			     (size_t)count * NF_BLOCK_SIZE);
 }
 
-static void slot_encode(uint8_t *at, const struct bd_block_id *id, uint64_t sequence, uint64_t sum, uint32_t moves)
+static void slot_encode(uint8_t *at, const struct bd_block_id *id, struct bd_age age, uint64_t sum)
 {
 	struct nf_writer w = nf_writer_init(at, BD_EXTENT_SLOT_SIZE);
 	nf_write_u32(&w, id->branch);
 	nf_write_u32(&w, id->block);
 	nf_write_u64(&w, id->file);
 	nf_write_u32(&w, id->epoch);
-	nf_write_u32(&w, 1 | NF_MIN(moves, 0xffffffu) << 8);
-	nf_write_u64(&w, sequence);
+	nf_write_u32(&w, 1 | NF_MIN(age.moves, 0xffffffu) << 8);
+	nf_write_u64(&w, age.sequence);
 	nf_write_u64(&w, sum);
 	nf_write_u32(&w, (uint32_t)XXH3_64bits(at, w.offset));
 	nf_write_u32(&w, 0);
@@ -289,11 +289,11 @@ static void slot_encode(uint8_t *at, const struct bd_block_id *id, uint64_t sequ
 
 /* Under lock. */
 static void fill_table(struct bd_extent *extent, uint32_t slot, unsigned count, const struct bd_block_id *first,
-		       const uint64_t *sums, uint64_t sequence, uint32_t moves)
+		       const uint64_t *sums, struct bd_age age)
 {
 	struct bd_block_id id = *first;
 	for (unsigned i = 0; i < count; i++, id.block++)
-		slot_encode(extent->table + (size_t)(slot + i) * BD_EXTENT_SLOT_SIZE, &id, sequence, sums[i], moves);
+		slot_encode(extent->table + (size_t)(slot + i) * BD_EXTENT_SLOT_SIZE, &id, age, sums[i]);
 	extent->dirty_low = NF_MIN(extent->dirty_low, slot);
 	extent->dirty_high = NF_MAX(extent->dirty_high, slot + count);
 	extent->live += (int32_t)count;
@@ -306,7 +306,7 @@ void bd_extent_fill(struct bd_store *store, struct bd_extent *extent, uint32_t s
 	struct bd_extents *extents = store->extents;
 	pthread_mutex_lock(&extents->lock);
 	uint64_t sequence = ++extents->sequence;
-	fill_table(extent, slot, count, first, sums, sequence, 0);
+	fill_table(extent, slot, count, first, sums, (struct bd_age){.sequence = sequence});
 	extent->unfilled -= count;
 	extent->unsynced = true;
 	extent->last_sequence = sequence;
@@ -316,11 +316,11 @@ void bd_extent_fill(struct bd_store *store, struct bd_extent *extent, uint32_t s
 }
 
 void bd_extent_fill_moved(struct bd_store *store, struct bd_extent *extent, uint32_t slot, const struct bd_block_id *id,
-			  uint64_t sum, uint64_t sequence, uint32_t moves)
+			  uint64_t sum, struct bd_age age)
 {
 	struct bd_extents *extents = store->extents;
 	pthread_mutex_lock(&extents->lock);
-	fill_table(extent, slot, 1, id, &sum, sequence, moves);
+	fill_table(extent, slot, 1, id, &sum, age);
 	extent->unfilled--;
 	extents->live++;
 	pthread_mutex_unlock(&extents->lock);
@@ -540,30 +540,12 @@ void extent_destroy(struct bd_extent *extent)
 	extent_free(extent);
 }
 
-/* Under lock: does the slot's entry name another version? Then this one is a clone of it. */
-static bool has_other_owner(const struct bd_extent *extent, uint32_t slot, const struct bd_block_id *id)
-{
-	struct nf_reader r = nf_reader_init(extent->table + (size_t)slot * BD_EXTENT_SLOT_SIZE, BD_EXTENT_SLOT_SIZE);
-	struct bd_block_id owner;
-	owner.branch = nf_read_u32(&r);
-	owner.block = nf_read_u32(&r);
-	owner.file = nf_read_u64(&r);
-	owner.epoch = nf_read_u32(&r);
-	return nf_read_u32(&r) != 0 && (owner.branch != id->branch || owner.block != id->block ||
-					owner.file != id->file || owner.epoch != id->epoch);
-}
-
 void extent_replay_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, const struct bd_block_id *id,
 			uint64_t sum)
 {
 	struct bd_extents *extents = store->extents;
 	pthread_mutex_lock(&extents->lock);
-	if (has_other_owner(extent, slot, id)) {
-		extent->live++;
-		extent->count_dirty = true;
-	} else {
-		fill_table(extent, slot, 1, id, &sum, ++extents->sequence, 0);
-	}
+	fill_table(extent, slot, 1, id, &sum, (struct bd_age){.sequence = ++extents->sequence});
 	extents->live++;
 	extent->used = NF_MAX(extent->used, slot + 1);
 	pthread_mutex_unlock(&extents->lock);

@@ -28,8 +28,8 @@ enum bd_stream { BD_STREAM_FRONT, BD_STREAM_MOVED, BD_STREAMS };
 
 struct bd_slot {
 	struct bd_block_id id;
-	uint32_t moves;
-	uint64_t sequence, sum;
+	struct bd_age age;
+	uint64_t sum;
 };
 
 struct bd_extent_stat {
@@ -56,7 +56,7 @@ void bd_extent_fill(struct bd_store *store, struct bd_extent *extent, uint32_t s
 		    const struct bd_block_id *first, const uint64_t *sums, uint64_t *ret_sequence);
 /* The same for one block that was moved: it keeps its sequence. Its bytes are durable already (bd_extent_wrote, bd_extents_sync). */
 void bd_extent_fill_moved(struct bd_store *store, struct bd_extent *extent, uint32_t slot, const struct bd_block_id *id,
-			  uint64_t sum, uint64_t sequence, uint32_t moves);
+			  uint64_t sum, struct bd_age age);
 /* Bytes were written: the next bd_extents_sync makes them durable. */
 void bd_extent_wrote(struct bd_store *store, struct bd_extent *extent);
 /* Allocated slots will not be filled. */

@@ -50,7 +50,7 @@ void extent_destroy(struct bd_extent *extent);
 /* Byte offsets in a slot table entry. */
 #define EXTENT_SLOT_FLAGS 20u
 #define EXTENT_SLOT_SEQUENCE 24u
-/* Recovery: a version lies in the slot; the first one that is said to is its owner. The table must be in memory. */
+/* Recovery: the slot is this version's. The table must be in memory. */
 void extent_replay_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, const struct bd_block_id *id,
 			uint64_t sum);
 

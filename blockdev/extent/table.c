@@ -174,8 +174,9 @@ static enum slot_state slot_decode(const uint8_t *at, struct bd_slot *ret_slot)
 	slot.id.file = nf_read_u64(&r);
 	slot.id.epoch = nf_read_u32(&r);
 	uint32_t flags = nf_read_u32(&r);
-	slot.sequence = nf_read_u64(&r);
+	slot.age.sequence = nf_read_u64(&r);
 	slot.sum = nf_read_u64(&r);
+	slot.age.moves = flags >> 8;
 	uint32_t check = (uint32_t)XXH3_64bits(at, r.offset);
 	if (flags == 0)
 		return SLOT_FREE;
@@ -185,10 +186,13 @@ static enum slot_state slot_decode(const uint8_t *at, struct bd_slot *ret_slot)
 	return SLOT_USED;
 }
 
-static bool slot_is_used(const uint8_t *table, uint32_t slot)
+/* Does the slot belong to another version? */
+static bool has_other_owner(const uint8_t *table, uint32_t slot, const struct bd_block_id *id)
 {
-	struct bd_slot unused;
-	return slot_decode(table + (size_t)slot * BD_EXTENT_SLOT_SIZE, &unused) == SLOT_USED;
+	struct bd_slot owner;
+	return slot_decode(table + (size_t)slot * BD_EXTENT_SLOT_SIZE, &owner) == SLOT_USED &&
+	       (owner.id.branch != id->branch || owner.id.file != id->file || owner.id.block != id->block ||
+		owner.id.epoch != id->epoch);
 }
 
 /* An extent that was open at a crash: entries that the crash tore and the log did not write again belong to blocks that were
@@ -235,19 +239,39 @@ int bd_extent_replay_run(struct bd_store *store, const struct bd_run *run)
 		struct bd_block_id block = run->first;
 		for (unsigned i = 0; i < run->count; i++, block.block++) {
 			uint64_t sum = nf_read_u64(&sums);
-			/* A used slot keeps its owner: this run is a clone's, or the table was written after it. */
-			if (slot_is_used(extent->table, slot + i))
+			/* A slot keeps its owner: this run is a clone's then. Otherwise it gets a new sequence even when the
+			 * table has it already, so that sequences follow the log's order. */
+			if (has_other_owner(extent->table, slot + i, &block))
 				bd_extent_count(store, bd_loc_extent(id, slot + i), 1);
 			else
-				extent_replay_fill(store, extent, slot + i, 1, &block, &sum);
+				extent_replay_fill(store, extent, slot + i, &block, sum);
 		}
 	}
 	bd_extent_put(store, extent);
 	return error;
 }
 
+static uint64_t entry_sequence(const uint8_t *entry)
+{
+	struct nf_reader r = nf_reader_init(entry + EXTENT_SLOT_SEQUENCE, sizeof(uint64_t));
+	return nf_read_u64(&r);
+}
+
+/* Under lock: blank the entries of a table's copy that are too new; they stay dirty. */
+static void leave_out(struct bd_extent *extent, uint8_t *copy, uint32_t low, uint32_t high, uint64_t until)
+{
+	for (uint32_t i = low; i < high; i++) {
+		uint8_t *entry = copy + (size_t)i * BD_EXTENT_SLOT_SIZE;
+		if (entry_sequence(entry) <= until)
+			continue;
+		memset(entry, 0, BD_EXTENT_SLOT_SIZE);
+		extent->dirty_low = NF_MIN(extent->dirty_low, i);
+		extent->dirty_high = NF_MAX(extent->dirty_high, i + 1);
+	}
+}
+
 /* Under no lock: write the changed part of one table. A sealed extent's table leaves memory afterwards. */
-static int write_table(struct bd_store *store, struct bd_extent *extent)
+static int write_table(struct bd_store *store, struct bd_extent *extent, uint64_t until)
 {
 	struct bd_extents *extents = store->extents;
 	uint8_t *copy = nf_io_buffer(EXTENT_TABLE_BYTES);
@@ -257,10 +281,13 @@ static int write_table(struct bd_store *store, struct bd_extent *extent)
 	size_t low = (size_t)extent->dirty_low * BD_EXTENT_SLOT_SIZE / NF_IO_ALIGN * NF_IO_ALIGN;
 	size_t high = nf_round_up((size_t)extent->dirty_high * BD_EXTENT_SLOT_SIZE, NF_IO_ALIGN);
 	bool any = extent->table != NULL && extent->dirty_low < extent->dirty_high;
-	if (any)
-		memcpy(copy + low, extent->table + low, high - low);
+	uint32_t dirty_low = extent->dirty_low, dirty_high = extent->dirty_high;
 	extent->dirty_low = BD_EXTENT_SLOTS;
 	extent->dirty_high = 0;
+	if (any) {
+		memcpy(copy + low, extent->table + low, high - low);
+		leave_out(extent, copy, dirty_low, dirty_high, until);
+	}
 	extent->unsynced |= any;
 	if (any)
 		extents->sequence++; /* so that the sync that follows does not think itself done */
@@ -280,7 +307,7 @@ static int write_table(struct bd_store *store, struct bd_extent *extent)
 	return error;
 }
 
-int bd_extents_write_tables(struct bd_store *store, struct bd_index_batch *batch)
+int bd_extents_write_tables(struct bd_store *store, uint64_t until, struct bd_index_batch *batch)
 {
 	struct bd_extents *extents = store->extents;
 	int error = 0;
@@ -306,7 +333,7 @@ int bd_extents_write_tables(struct bd_store *store, struct bd_index_batch *batch
 		if (end)
 			break;
 		if (table) {
-			error = write_table(store, extent);
+			error = write_table(store, extent, until);
 			bd_extent_put(store, extent);
 		}
 	}

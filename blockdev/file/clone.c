@@ -79,10 +79,7 @@ static int share(struct bd_inode *to, uint32_t block, uint32_t count, const stru
 			break;
 		struct bd_block_id id = {.branch = to->branch->id, .file = to->file, .block = block + done,
 					 .epoch = to->branch->epoch};
-		struct bd_key key;
-		uint8_t value[BD_VALUE_CHECK];
-		bd_key_clone(&key, bd_loc_extent_id(loc), bd_loc_slot(loc), &id);
-		bd_commit_put(&commit, &key, value, 0);
+		bd_commit_clone(&commit, loc, &id, (struct bd_age){.sequence = bd_extents_tick(to->store)});
 		bd_commit_run(&commit, &id, 1, loc, &places[done].sum);
 	}
 	if (error == 0 && done > 0) {

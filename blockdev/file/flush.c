@@ -8,20 +8,25 @@
 #define COMMIT_BYTES (128u << 10)
 #define RUN_MAX 256u
 
-int inode_add_pending(struct bd_inode *inode, uint32_t block, unsigned count, uint64_t sequence)
+int inode_reserve_pending(struct bd_inode *inode, unsigned count)
 {
-	if (inode->pending_count + count > inode->pending_capacity) {
-		uint32_t capacity = NF_MAX(inode->pending_count + count, inode->pending_capacity * 2 + 32);
-		struct bd_pending *pending = realloc(inode->pending, capacity * sizeof(*pending));
-		if (pending == NULL)
-			return -ENOMEM;
-		inode->pending = pending;
-		inode->pending_capacity = capacity;
-	}
+	if (inode->pending_count + count <= inode->pending_capacity)
+		return 0;
+	uint32_t capacity = NF_MAX(inode->pending_count + count, inode->pending_capacity * 2 + 32);
+	struct bd_pending *pending = realloc(inode->pending, capacity * sizeof(*pending));
+	if (pending == NULL)
+		return -ENOMEM;
+	inode->pending = pending;
+	inode->pending_capacity = capacity;
+	return 0;
+}
+
+void inode_add_pending(struct bd_inode *inode, uint32_t block, unsigned count, uint64_t sequence)
+{
+	assert(inode->pending_count + count <= inode->pending_capacity);
 	for (unsigned i = 0; i < count; i++)
 		inode->pending[inode->pending_count++] =
 			(struct bd_pending){.block = block + i, .sequence = sequence};
-	return 0;
 }
 
 static int compare_pending(const void *a, const void *b)

@@ -17,6 +17,7 @@ struct bd_inode_table {
 	struct bd_inode *buckets[TABLE_BUCKETS];
 	struct bd_inode idle; /* ring: idle_newer = oldest, idle_older = newest */
 	uint64_t count, idle_count;
+	uint64_t removals; /* ever */
 };
 
 int bd_inode_table_init(struct bd_store *store)
@@ -78,6 +79,7 @@ static void unhash(struct bd_inode_table *table, struct bd_inode *inode)
 		at = &(*at)->hash_next;
 	*at = inode->hash_next;
 	table->count--;
+	table->removals++;
 	inode->is_dying = true;
 }
 
@@ -290,35 +292,49 @@ struct bd_inode *bd_inode_find(struct bd_store *store, uint32_t branch, uint32_t
 	return inode;
 }
 
+/* Load an inode and put it into the table. -EAGAIN: inodes left the table meanwhile, so what was loaded may be old. */
+static int load_into_table(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file,
+			   struct bd_inode **ret_inode)
+{
+	struct bd_inode_table *table = store->inodes;
+	pthread_mutex_lock(&table->lock);
+	uint64_t removals = table->removals;
+	pthread_mutex_unlock(&table->lock);
+	struct bd_inode *loaded = inode_new(store, branch, view_epoch, file);
+	if (loaded == NULL)
+		return -ENOMEM;
+	int error = load(loaded);
+	pthread_mutex_lock(&table->lock);
+	struct bd_inode *inode = find(table, branch->id, view_epoch, file);
+	if (inode != NULL) {
+		hold(table, inode, 1);
+		error = 0;
+	} else if (error == 0 && table->removals != removals) {
+		error = -EAGAIN;
+	} else if (error == 0) {
+		insert(table, loaded);
+		inode = loaded;
+		loaded = NULL;
+	}
+	pthread_mutex_unlock(&table->lock);
+	if (loaded != NULL)
+		inode_free(loaded);
+	if (error == 0)
+		*ret_inode = inode;
+	return error;
+}
+
 int bd_inode_get(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file,
 		 struct bd_inode **ret_inode)
 {
-	struct bd_inode_table *table = store->inodes;
-	struct bd_inode *inode = bd_inode_find(store, branch->id, view_epoch, file);
-	if (inode == NULL) {
-		struct bd_inode *loaded = inode_new(store, branch, view_epoch, file);
-		if (loaded == NULL)
-			return -ENOMEM;
-		int error = load(loaded);
-		if (error != 0) {
-			inode_free(loaded);
-			return error;
-		}
-		pthread_mutex_lock(&table->lock);
-		inode = find(table, branch->id, view_epoch, file);
-		if (inode != NULL) {
-			hold(table, inode, 1);
-		} else {
-			insert(table, loaded);
-			inode = loaded;
-			loaded = NULL;
-		}
-		pthread_mutex_unlock(&table->lock);
-		if (loaded != NULL)
-			inode_free(loaded);
+	*ret_inode = bd_inode_find(store, branch->id, view_epoch, file);
+	int error = 0;
+	while (*ret_inode == NULL && error == 0) {
+		error = load_into_table(store, branch, view_epoch, file, ret_inode);
+		if (error == -EAGAIN)
+			error = 0;
 	}
-	*ret_inode = inode;
-	return 0;
+	return error;
 }
 
 int bd_inode_reserve_id(struct bd_store *store, uint64_t *ret_file)
@@ -482,6 +498,24 @@ uint64_t bd_inodes_in_memory(struct bd_store *store)
 	pthread_mutex_lock(&store->inodes->lock);
 	uint64_t count = store->inodes->count;
 	pthread_mutex_unlock(&store->inodes->lock);
+	return count;
+}
+
+size_t bd_inode_views(struct bd_store *store, uint32_t branch, uint32_t *epochs, size_t room)
+{
+	struct bd_inode_table *table = store->inodes;
+	size_t count = 0;
+	pthread_mutex_lock(&table->lock);
+	for (unsigned i = 0; i < TABLE_BUCKETS; i++) {
+		for (const struct bd_inode *inode = table->buckets[i]; inode != NULL; inode = inode->hash_next) {
+			if (inode->branch->id != branch || inode->refs == 0 || bd_inode_is_head(inode))
+				continue;
+			if (count < room)
+				epochs[count] = inode->view_epoch;
+			count++;
+		}
+	}
+	pthread_mutex_unlock(&table->lock);
 	return count;
 }
 

@@ -73,34 +73,6 @@ static void tombstone_commit(struct bd_inode *inode, struct bd_commit *commit)
 	bd_commit_put(commit, &key, value, 0);
 }
 
-/* Directory times and link count, with the directory's record. */
-static void dir_touch(struct bd_inode *dir, int nlink_delta, struct bd_commit *commit)
-{
-	pthread_rwlock_wrlock(&dir->lock);
-	dir->attr.mtime_ns = dir->attr.ctime_ns = bd_now_ns();
-	dir->attr.nlink += (uint32_t)nlink_delta;
-	if (!dir->removed)
-		bd_inode_commit(dir, commit);
-	pthread_rwlock_unlock(&dir->lock);
-}
-
-/* One link fewer; the last one makes it an orphan. */
-static void drop_link(struct bd_inode *inode, struct bd_commit *commit)
-{
-	pthread_rwlock_wrlock(&inode->lock);
-	inode->attr.ctime_ns = bd_now_ns();
-	if (S_ISDIR(inode->attr.mode) || inode->attr.nlink <= 1) {
-		inode->attr.nlink = 0;
-		inode->removed = true;
-		tombstone_commit(inode, commit);
-		orphan_commit(inode, true, commit);
-	} else {
-		inode->attr.nlink--;
-		bd_inode_commit(inode, commit);
-	}
-	pthread_rwlock_unlock(&inode->lock);
-}
-
 static bool is_dir(struct bd_inode *inode)
 {
 	pthread_rwlock_rdlock(&inode->lock);
@@ -117,15 +89,58 @@ static bool is_removed(struct bd_inode *inode)
 	return removed;
 }
 
-/* A change of the namespace: everything between begin and end is one commit. */
+/* A change of the namespace: everything between begin and end is one commit. The inodes whose records are in it stay locked until it is
+ * applied, so that no younger record of theirs can come before. Several at a time, in any order: the names_lock lets one change
+ * run a branch, and nobody else holds two inodes' locks or waits for names with one. */
+#define CHANGE_INODES 5
 struct change {
 	struct bd_inode *dir;
 	struct bd_commit commit;
+	struct bd_inode *locked[CHANGE_INODES];
+	unsigned locked_count;
 };
+
+static void change_lock(struct change *change, struct bd_inode *inode)
+{
+	for (unsigned i = 0; i < change->locked_count; i++) {
+		if (change->locked[i] == inode)
+			return;
+	}
+	assert(change->locked_count < CHANGE_INODES);
+	pthread_rwlock_wrlock(&inode->lock);
+	change->locked[change->locked_count++] = inode;
+}
+
+/* Directory times and link count, with the directory's record. */
+static void dir_touch(struct change *change, struct bd_inode *dir, int nlink_delta)
+{
+	change_lock(change, dir);
+	dir->attr.mtime_ns = dir->attr.ctime_ns = bd_now_ns();
+	dir->attr.nlink += (uint32_t)nlink_delta;
+	if (!dir->removed)
+		bd_inode_commit(dir, &change->commit);
+}
+
+/* One link fewer; the last one makes it an orphan. */
+static void drop_link(struct change *change, struct bd_inode *inode)
+{
+	change_lock(change, inode);
+	inode->attr.ctime_ns = bd_now_ns();
+	if (S_ISDIR(inode->attr.mode) || inode->attr.nlink <= 1) {
+		inode->attr.nlink = 0;
+		inode->removed = true;
+		tombstone_commit(inode, &change->commit);
+		orphan_commit(inode, true, &change->commit);
+	} else {
+		inode->attr.nlink--;
+		bd_inode_commit(inode, &change->commit);
+	}
+}
 
 static int change_begin(struct change *change, struct bd_inode *dir)
 {
 	change->dir = dir;
+	change->locked_count = 0;
 	if (!is_dir(dir))
 		return -ENOTDIR;
 	int error = bd_commit_init(&change->commit);
@@ -146,6 +161,8 @@ static int change_end(struct change *change, int error)
 	uint64_t ticket;
 	if (error == 0)
 		error = bd_commit_apply(change->dir->store, &change->commit, &ticket);
+	while (change->locked_count > 0)
+		pthread_rwlock_unlock(&change->locked[--change->locked_count]->lock);
 	pthread_rwlock_unlock(&change->dir->branch->names_lock);
 	bd_op_end(change->dir);
 	bd_commit_free(&change->commit);
@@ -212,6 +229,8 @@ int bd_create(struct bd_inode *dir, const char *name, const struct bd_create *ho
 	error = error == 0 ? -EEXIST : error == -ENOENT ? 0 : error;
 	if (error == 0 && is_removed(dir))
 		error = -ENOENT;
+	if (error == 0)
+		change_lock(&change, dir);
 	if (error == 0 && S_ISDIR(how->mode) && dir->attr.nlink >= LINK_MAX)
 		error = -EMLINK;
 	if (error == 0)
@@ -219,7 +238,7 @@ int bd_create(struct bd_inode *dir, const char *name, const struct bd_create *ho
 	if (error == 0) {
 		entry_commit(dir, name, inode->file, inode->attr.mode, &change.commit);
 		bd_inode_commit(inode, &change.commit);
-		dir_touch(dir, S_ISDIR(how->mode) ? 1 : 0, &change.commit);
+		dir_touch(&change, dir, S_ISDIR(how->mode) ? 1 : 0);
 		inode_publish(inode);
 	}
 	error = change_end(&change, error);
@@ -237,6 +256,7 @@ int bd_create_unnamed(struct bd_inode *dir, const struct bd_create *how, struct 
 	if (error != 0)
 		return error;
 	struct bd_inode *inode = NULL;
+	change_lock(&change, dir);
 	error = bd_inode_make(dir, how, &inode);
 	if (error == 0) {
 		inode->attr.nlink = 0;
@@ -271,7 +291,7 @@ int bd_link(struct bd_inode *inode, struct bd_inode *dir, const char *name)
 	if (error == 0 && is_removed(dir))
 		error = -ENOENT;
 	if (error == 0) {
-		pthread_rwlock_wrlock(&inode->lock);
+		change_lock(&change, inode);
 		if (inode->attr.nlink >= LINK_MAX) {
 			error = -EMLINK;
 		} else {
@@ -283,10 +303,9 @@ int bd_link(struct bd_inode *inode, struct bd_inode *dir, const char *name)
 			bd_inode_commit(inode, &change.commit);
 			entry_commit(dir, name, inode->file, inode->attr.mode, &change.commit);
 		}
-		pthread_rwlock_unlock(&inode->lock);
 	}
 	if (error == 0)
-		dir_touch(dir, 0, &change.commit);
+		dir_touch(&change, dir, 0);
 	return change_end(&change, error);
 }
 
@@ -319,8 +338,8 @@ static int remove_entry(struct change *change, const char *name, bool want_dir, 
 		error = check_empty(inode);
 	if (error == 0) {
 		entry_commit(dir, name, 0, 0, &change->commit);
-		drop_link(inode, &change->commit);
-		dir_touch(dir, want_dir ? -1 : 0, &change->commit);
+		drop_link(change, inode);
+		dir_touch(change, dir, want_dir ? -1 : 0);
 	}
 	*ret_gone = inode;
 	return error;
@@ -423,36 +442,36 @@ static int check_rename(struct end *from, struct end *to, unsigned flags)
 }
 
 /* The inode's own record after its name moved to `dir`. */
-static void moved_commit(struct bd_inode *inode, struct bd_inode *dir, struct bd_commit *commit)
+static void moved_commit(struct change *change, struct bd_inode *inode, struct bd_inode *dir)
 {
-	pthread_rwlock_wrlock(&inode->lock);
+	change_lock(change, inode);
 	inode->attr.ctime_ns = bd_now_ns();
 	if (S_ISDIR(inode->attr.mode))
 		inode->parent = dir->file;
-	bd_inode_commit(inode, commit);
-	pthread_rwlock_unlock(&inode->lock);
+	bd_inode_commit(inode, &change->commit);
 }
 
-static void rename_commit(struct end *from, struct end *to, unsigned flags, struct bd_commit *commit)
+static void rename_commit(struct change *change, struct end *from, struct end *to, unsigned flags)
 {
+	struct bd_commit *commit = &change->commit;
 	bool exchange = flags & BD_RENAME_EXCHANGE;
 	entry_commit(to->dir, to->name, from->inode->file, from->type, commit);
 	if (exchange)
 		entry_commit(from->dir, from->name, to->inode->file, to->type, commit);
 	else
 		entry_commit(from->dir, from->name, 0, 0, commit);
-	moved_commit(from->inode, to->dir, commit);
+	moved_commit(change, from->inode, to->dir);
 	int gained = S_ISDIR(from->type) ? 1 : 0, lost = to->inode != NULL && S_ISDIR(to->type) ? 1 : 0;
 	if (exchange)
-		moved_commit(to->inode, from->dir, commit);
+		moved_commit(change, to->inode, from->dir);
 	else if (to->inode != NULL)
-		drop_link(to->inode, commit);
+		drop_link(change, to->inode);
 	if (from->dir == to->dir) {
-		dir_touch(from->dir, exchange ? 0 : -lost, commit);
+		dir_touch(change, from->dir, exchange ? 0 : -lost);
 		return;
 	}
-	dir_touch(from->dir, (exchange ? lost : 0) - gained, commit);
-	dir_touch(to->dir, gained - lost, commit);
+	dir_touch(change, from->dir, (exchange ? lost : 0) - gained);
+	dir_touch(change, to->dir, gained - lost);
 }
 
 int bd_rename(struct bd_inode *from_dir, const char *from_name, struct bd_inode *to_dir, const char *to_name,
@@ -491,7 +510,7 @@ int bd_rename(struct bd_inode *from_dir, const char *from_name, struct bd_inode 
 	if (error == 0 && !same)
 		error = check_rename(&from, &to, flags);
 	if (error == 0 && !same)
-		rename_commit(&from, &to, flags, &change.commit);
+		rename_commit(&change, &from, &to, flags);
 	error = change_end(&change, error);
 	bd_inode_unref(from.inode, 1);
 	bd_inode_unref(to.inode, 1);

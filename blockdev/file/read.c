@@ -208,6 +208,8 @@ ssize_t bd_read(struct bd_inode *inode, uint64_t offset, void *buf, size_t size)
 	pthread_rwlock_unlock(&inode->lock);
 	if (!S_ISREG(mode))
 		return S_ISDIR(mode) ? -EISDIR : -EINVAL;
+	if (inode->branch->dead)
+		return -ESTALE;
 	if (offset >= end || size == 0)
 		return 0;
 	size = (size_t)NF_MIN(size, end - offset);
@@ -223,6 +225,9 @@ ssize_t bd_read(struct bd_inode *inode, uint64_t offset, void *buf, size_t size)
 	if (error == 0 && whole < size)
 		error = read_bounced(inode, offset + whole, (uint8_t *)buf + whole, size - whole);
 	atomic_fetch_add_explicit(&inode->store->reads, 1, memory_order_relaxed);
+	/* Deleted meanwhile: its versions may have gone while they were looked up. */
+	if (inode->branch->dead)
+		return -ESTALE;
 	if (error != 0)
 		return error;
 	atomic_fetch_add_explicit(&inode->store->read_bytes, size, memory_order_relaxed);

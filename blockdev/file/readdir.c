@@ -139,8 +139,15 @@ int bd_readdir(struct bd_inode *dir, struct bd_listing **ret_listing)
 	if (!ok)
 		return -ENOTDIR;
 	pthread_rwlock_rdlock(&dir->branch->names_lock);
-	int error = names_list(dir, 0, ret_listing);
+	struct bd_listing *listing = NULL;
+	int error = names_list(dir, 0, &listing);
 	pthread_rwlock_unlock(&dir->branch->names_lock);
+	if (error == 0 && dir->branch->dead) {
+		bd_listing_free(listing);
+		error = -ESTALE;
+	}
+	if (error == 0)
+		*ret_listing = listing;
 	return error;
 }
 

@@ -163,12 +163,21 @@ static int put_inline(struct bd_inode *inode, struct chunk *chunk, uint64_t end,
 	return error;
 }
 
-/* A stretch of slots that the chunk's blocks went to. */
+/* A stretch of slots that the chunk's blocks went to; the extent is held. */
 struct stretch {
-	uint64_t loc, sequence;
-	uint32_t at, count;
+	struct bd_extent *extent;
+	uint32_t slot, at, count;
 };
 #define STRETCHES_MAX 8 /* extents are far larger than a chunk: two suffice but for very full ones */
+
+/* Give back stretches that were written, when they are not to be filled. */
+static void abandon_slots(struct bd_store *store, const struct stretch *stretches, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		bd_extent_abandon(store, stretches[i].extent, stretches[i].count);
+		bd_extent_put(store, stretches[i].extent);
+	}
+}
 
 static int write_slots(struct bd_inode *inode, struct chunk *chunk, struct stretch *stretches, unsigned *ret_count)
 {
@@ -176,36 +185,43 @@ static int write_slots(struct bd_inode *inode, struct chunk *chunk, struct stret
 	unsigned n = 0;
 	int error = 0;
 	for (uint32_t at = 0; at < chunk->count && error == 0;) {
-		struct bd_extent *extent;
-		uint32_t slot;
-		unsigned count;
-		if (n == STRETCHES_MAX)
-			return -EIO;
-		error = bd_extent_alloc(store, BD_STREAM_FRONT, chunk->count - at, &extent, &slot, &count);
+		struct stretch s = {.at = at};
+		if (n == STRETCHES_MAX) {
+			error = -EIO;
+			break;
+		}
+		error = bd_extent_alloc(store, BD_STREAM_FRONT, chunk->count - at, &s.extent, &s.slot, &s.count);
 		if (error != 0)
 			break;
-		error = bd_extent_write(store, extent, slot, count, chunk->data + (size_t)at * NF_BLOCK_SIZE);
-		if (error == 0) {
-			struct bd_block_id first = {.branch = inode->branch->id, .file = inode->file,
-						    .block = chunk->block + at, .epoch = inode->branch->epoch};
-			struct stretch *s = &stretches[n++];
-			*s = (struct stretch){.loc = bd_loc_extent(bd_extent_id(extent), slot), .at = at,
-					      .count = count};
-			bd_extent_fill(store, extent, slot, count, &first, chunk->sums + at, &s->sequence);
-		}
-		bd_extent_put(store, extent);
-		at += count;
+		stretches[n++] = s;
+		error = bd_extent_write(store, s.extent, s.slot, s.count, chunk->data + (size_t)at * NF_BLOCK_SIZE);
+		at += s.count;
 	}
+	if (error != 0)
+		abandon_slots(store, stretches, n);
 	*ret_count = n;
 	return error;
 }
 
-static void abandon_slots(struct bd_store *store, const struct stretch *stretches, unsigned count)
+/* Under inode->lock exclusive: the slots get their owner, the map follows. Under the lock, sequences of one block's versions rise in the
+ * order in which the versions follow each other; and the inode is dirty before a checkpoint can see the sequences. */
+static int take_slots(struct bd_inode *inode, const struct chunk *chunk, const struct stretch *stretches, unsigned count)
 {
-	for (unsigned i = 0; i < count; i++) {
-		for (uint32_t k = 0; k < stretches[i].count; k++)
-			bd_extent_count(store, bd_loc_next(stretches[i].loc, k), -1);
+	int error = 0;
+	bd_inode_mark_dirty(inode);
+	for (unsigned s = 0; s < count && error == 0; s++) {
+		const struct stretch *stretch = &stretches[s];
+		struct bd_block_id first = {.branch = inode->branch->id, .file = inode->file,
+					    .block = chunk->block + stretch->at, .epoch = inode->branch->epoch};
+		uint64_t loc = bd_loc_extent(bd_extent_id(stretch->extent), stretch->slot), sequence;
+		bd_extent_fill(inode->store, stretch->extent, stretch->slot, stretch->count, &first,
+			       chunk->sums + stretch->at, &sequence);
+		inode_add_pending(inode, first.block, stretch->count, sequence);
+		for (uint32_t i = 0; i < stretch->count && error == 0; i++)
+			error = bd_map_set(inode, first.block + i, bd_loc_next(loc, i), chunk->sums[stretch->at + i],
+					   BD_PENDING);
 	}
+	return error;
 }
 
 /* The data way. -EAGAIN as above. */
@@ -214,36 +230,28 @@ static int put_data(struct bd_inode *inode, struct chunk *chunk, uint64_t end, u
 	struct stretch stretches[STRETCHES_MAX];
 	unsigned count = 0;
 	int error = write_slots(inode, chunk, stretches, &count);
-	if (error != 0) {
-		abandon_slots(inode->store, stretches, count);
+	if (error != 0)
 		return error;
-	}
 	pthread_rwlock_wrlock(&inode->lock);
 	bool hold = bases_hold(inode, chunk, &error);
 	if (error == 0 && !hold)
 		error = -EAGAIN;
 	if (error == 0)
 		error = load_leaves(inode, chunk);
-	for (unsigned s = 0; s < count && error == 0; s++)
-		error = inode_add_pending(inode, chunk->block + stretches[s].at, stretches[s].count,
-					  stretches[s].sequence);
+	if (error == 0)
+		error = inode_reserve_pending(inode, chunk->count);
 	if (error != 0) {
 		pthread_rwlock_unlock(&inode->lock);
 		abandon_slots(inode->store, stretches, count);
 		return error;
 	}
-	bd_inode_mark_dirty(inode);
-	for (unsigned s = 0; s < count && error == 0; s++) {
-		for (uint32_t i = 0; i < stretches[s].count && error == 0; i++) {
-			uint32_t at = stretches[s].at + i;
-			error = bd_map_set(inode, chunk->block + at, bd_loc_next(stretches[s].loc, i),
-					   chunk->sums[at], BD_PENDING);
-		}
-	}
+	error = take_slots(inode, chunk, stretches, count);
 	if (error == 0)
 		touch(inode, end, flags);
 	bool many = inode->pending_count > 2048;
 	pthread_rwlock_unlock(&inode->lock);
+	for (unsigned s = 0; s < count; s++)
+		bd_extent_put(inode->store, stretches[s].extent);
 	if (many)
 		bd_background_kick(inode->store);
 	return error;

@@ -14,6 +14,7 @@
 #define CHECKPOINT_INDEX_BYTES (UINT64_C(32) << 20)
 #define CHECKPOINT_INTERVAL_S 30
 #define IDLE_INODES 8192u
+#define DELETE_BYTES (64u << 10) /* of items in one record */
 /* Garbage that is left alone: this many slots, and this share of what lives. */
 #define GARBAGE_SLOTS 8192u
 #define GARBAGE_SHARE 5u	/* one fifth */
@@ -25,6 +26,7 @@ int bd_background_init(struct bd_store *store)
 	struct bd_background *bg = calloc(1, sizeof(*bg));
 	if (bg == NULL)
 		return -ENOMEM;
+	pthread_mutex_init(&bg->retire_lock, NULL);
 	pthread_mutex_init(&bg->inline_lock, NULL);
 	pthread_mutex_init(&bg->lock, NULL);
 	pthread_condattr_t attr;
@@ -46,6 +48,7 @@ void bd_background_free(struct bd_store *store)
 	pthread_cond_destroy(&bg->collector_wake);
 	pthread_mutex_destroy(&bg->lock);
 	pthread_mutex_destroy(&bg->inline_lock);
+	pthread_mutex_destroy(&bg->retire_lock);
 	free(bg->inlines);
 	free(bg->purges);
 	free(bg);
@@ -99,7 +102,10 @@ static int shorten_log(struct bd_store *store)
 {
 	uint64_t retain = bd_log_retain(store->log), tail = bd_log_tail(store->log);
 	int error = bd_retire(store, retain + (tail - retain) * 3 / 4);
-	return error != 0 ? error : bd_checkpoint(store);
+	if (error == 0)
+		error = bd_checkpoint(store);
+	bd_log_set_room_error(store->log, error);
+	return error;
 }
 
 int bd_tidy_if_needed(struct bd_store *store)
@@ -199,17 +205,34 @@ static int delete_prefix(struct bd_store *store, const struct bd_key *prefix, st
 	struct bd_index_iter *iter = bd_index_iter_new(store->index);
 	if (iter == NULL)
 		return -ENOMEM;
-	for (bd_index_iter_seek(iter, prefix, prefix->size); bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
+	int error = 0;
+	for (bd_index_iter_seek(iter, prefix, prefix->size); error == 0 && bd_index_iter_valid(iter);
+	     bd_index_iter_next(iter)) {
 		struct bd_key key;
 		size_t size;
 		const uint8_t *at = bd_index_iter_key(iter, &size);
 		memcpy(key.bytes, at, NF_MIN(size, sizeof(key.bytes)));
 		key.size = (uint16_t)size;
 		bd_commit_delete(commit, &key);
+		uint64_t ticket;
+		if (commit->items.size > DELETE_BYTES)
+			error = bd_commit_apply(store, commit, &ticket);
 	}
-	int error = bd_index_iter_status(iter);
+	if (error == 0)
+		error = bd_index_iter_status(iter);
 	bd_index_iter_free(iter);
 	return error;
+}
+
+/* Has another sweep of the branch been asked for since? Then its record is that one's. */
+static bool is_asked_again(struct bd_background *bg, uint32_t branch)
+{
+	bool again = false;
+	pthread_mutex_lock(&bg->lock);
+	for (size_t i = 0; i < bg->purge_count; i++)
+		again = again || (bg->purges[i].branch == branch && bg->purges[i].file == 0);
+	pthread_mutex_unlock(&bg->lock);
+	return again;
 }
 
 /* After a checkpoint made the sweep durable: its request goes. */
@@ -226,7 +249,7 @@ static int finish_purge(struct bd_store *store, const struct purge *purge)
 	if (purge->file != 0) {
 		bd_key_file_prefix(&key, 'O', purge->branch, purge->file);
 		bd_commit_delete(&commit, &key);
-	} else {
+	} else if (!is_asked_again(store->background, purge->branch)) {
 		bd_key_u32(&key, 'V', purge->branch);
 		bd_commit_delete(&commit, &key);
 	}

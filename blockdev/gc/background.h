@@ -7,7 +7,7 @@
 struct bd_inline {
 	struct bd_block_id id; /* of the first block */
 	uint32_t count;
-	uint64_t loc, record_lsn;
+	uint64_t loc, record_lsn, sequence;
 };
 
 struct purge {
@@ -16,6 +16,7 @@ struct purge {
 };
 
 struct bd_background {
+	pthread_mutex_t retire_lock; /* one run at a time; before reclaim_lock */
 	/* inline blocks, oldest first: a ring buffer */
 	pthread_mutex_t inline_lock;
 	struct bd_inline *inlines;

@@ -2,7 +2,7 @@
  *
  *   1. position := the log's tail. Everything before it has been appended; what of it is only in memory is on a dirty list.
  *   2. flush every dirty inode: pending and logged blocks into the index
- *   3. slot tables of extents, their counts, and the positions into the index's batch
+ *   3. slot tables of extents, once the log that describes the slots is durable; their counts and the positions into the index's batch
  *   4. kv_lock exclusive: no commit is between its log append and its index write. Sync the log: all that the index holds is
  *      durable in the log. Write the batch, switch the memtable.
  *   5. wait for the memtable to be on disk. Now replay may begin at the position of step 1.
@@ -65,16 +65,18 @@ static int checkpoint(struct bd_store *store)
 	if (batch == NULL)
 		return -ENOMEM;
 	uint64_t replay = bd_log_tail(store->log), retain = replay, synced;
+	/* After the tail: what was logged before it has a sequence up to here, and what has one up to here will be logged in step 2. */
+	uint64_t filled = bd_extents_sequence(store);
 	batch_ids(store, batch);
 	int error = flush_branches(store);
 	/* Only now: a write that appended its blocks before `replay` holds its inode's lock until it has noted them. */
 	retain = NF_MIN(replay, bd_inline_oldest(store));
 	if (error == 0)
-		error = bd_extents_write_tables(store, batch);
+		error = bd_log_sync(store->log, UINT64_MAX);
+	if (error == 0)
+		error = bd_extents_write_tables(store, filled, batch);
 	if (error == 0)
 		error = bd_extents_sync(store, &synced);
-	if (error == 0)
-		error = bd_log_sync(store->log, UINT64_MAX);
 	if (error == 0) {
 		pthread_rwlock_wrlock(&store->kv_lock);
 		error = bd_log_sync(store->log, UINT64_MAX);

@@ -15,7 +15,7 @@ struct candidates {
 	size_t count, capacity;
 };
 
-static int add(struct candidates *list, const struct bd_block_id *id, uint64_t loc)
+static int add(struct candidates *list, const struct bd_block_id *id, uint64_t loc, struct bd_age age)
 {
 	if (list->count == list->capacity) {
 		size_t capacity = list->capacity * 2 + 1024;
@@ -25,15 +25,16 @@ static int add(struct candidates *list, const struct bd_block_id *id, uint64_t l
 		list->moves = moves;
 		list->capacity = capacity;
 	}
-	list->moves[list->count++] = (struct bd_move){.id = *id, .place = {.loc = loc}};
+	list->moves[list->count++] = (struct bd_move){.id = *id, .place = {.loc = loc}, .age = age};
 	return 0;
 }
 
 /* Add the version when it lives in this slot. */
-static int consider(struct bd_store *store, struct candidates *list, const struct bd_block_id *id, uint64_t loc)
+static int consider(struct bd_store *store, struct candidates *list, const struct bd_block_id *id, uint64_t loc,
+		    struct bd_age age)
 {
 	int live = bd_move_is_live(store, id, loc);
-	return live < 0 ? live : live == 0 ? 0 : add(list, id, loc);
+	return live < 0 ? live : live == 0 ? 0 : add(list, id, loc, age);
 }
 
 static int each_clone(struct bd_store *store, uint32_t extent, struct candidates *list)
@@ -45,14 +46,20 @@ static int each_clone(struct bd_store *store, uint32_t extent, struct candidates
 		return -ENOMEM;
 	int error = 0;
 	for (bd_index_iter_seek(iter, &from, from.size); error == 0 && bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t size;
+		size_t size, value_size, plain;
 		const uint8_t *key = bd_index_iter_key(iter, &size);
+		const uint8_t *value = bd_index_iter_value(iter, &value_size);
 		struct bd_block_id id;
+		struct bd_age age;
 		struct nf_reader r = nf_reader_init(key + 5, size - 5);
 		uint32_t slot = nf_read_u32_be(&r);
 		error = r.failed ? -EUCLEAN : bd_key_block_parse(key + 9, size - 9, &id);
 		if (error == 0)
-			error = consider(store, list, &id, bd_loc_extent(extent, slot));
+			error = bd_value_check(key, size, value, value_size, &plain);
+		if (error == 0)
+			error = bd_value_age_parse(value, plain, &age);
+		if (error == 0)
+			error = consider(store, list, &id, bd_loc_extent(extent, slot), age);
 	}
 	if (error == 0)
 		error = bd_index_iter_status(iter);
@@ -84,7 +91,7 @@ static int gather(struct bd_store *store, uint32_t id, struct candidates *list)
 		return error;
 	for (uint32_t i = 0; i < BD_EXTENT_SLOTS && error == 0; i++) {
 		if (slots[i].id.file != 0)
-			error = consider(store, list, &slots[i].id, bd_loc_extent(id, i));
+			error = consider(store, list, &slots[i].id, bd_loc_extent(id, i), slots[i].age);
 	}
 	free(slots);
 	if (error == 0)
@@ -117,6 +124,8 @@ static int remove_extent(struct bd_store *store, uint32_t id)
 		error = bd_commit_init(&commit);
 	if (error != 0)
 		return error;
+	/* A checkpoint under way has the extent's record in its batch: it must not write it behind our deletion. */
+	pthread_mutex_lock(&store->checkpoint_lock);
 	bd_key_u32(&key, 'E', id);
 	bd_commit_delete(&commit, &key);
 	bd_key_u32(&key, 'C', id);
@@ -128,6 +137,7 @@ static int remove_extent(struct bd_store *store, uint32_t id)
 		error = bd_log_sync(store->log, ticket);
 	if (error == 0)
 		error = bd_extent_remove(store, id);
+	pthread_mutex_unlock(&store->checkpoint_lock);
 	return error;
 }
 

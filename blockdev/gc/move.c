@@ -69,14 +69,31 @@ int bd_move_sum(struct bd_store *store, const struct bd_block_id *id, uint64_t l
 	return place.loc == loc;
 }
 
+/* The head's inode, loaded when the version could still be replaced in its epoch; else what is in memory, or NULL. */
+static int hold_inode(struct bd_store *store, const struct bd_block_id *id, struct bd_inode **ret_inode)
+{
+	*ret_inode = bd_inode_find(store, id->branch, UINT32_MAX, id->file);
+	struct bd_branch *branch = *ret_inode == NULL ? bd_branch_acquire(store, id->branch) : NULL;
+	if (branch == NULL)
+		return 0;
+	pthread_rwlock_rdlock(&branch->epoch_lock);
+	bool current = id->epoch >= branch->epoch;
+	pthread_rwlock_unlock(&branch->epoch_lock);
+	int error = current ? bd_inode_get(store, branch, UINT32_MAX, id->file, ret_inode) : 0;
+	bd_branch_release(branch);
+	return error == -ENOENT ? 0 : error;
+}
+
 /* Point one version to its new place. 1 when done, 0 when it had moved on. */
 static int apply_one(struct bd_store *store, const struct bd_move *move, uint64_t to, struct bd_commit *commit)
 {
 	uint64_t ticket;
-	struct bd_inode *inode = bd_inode_find(store, move->id.branch, UINT32_MAX, move->id.file);
-	int result;
+	struct bd_inode *inode;
+	int result = hold_inode(store, &move->id, &inode);
+	if (result != 0)
+		return result;
 	if (inode == NULL) {
-		/* Nobody can change the version: that would take the inode into memory, and purging waits for reclaim_lock. */
+		/* An old version, or a file that is gone: nobody changes it, and purging waits for reclaim_lock. */
 		result = index_is_at(store, &move->id, move->place.loc);
 		if (result == 1)
 			bd_commit_move(commit, &move->id, move->place.loc, to, move->place.sum, true);
@@ -107,13 +124,9 @@ static int apply_one(struct bd_store *store, const struct bd_move *move, uint64_
 	return result;
 }
 
-/* A second key for a slot: its clone row. */
-static void share_commit(const struct bd_block_id *id, uint64_t loc, struct bd_commit *commit)
+static struct bd_age moved_age(struct bd_age age)
 {
-	struct bd_key key;
-	uint8_t value[BD_VALUE_CHECK];
-	bd_key_clone(&key, bd_loc_extent_id(loc), bd_loc_slot(loc), id);
-	bd_commit_put(commit, &key, value, 0);
+	return (struct bd_age){.sequence = age.sequence, .moves = age.moves + 1};
 }
 
 /* Apply all moves of a copied batch; `loc[g]` is where group g's bytes are now. */
@@ -133,7 +146,7 @@ static int apply_batch(struct bd_store *store, struct bd_move *moves, size_t cou
 		bool is_first = taken_group != moves[i].group;
 		/* The slot table names the first of the group, whether it is moved or not. */
 		if (i > 0 && moves[i - 1].group == moves[i].group)
-			share_commit(&moves[i].id, to, &commit);
+			bd_commit_clone(&commit, to, &moves[i].id, moved_age(moves[i].age));
 		int result = apply_one(store, &moves[i], to, &commit);
 		if (result < 0) {
 			error = result;
@@ -157,27 +170,52 @@ static int apply_batch(struct bd_store *store, struct bd_move *moves, size_t cou
 	return error;
 }
 
-/* Write `n` groups' blocks (in `data`) to the moved stream. */
+/* Slots that blocks of a batch were written to; the extent is held. */
+struct placed {
+	struct bd_extent *extent;
+	uint32_t slot;
+	unsigned at, count;
+};
+
+static void place_end(struct bd_store *store, const struct placed *placed, unsigned count, const struct bd_move *const *heads,
+		      uint64_t *locs, bool good)
+{
+	for (unsigned p = 0; p < count; p++) {
+		const struct placed *piece = &placed[p];
+		for (unsigned i = 0; good && i < piece->count; i++) {
+			const struct bd_move *head = heads[piece->at + i];
+			bd_extent_fill_moved(store, piece->extent, piece->slot + i, &head->id, head->place.sum,
+					     moved_age(head->age));
+			locs[piece->at + i] = bd_loc_extent(bd_extent_id(piece->extent), piece->slot + i);
+		}
+		if (!good)
+			bd_extent_abandon(store, piece->extent, piece->count);
+		bd_extent_put(store, piece->extent);
+	}
+}
+
+/* Write `n` groups' blocks (in `data`) to the moved stream, durably; only then do the slot tables name them. */
 static int place_batch(struct bd_store *store, const struct bd_move *const *heads, unsigned n, uint8_t *data, uint64_t *locs)
 {
+	struct placed placed[BATCH];
+	unsigned pieces = 0;
+	uint64_t synced;
 	int error = 0;
 	for (unsigned at = 0; at < n && error == 0;) {
-		struct bd_extent *extent;
-		uint32_t slot;
-		unsigned count;
-		error = bd_extent_alloc(store, BD_STREAM_MOVED, n - at, &extent, &slot, &count);
+		struct placed *piece = &placed[pieces];
+		error = bd_extent_alloc(store, BD_STREAM_MOVED, n - at, &piece->extent, &piece->slot, &piece->count);
 		if (error != 0)
 			break;
-		error = bd_extent_write(store, extent, slot, count, data + (size_t)at * NF_BLOCK_SIZE);
-		for (unsigned i = 0; i < count && error == 0; i++) {
-			uint64_t sequence;
-			bd_extent_fill(store, extent, slot + i, 1, &heads[at + i]->id, &heads[at + i]->place.sum,
-				       &sequence);
-			locs[at + i] = bd_loc_extent(bd_extent_id(extent), slot + i);
-		}
-		bd_extent_put(store, extent);
-		at += count;
+		piece->at = at;
+		pieces++;
+		error = bd_extent_write(store, piece->extent, piece->slot, piece->count, data + (size_t)at * NF_BLOCK_SIZE);
+		if (error == 0)
+			bd_extent_wrote(store, piece->extent);
+		at += piece->count;
 	}
+	if (error == 0)
+		error = bd_extents_sync(store, &synced);
+	place_end(store, placed, pieces, heads, locs, error == 0);
 	return error;
 }
 
@@ -207,14 +245,8 @@ static int move_batch(struct bd_store *store, struct bd_move *moves, size_t coun
 	int error = place_batch(store, heads, n, data, placed);
 	for (unsigned i = 0; i < n; i++)
 		locs[slot_of[i]] = placed[i];
-	uint64_t synced;
-	if (error == 0)
-		error = bd_extents_sync(store, &synced);
-	if (error != 0) {
-		for (unsigned i = 0; i < n; i++)
-			bd_extent_count(store, placed[i], -1);
+	if (error != 0)
 		return error;
-	}
 	return apply_batch(store, moves, count, locs, first_group);
 }
 

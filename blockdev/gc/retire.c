@@ -4,6 +4,7 @@
  * in file order, so what was a log becomes a contiguous file. */
 #include <stdlib.h>
 
+#include "blockdev/extent/extent.h"
 #include "blockdev/gc/background.h"
 
 static struct bd_inline *inline_at(struct bd_background *bg, size_t i)
@@ -16,6 +17,7 @@ int bd_inline_note(struct bd_store *store, const struct bd_block_id *first, unsi
 {
 	struct bd_background *bg = store->background;
 	int error = 0;
+	uint64_t sequence = bd_extents_tick(store);
 	pthread_mutex_lock(&bg->inline_lock);
 	if (bg->inline_count == bg->inline_capacity) {
 		size_t capacity = bg->inline_capacity * 2 + 1024;
@@ -38,7 +40,8 @@ int bd_inline_note(struct bd_store *store, const struct bd_block_id *first, unsi
 			*inline_at(bg, at) = *inline_at(bg, at - 1);
 			at--;
 		}
-		*inline_at(bg, at) = (struct bd_inline){.id = *first, .count = count, .loc = loc, .record_lsn = record_lsn};
+		*inline_at(bg, at) = (struct bd_inline){.id = *first, .count = count, .loc = loc,
+							.record_lsn = record_lsn, .sequence = sequence};
 	}
 	pthread_mutex_unlock(&bg->inline_lock);
 	return error != 0 ? bd_store_fail(store, error, "remembering a log block") : 0;
@@ -70,11 +73,24 @@ static size_t peek_notes(struct bd_background *bg, uint64_t until, struct bd_inl
 	return count;
 }
 
-static void drop_notes(struct bd_background *bg, size_t count)
+/* Drop the notes that were dealt with. Others may have come between them since: a thread that appended early and noted late. */
+static void drop_notes(struct bd_background *bg, const struct bd_inline *done, size_t count)
 {
+	size_t kept = 0, at = 0;
 	pthread_mutex_lock(&bg->inline_lock);
-	bg->inline_first = (bg->inline_first + count) % bg->inline_capacity;
-	bg->inline_count -= count;
+	for (size_t i = 0; i < count; at++) {
+		assert(at < bg->inline_count);
+		const struct bd_inline note = *inline_at(bg, at);
+		if (note.loc == done[i].loc)
+			i++;
+		else
+			*inline_at(bg, kept++) = note;
+	}
+	/* Now `kept` notes stand at the front and `at - kept` places behind them are free: close the gap. */
+	for (size_t i = kept; i > 0; i--)
+		*inline_at(bg, i - 1 + at - kept) = *inline_at(bg, i - 1);
+	bg->inline_first = (bg->inline_first + at - kept) % bg->inline_capacity;
+	bg->inline_count -= at - kept;
 	pthread_mutex_unlock(&bg->inline_lock);
 }
 
@@ -111,7 +127,8 @@ static int live_moves(struct bd_store *store, const struct bd_inline *notes, siz
 				return live;
 			}
 			if (live == 1)
-				moves[n++] = (struct bd_move){.id = id, .place = place};
+				moves[n++] = (struct bd_move){.id = id, .place = place,
+							      .age = {.sequence = notes[i].sequence}};
 		}
 	}
 	qsort(moves, n, sizeof(*moves), compare_moves);
@@ -122,7 +139,7 @@ static int live_moves(struct bd_store *store, const struct bd_inline *notes, siz
 	return 0;
 }
 
-int bd_retire(struct bd_store *store, uint64_t until)
+static int retire(struct bd_store *store, uint64_t until)
 {
 	struct bd_background *bg = store->background;
 	struct bd_inline *notes = malloc(RETIRE_BATCH * sizeof(*notes));
@@ -146,8 +163,16 @@ int bd_retire(struct bd_store *store, uint64_t until)
 		if (error == 0 && bad > 0)
 			error = bd_store_fail(store, -EUCLEAN, "moving blocks out of the log");
 		if (error == 0)
-			drop_notes(bg, count);
+			drop_notes(bg, notes, count);
 	}
 	free(notes);
+	return error;
+}
+
+int bd_retire(struct bd_store *store, uint64_t until)
+{
+	pthread_mutex_lock(&store->background->retire_lock);
+	int error = retire(store, until);
+	pthread_mutex_unlock(&store->background->retire_lock);
 	return error;
 }

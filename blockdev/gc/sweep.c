@@ -108,7 +108,9 @@ static int pins_of_file(struct sweep *sweep, uint64_t file, struct pins *ret_pin
 	for (size_t i = 0; i < sweep->pins.count && error == 0; i++) {
 		uint8_t value[8192];
 		size_t size;
-		struct bd_hops hops = {.branch = sweep->branch, .view_epoch = sweep->pins.epochs[i]};
+		/* The head as it was when the sweep began: what was removed since may be in a snapshot taken since. */
+		struct bd_hops hops = {.branch = sweep->branch,
+				       .view_epoch = NF_MIN(sweep->pins.epochs[i], sweep->pins.head_epoch)};
 		error = bd_chain_get(sweep->store, hops, 'I', file, NULL, value, sizeof(value), &size);
 		bool there = error == 0 && size > 0;
 		if (!there && sweep->pins.epochs[i] == UINT32_MAX) {
@@ -166,7 +168,8 @@ static int sweep_range(struct sweep *sweep, const struct bd_key *from, const str
 				break;
 		}
 		uint32_t epoch = bd_key_epoch(key, key_size);
-		if (!is_seen(pins != NULL ? pins : &own, epoch, newer)) {
+		/* Versions younger than the sweep are not its business. */
+		if (epoch <= sweep->pins.head_epoch && !is_seen(pins != NULL ? pins : &own, epoch, newer)) {
 			struct bd_place place = {.loc = BD_LOC_NONE};
 			if (key[0] == 'B')
 				error = bd_value_place_parse(key, key_size, value, value_size, &place);

@@ -102,6 +102,24 @@ void bd_key_clone(struct bd_key *key, uint32_t extent, uint32_t slot, const stru
 	key_end(key, &w);
 }
 
+size_t bd_value_age(struct bd_age age, uint8_t value[BD_AGE_VALUE_SIZE])
+{
+	struct nf_writer w = nf_writer_init(value, BD_AGE_VALUE_SIZE);
+	nf_write_u64(&w, age.sequence);
+	nf_write_u32(&w, age.moves);
+	return w.offset;
+}
+
+int bd_value_age_parse(const void *value, size_t size, struct bd_age *ret_age)
+{
+	struct nf_reader r = nf_reader_init(value, size);
+	struct bd_age age = {.sequence = nf_read_u64(&r), .moves = nf_read_u32(&r)};
+	if (r.failed)
+		return -EUCLEAN;
+	*ret_age = age;
+	return 0;
+}
+
 void bd_key_meta(struct bd_key *key, const char *name)
 {
 	struct nf_writer w = key_begin(key, 'M');

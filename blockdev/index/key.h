@@ -8,7 +8,7 @@
  *   'D'   branch u32, dir u64, name, NUL, ~epoch u32      entry: file u64, type u8; file 0 = whiteout
  *   'I'   branch u32, file u64, ~epoch u32                inode: see bd_inode_encode
  *   'X'   branch u32, file u64, name, NUL, ~epoch u32     xattr: present u8, bytes
- *   'C'   extent u32, slot u32, block key (21 bytes)      empty: this block key shares the slot (clone)
+ *   'C'   extent u32, slot u32, block key (21 bytes)      sequence u64, moves u32: this block key shares the slot (clone)
  *   'E'   extent u32                                      extent: state u8, slots used u32, live u32, dense u8
  *   'O'   branch u32, file u64                            empty: no names left, data to be freed
  *   'R'   branch u32                                      branch record: see branch.c
@@ -52,6 +52,15 @@ void bd_key_add_epoch(struct bd_key *key, uint32_t epoch);
 /* kind + one or two u32. */
 void bd_key_u32(struct bd_key *key, char kind, uint32_t a);
 void bd_key_u32_u32(struct bd_key *key, char kind, uint32_t a, uint32_t b);
+/* How new a block version is: `sequence` rises with every change of it; `moves` tells copies of the same bytes apart. */
+struct bd_age {
+	uint64_t sequence;
+	uint32_t moves;
+};
+#define BD_AGE_VALUE_SIZE (12 + BD_VALUE_CHECK)
+/* The value of a clone row, without its check. Returns its size. */
+size_t bd_value_age(struct bd_age age, uint8_t value[BD_AGE_VALUE_SIZE]);
+NF_MUST_CHECK int bd_value_age_parse(const void *value, size_t size, struct bd_age *ret_age);
 void bd_key_clone(struct bd_key *key, uint32_t extent, uint32_t slot, const struct bd_block_id *id);
 void bd_key_meta(struct bd_key *key, const char *name);
 

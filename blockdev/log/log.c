@@ -66,6 +66,9 @@ int bd_log_open(struct nf_io *io, uint64_t store_id, const struct bd_log_positio
 	}
 	for (unsigned i = 0; i < 2 && error == 0; i++)
 		error = batch_init(&log->batches[i]);
+	log->pad = nf_io_buffer(NF_IO_ALIGN);
+	if (error == 0 && log->pad == NULL)
+		error = -ENOMEM;
 	if (error != 0) {
 		bd_log_close(log);
 		return error;
@@ -83,6 +86,7 @@ void bd_log_close(struct bd_log *log)
 		free(log->batches[i].buffer);
 		free(log->batches[i].items);
 	}
+	free(log->pad);
 	nf_io_close(log->file);
 	pthread_cond_destroy(&log->changed);
 	pthread_mutex_destroy(&log->lock);
@@ -156,21 +160,15 @@ static int log_flush(struct bd_log *log, bool sync)
 	struct nf_io_op ops[3];
 	unsigned count = 0;
 	uint64_t target = log->tail;
-	uint8_t *pad = NULL;
 	log->busy = true;
 	if (!batch_is_empty(batch)) {
 		size_t size = batch_finish(log, batch);
 		if (batch->pad_size > 0) {
-			pad = nf_io_buffer(NF_IO_ALIGN);
-			if (pad == NULL) {
-				log->busy = false;
-				return -ENOMEM;
-			}
-			memset(pad, 0, NF_IO_ALIGN);
+			memset(log->pad, 0, NF_IO_ALIGN);
 			uint64_t at = batch->start - batch->pad_size;
-			write_header(log, pad, BD_LOG_FLAG_PAD, at, batch->pad_size, NULL, false);
+			write_header(log, log->pad, BD_LOG_FLAG_PAD, at, batch->pad_size, NULL, false);
 			ops[count++] = (struct nf_io_op){.kind = NF_IO_WRITE, .then_next = true, .file = log->file,
-							 .offset = at % log->ring_bytes, .buf = pad,
+							 .offset = at % log->ring_bytes, .buf = log->pad,
 							 .size = NF_IO_ALIGN};
 		}
 		ops[count++] = (struct nf_io_op){.kind = NF_IO_WRITE, .then_next = sync, .file = log->file,
@@ -185,7 +183,6 @@ static int log_flush(struct bd_log *log, bool sync)
 		ops[count++] = (struct nf_io_op){.kind = NF_IO_FSYNC, .file = log->file};
 	pthread_mutex_unlock(&log->lock);
 	int error = count > 0 ? nf_io_run(log->io, ops, count) : 0;
-	free(pad);
 	pthread_mutex_lock(&log->lock);
 	log->busy = false;
 	if (error != 0) {
@@ -335,11 +332,19 @@ static bool has_room(const struct bd_log *log)
 int bd_log_wait_room(struct bd_log *log)
 {
 	pthread_mutex_lock(&log->lock);
-	while (log->error == 0 && !has_room(log))
+	while (log->error == 0 && log->room_error == 0 && !has_room(log))
 		pthread_cond_wait(&log->changed, &log->lock);
-	int error = log->error;
+	int error = log->error != 0 ? log->error : has_room(log) ? 0 : log->room_error;
 	pthread_mutex_unlock(&log->lock);
 	return error;
+}
+
+void bd_log_set_room_error(struct bd_log *log, int error)
+{
+	pthread_mutex_lock(&log->lock);
+	log->room_error = error;
+	pthread_cond_broadcast(&log->changed);
+	pthread_mutex_unlock(&log->lock);
 }
 
 void bd_log_release(struct bd_log *log, uint64_t replay, uint64_t retain)

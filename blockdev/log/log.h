@@ -76,6 +76,8 @@ bool bd_log_is_retained(struct bd_log *log, uint64_t loc);
 
 /* Wait until the ring has room for one more large record besides the reserve of the collector. No locks may be held. */
 NF_MUST_CHECK int bd_log_wait_room(struct bd_log *log);
+/* Making room failed (or, with 0, does not any more): those who wait for it get `error`. */
+void bd_log_set_room_error(struct bd_log *log, int error);
 /* Positions moved forward by a checkpoint: wakes those who wait for room. */
 void bd_log_release(struct bd_log *log, uint64_t replay, uint64_t retain);
 /* Wake the waiters with an error (store failed or closing). */

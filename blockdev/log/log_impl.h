@@ -35,7 +35,9 @@ struct bd_log {
 	uint64_t written, durable;	   /* <= tail */
 	struct log_batch batches[2], *open;
 	bool busy;			   /* a leader is doing I/O */
+	uint8_t *pad;			   /* one page, the leader's */
 	int error;			   /* sticky */
+	int room_error;			   /* why no room could be made the last time */
 	uint64_t sync_count;
 };
 
