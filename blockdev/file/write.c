@@ -23,7 +23,8 @@
 
 /* One step of a write: whole blocks in memory. */
 struct chunk {
-	uint8_t *data; /* aligned */
+	uint8_t *data;	 /* aligned */
+	uint8_t *buffer; /* memory of our own for `data`, when the caller's is not fit */
 	uint32_t block, count;
 	uint64_t sums[CHUNK_BLOCKS];
 	/* what the partly covered first and last block were merged with */
@@ -62,6 +63,9 @@ static int chunk_fill(struct bd_inode *inode, struct chunk *chunk, uint64_t offs
 	chunk->block = (uint32_t)(offset >> NF_BLOCK_SHIFT);
 	chunk->count = (uint32_t)((end + NF_BLOCK_SIZE - 1) / NF_BLOCK_SIZE);
 	chunk->merged[0] = chunk->merged[1] = false;
+	/* Whole blocks in aligned memory are written from where they are. */
+	bool in_place = from != NULL && skip == 0 && end % NF_BLOCK_SIZE == 0 && (uintptr_t)from % NF_IO_ALIGN == 0;
+	chunk->data = in_place ? (uint8_t *)from : chunk->buffer;
 	int error = 0;
 	if (skip != 0 || (chunk->count == 1 && end % NF_BLOCK_SIZE != 0))
 		error = load_edge(inode, chunk, 0);
@@ -69,9 +73,9 @@ static int chunk_fill(struct bd_inode *inode, struct chunk *chunk, uint64_t offs
 		error = load_edge(inode, chunk, 1);
 	if (error != 0)
 		return error;
-	if (from != NULL)
+	if (from != NULL && chunk->data != from)
 		memcpy(chunk->data + skip, from, size);
-	else
+	else if (from == NULL)
 		memset(chunk->data + skip, 0, size);
 	for (uint32_t i = 0; i < chunk->count; i++)
 		chunk->sums[i] = XXH3_64bits(chunk->data + (size_t)i * NF_BLOCK_SIZE, NF_BLOCK_SIZE);
@@ -305,8 +309,8 @@ static int write_all(struct bd_inode *inode, uint64_t offset, const uint8_t *fro
 	struct chunk *chunk = malloc(sizeof(*chunk));
 	if (chunk == NULL)
 		return -ENOMEM;
-	chunk->data = thread_buffer();
-	int error = chunk->data != NULL ? 0 : -ENOMEM;
+	chunk->buffer = thread_buffer();
+	int error = chunk->buffer != NULL ? 0 : -ENOMEM;
 	while (size > 0 && error == 0) {
 		size_t n = NF_MIN(size, (size_t)CHUNK_BLOCKS * NF_BLOCK_SIZE - offset % NF_BLOCK_SIZE);
 		error = write_chunk(inode, chunk, offset, from, n, flags, is_inline, ret_ticket);
@@ -463,10 +467,10 @@ static int cut_range(struct bd_inode *inode, uint64_t from, uint64_t to, uint64_
 	struct chunk *edge = malloc(sizeof(*edge));
 	if (edge == NULL)
 		return -ENOMEM;
-	edge->data = thread_buffer();
+	edge->buffer = thread_buffer();
 	uint64_t old = size_of(inode), end = NF_MIN(to, old);
 	uint64_t first = nf_round_up(from, NF_BLOCK_SIZE), last = end / NF_BLOCK_SIZE * NF_BLOCK_SIZE;
-	int error = edge->data != NULL ? 0 : -ENOMEM;
+	int error = edge->buffer != NULL ? 0 : -ENOMEM;
 	if (error == 0 && first > last && end < old) {
 		/* Inside one block, with bytes to keep on its right. */
 		error = cut_edge(inode, edge, from, end, 0, 0, size);
