@@ -142,6 +142,7 @@ struct bd_extent;
 struct bd_inode_table;
 struct bd_leaf_cache;
 struct bd_background;
+struct bd_journal;
 
 struct bd_store {
 	char *path;
@@ -151,6 +152,7 @@ struct bd_store {
 	int lock_fd;
 	struct bd_index *index;
 	struct bd_log *log;
+	struct bd_journal *journal;
 	struct bd_extents *extents;
 	struct bd_inode_table *inodes;
 	struct bd_leaf_cache *leaves;
@@ -211,6 +213,9 @@ struct bd_payload {
 };
 NF_MUST_CHECK int bd_commit_apply_blocks(struct bd_store *store, struct bd_commit *commit, struct bd_payload *payload,
 					 uint64_t *ret_ticket);
+
+/* Items for the log alone. */
+NF_MUST_CHECK int bd_commit_log(struct bd_store *store, const void *items, size_t size, uint64_t *ret_ticket);
 
 /* Call `each` for every record whose key is `kind` and begins with a u32, in order; the value is checked and without its check. A
  * non-zero return ends it and is returned. */

@@ -2,7 +2,7 @@
  *
  * Invariant: whatever the index makes durable is durable in the log before. The kv_lock keeps it: a commit holds it shared
  * from the append to the index write; a checkpoint takes it exclusive, syncs the log, and only then switches the memtable. */
-#include "blockdev/bd_impl.h"
+#include "blockdev/journal/journal.h"
 
 int bd_commit_init(struct bd_commit *commit)
 {
@@ -71,6 +71,8 @@ int bd_commit_apply_blocks(struct bd_store *store, struct bd_commit *commit, str
 		return bd_store_fail(store, -ENOMEM, "recording a change");
 	pthread_rwlock_rdlock(&store->kv_lock);
 	int error = bd_store_writable(store);
+	if (error == 0)
+		bd_journal_note(store, commit->items.data, commit->items.size);
 	if (error == 0 && payload != NULL)
 		error = bd_log_append_blocks(store->log, &payload->first, payload->count, payload->data, payload->sums,
 					     commit->items.data, commit->items.size, &payload->loc, ret_ticket);
@@ -83,6 +85,15 @@ int bd_commit_apply_blocks(struct bd_store *store, struct bd_commit *commit, str
 	bd_index_batch_clear(commit->batch);
 	if (error != 0 && error != -EROFS)
 		bd_store_fail(store, error, "recording a change");
+	return error;
+}
+
+int bd_commit_log(struct bd_store *store, const void *items, size_t size, uint64_t *ret_ticket)
+{
+	pthread_rwlock_rdlock(&store->kv_lock);
+	bd_journal_note(store, items, size);
+	int error = bd_log_append(store->log, items, size, ret_ticket);
+	pthread_rwlock_unlock(&store->kv_lock);
 	return error;
 }
 

@@ -5,6 +5,7 @@
 #include "blockdev/replay.h"
 
 #include "blockdev/extent/extent.h"
+#include "blockdev/journal/journal.h"
 
 struct replay {
 	struct bd_store *store;
@@ -17,6 +18,22 @@ static int settle(struct replay *replay)
 	return bd_index_write(replay->store->index, replay->batch);
 }
 
+/* A clone row: as new as the place in the log says. */
+static int replay_clone(struct replay *replay, const void *key, size_t key_size)
+{
+	uint8_t value[BD_AGE_VALUE_SIZE];
+	size_t size = bd_value_age((struct bd_age){.sequence = bd_extents_tick(replay->store)}, value);
+	size = bd_value_seal(key, key_size, value, size);
+	struct bd_items items = {0};
+	bd_items_put(&items, key, key_size, value, size);
+	if (!items.failed)
+		bd_journal_note(replay->store, items.data, items.size);
+	int error = items.failed ? -ENOMEM : 0;
+	bd_items_free(&items);
+	bd_index_batch_put(replay->batch, key, key_size, value, size);
+	return error;
+}
+
 static int replay_put(struct replay *replay, struct nf_reader body)
 {
 	const void *key, *value;
@@ -24,6 +41,9 @@ static int replay_put(struct replay *replay, struct nf_reader body)
 	int error = bd_item_put_parse(body, &key, &key_size, &value, &value_size);
 	if (error != 0)
 		return error;
+	if (((const uint8_t *)key)[0] == 'C')
+		return replay_clone(replay, key, key_size);
+	bd_journal_note_item(replay->store, BD_ITEM_PUT, body.data, body.size);
 	if (((const uint8_t *)key)[0] == 'E')
 		error = bd_extent_replay_record(replay->store, key, key_size, value, value_size);
 	bd_index_batch_put(replay->batch, key, key_size, value, value_size);
@@ -32,6 +52,7 @@ static int replay_put(struct replay *replay, struct nf_reader body)
 
 static int replay_delete(struct replay *replay, struct nf_reader body)
 {
+	bd_journal_note_item(replay->store, BD_ITEM_DELETE, body.data, body.size);
 	int error = body.size > 0 && body.data[0] == 'E'
 			    ? bd_extent_replay_record(replay->store, body.data, body.size, NULL, 0)
 			    : 0;
@@ -79,6 +100,8 @@ static int replay_holes(struct replay *replay, struct nf_reader body)
 	uint32_t count;
 	int error = bd_item_holes_parse(body, &id, &count);
 	if (error == 0)
+		bd_journal_note_item(replay->store, BD_ITEM_HOLES, body.data, body.size);
+	if (error == 0)
 		error = settle(replay);
 	for (uint32_t i = 0; i < count && error == 0; i++, id.block++)
 		error = put_place(replay, &id, BD_LOC_HOLE, 0);
@@ -114,6 +137,8 @@ static int replay_move(struct replay *replay, struct nf_reader body)
 static int replay_item(void *arg, uint64_t lsn, bool apply, uint8_t type, struct nf_reader body)
 {
 	struct replay *replay = arg;
+	/* Sequences of what is replayed are above all that its life gave out. */
+	bd_extents_raise(replay->store, (bd_log_generation(replay->store->log) + 1) << 40);
 	if (type == BD_ITEM_RUN)
 		return replay_run(replay, lsn, apply, body);
 	if (!apply)

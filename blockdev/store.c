@@ -15,6 +15,7 @@
 #include <xxhash.h>
 
 #include "blockdev/extent/extent.h"
+#include "blockdev/journal/journal.h"
 #include "blockdev/replay.h"
 #include "common/nf_log.h"
 
@@ -274,6 +275,7 @@ static void store_free(struct bd_store *store)
 	bd_leaf_cache_free(store);
 	bd_extents_free(store);
 	bd_background_free(store);
+	bd_journal_close(store);
 	bd_log_close(store->log);
 	bd_index_close(store->index);
 	if (store->owns_io)
@@ -332,6 +334,11 @@ static int open_index_and_log(struct bd_store *store, char *message, size_t size
 	if (error != 0)
 		snprintf(message, size, "log cannot be opened: %s; restore the file \"log\" of the store from a copy",
 			 strerror(-error));
+	if (error == 0 && !store->read_only) {
+		error = bd_journal_open(store, positions[0]);
+		if (error != 0)
+			snprintf(message, size, "meta: cannot be opened: %s", strerror(-error));
+	}
 	return error;
 }
 

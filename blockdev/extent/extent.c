@@ -191,6 +191,8 @@ static int extent_create(struct bd_store *store, enum bd_stream stream, struct b
 		uint64_t ticket;
 		bd_key_u32(&key, 'E', id);
 		bd_commit_put(&commit, &key, value, extent_value(extent, value));
+		/* From here on the log may name the file, even when the commit fails: it stays, and the next mount judges. */
+		made = false;
 		error = bd_commit_apply(store, &commit, &ticket);
 		bd_commit_free(&commit);
 	}

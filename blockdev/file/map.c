@@ -395,7 +395,7 @@ int bd_map_punch(struct bd_inode *inode, uint32_t from, uint32_t to, struct bd_i
 		/* More holes than one record takes (tens of GiB): the first ones go ahead. */
 		uint64_t ticket;
 		if (error == 0 && items->size > PUNCH_ITEMS_MAX) {
-			error = bd_log_append(inode->store->log, items->data, items->size, &ticket);
+			error = bd_commit_log(inode->store, items->data, items->size, &ticket);
 			items->size = 0;
 		}
 		at++;

@@ -3,12 +3,14 @@
  *   1. position := the log's tail. Everything before it has been appended; what of it is only in memory is on a dirty list.
  *   2. flush every dirty inode: pending and logged blocks into the index
  *   3. slot tables of extents, once the log that describes the slots is durable; their counts and the positions into the index's batch
+ *      the journal: all that the index alone knows
  *   4. kv_lock exclusive: no commit is between its log append and its index write. Sync the log: all that the index holds is
  *      durable in the log. Write the batch, switch the memtable.
  *   5. wait for the memtable to be on disk. Now replay may begin at the position of step 1.
  * A crash between any two steps finds the old positions, and replays what it would have replayed before. */
 #include "blockdev/extent/extent.h"
 #include "blockdev/gc/background.h"
+#include "blockdev/journal/journal.h"
 
 static int flush_branches(struct bd_store *store)
 {
@@ -44,15 +46,21 @@ static void batch_positions(struct bd_index_batch *batch, uint64_t replay, uint6
 	bd_index_batch_put(batch, key.bytes, key.size, value, size);
 }
 
+static uint32_t next_branch_id(struct bd_store *store)
+{
+	pthread_rwlock_rdlock(&store->table_lock);
+	uint32_t id = store->next_branch;
+	pthread_rwlock_unlock(&store->table_lock);
+	return id;
+}
+
 /* Ids that were ever given out are not given out again. */
 static void batch_ids(struct bd_store *store, struct bd_index_batch *batch)
 {
 	struct bd_key key;
 	uint8_t value[16 + BD_VALUE_CHECK];
 	struct nf_writer w = nf_writer_init(value, sizeof(value));
-	pthread_rwlock_rdlock(&store->table_lock);
-	nf_write_u64(&w, store->next_branch);
-	pthread_rwlock_unlock(&store->table_lock);
+	nf_write_u64(&w, next_branch_id(store));
 	nf_write_u64(&w, bd_extents_next_id(store));
 	bd_key_meta(&key, "ids");
 	size_t size = bd_value_seal(key.bytes, key.size, value, w.offset);
@@ -77,6 +85,13 @@ static int checkpoint(struct bd_store *store)
 		error = bd_extents_write_tables(store, filled, batch);
 	if (error == 0)
 		error = bd_extents_sync(store, &synced);
+	struct bd_journal_position position = {
+		.log = {.replay = replay, .retain = retain, .generation = bd_log_generation(store->log)},
+		.next_branch = next_branch_id(store),
+		.next_extent = bd_extents_next_id(store),
+	};
+	if (error == 0)
+		error = bd_journal_checkpoint(store, &position, filled);
 	if (error == 0) {
 		pthread_rwlock_wrlock(&store->kv_lock);
 		error = bd_log_sync(store->log, UINT64_MAX);

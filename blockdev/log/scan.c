@@ -168,6 +168,8 @@ int bd_log_recover(struct bd_log *log, bd_log_item_fn item, void *arg)
 			error = lsn < log->replay ? -EUCLEAN : check_end(log, lsn, generation, buffer);
 			break;
 		}
+		if (error == 0)
+			log->generation = NF_MAX(log->generation, record.generation);
 		if (error == 0 && record.flags != BD_LOG_FLAG_PAD)
 			error = hand_out(log, buffer, &record, lsn, item, arg);
 		if (error != 0)
