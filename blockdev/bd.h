@@ -97,7 +97,10 @@ struct bd_gc_result { uint64_t versions_dropped, extents_freed, bytes_freed, byt
 NF_MUST_CHECK int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, struct bd_gc_result *ret_result);
 
 struct bd_scrub_result {
-	uint64_t blocks_checked, bytes_checked, index_keys_checked, bad_blocks, bad_keys, orphan_keys, wrong_counters;
+	uint64_t blocks_checked, bytes_checked, index_keys_checked, bad_blocks, bad_keys, orphan_keys;
+	/* Extents whose count of live blocks was off and is right now. Not damage: the count is the collector's hint for choosing, and
+	 * what it chooses is proved slot by slot. After an unclean end it may be off. */
+	uint64_t counters_corrected;
 };
 /* Read and verify everything reachable. `report` is called for each thing found wrong (one line). Returns 0 also when
  * damage was found; look at the counts. Runs beside a live service. */
@@ -108,6 +111,9 @@ NF_MUST_CHECK int bd_store_scrub(struct bd_store *store, bd_progress_fn progress
  * beside the new one as index.old. `ret_message` as in bd_store_open. */
 NF_MUST_CHECK int bd_store_rebuild(const char *path, bd_progress_fn progress, void *arg, char *ret_message,
 				   size_t message_size);
+/* Same on other block I/O (tests). `path` holds the index. */
+NF_MUST_CHECK int bd_store_rebuild_io(const char *path, struct nf_io *io, bd_progress_fn progress, void *arg,
+				      char *ret_message, size_t message_size);
 
 /* --------------------------------------------------------------- branches */
 

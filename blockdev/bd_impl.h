@@ -182,6 +182,8 @@ int bd_store_fail(struct bd_store *store, int error, const char *what);
 /* 0, or -EROFS when the store has failed or was opened read-only. */
 NF_MUST_CHECK int bd_store_writable(struct bd_store *store);
 int64_t bd_now_ns(void);
+/* The id of the store that `io` shows. Errors and message as of bd_store_open. */
+NF_MUST_CHECK int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, size_t size);
 
 /* ---- commits: index changes through the log (commit.c) */
 struct bd_commit {
@@ -255,12 +257,16 @@ NF_MUST_CHECK int bd_inode_flush(struct bd_inode *inode, uint64_t synced, uint64
 /* Flush every dirty inode of a branch (data of extents is synced first). `frozen`: the caller holds epoch_lock exclusive; else it is
  * taken shared for each inode. */
 NF_MUST_CHECK int bd_branch_flush(struct bd_store *store, struct bd_branch *branch, bool frozen);
+/* Of a branch that has just died (under its epoch_lock exclusive): forget what it would have had to flush. */
+void bd_branch_drop_dirty(struct bd_branch *branch);
 NF_MUST_CHECK int bd_inode_reserve_id(struct bd_store *store, uint64_t *ret_file);
 uint64_t bd_inodes_in_memory(struct bd_store *store);
 /* The frozen epochs of a branch through which somebody holds an inode; at most `room` of them, repeats included. Returns how many there are. */
 size_t bd_inode_views(struct bd_store *store, uint32_t branch, uint32_t *epochs, size_t room);
 /* Drop idle inodes beyond `keep` that have nothing to flush. */
 void bd_inodes_trim(struct bd_store *store, uint64_t keep);
+/* Drop the idle inodes of a dead branch, whatever they had to flush. */
+void bd_inodes_forget(struct bd_store *store, const struct bd_branch *branch);
 /* True when inode->view_epoch is the head and the branch lives. */
 static inline bool bd_inode_is_head(const struct bd_inode *inode)
 {

@@ -144,6 +144,15 @@ static int superblock_read(struct nf_io *io, struct superblock *ret_sb, char *me
 	return error;
 }
 
+int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, size_t size)
+{
+	struct superblock sb;
+	int error = superblock_read(io, &sb, message, size);
+	if (error == 0)
+		*ret_store_id = sb.store_id;
+	return error;
+}
+
 /* ---- format */
 
 static int format_index(const char *path)

@@ -1,6 +1,6 @@
 /* The control thread: what must not happen on a worker.
  *
- *   connected   after INIT: wait until the mount answers, set its read-ahead, call `ready`
+ *   connected   after INIT: wait until the mount answers, set its limits, call `ready`
  *   work        posted jobs, which may wait for requests that the workers serve
  *   stop        unmount when idle, else have the kernel hand over what it gathered; then end the session's loop
  *   finish      the loop has ended: do what is posted, end
@@ -115,9 +115,10 @@ static void do_connected(struct fs *fs)
 		return;
 	}
 	if (fs->is_root) {
-		int err = fs_mountpoint_set_readahead(&fs->place, fs->readahead_kb);
+		int err = fs_mountpoint_tune(&fs->place, fs->readahead_kb, fs->cache == FS_CACHE_BACK);
 		if (err != 0)
-			nf_warn("read-ahead of %s stays at the kernel's default: %s", fs->place.path, strerror(-err));
+			nf_warn("read-ahead and write limits of %s stay at the kernel's default: %s", fs->place.path,
+				strerror(-err));
 	}
 	nf_info("mounted %s at %s: --cache=%s, libfuse %s, %s", fs->source, fs->place.path,
 		fs->cache == FS_CACHE_BACK ? "back" : "through", fuse_pkgversion(),

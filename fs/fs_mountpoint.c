@@ -229,11 +229,22 @@ void fs_mountpoint_abort(const struct fs_mountpoint *place)
 		nf_debug("abort of %s: %s", place->path, strerror(errno));
 }
 
-int fs_mountpoint_set_readahead(const struct fs_mountpoint *place, unsigned readahead_kb)
+static int set_bdi(const struct fs_mountpoint *place, const char *name, unsigned value)
 {
 	char path[64], text[16];
 
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/read_ahead_kb", place->dev_major, place->dev_minor);
-	snprintf(text, sizeof(text), "%u", readahead_kb);
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s", place->dev_major, place->dev_minor, name);
+	snprintf(text, sizeof(text), "%u", value);
 	return write_text(path, text);
+}
+
+int fs_mountpoint_tune(const struct fs_mountpoint *place, unsigned readahead_kb, bool gathers_writes)
+{
+	int err = set_bdi(place, "read_ahead_kb", readahead_kb);
+
+	if (err == 0 && gathers_writes)
+		err = set_bdi(place, "strict_limit", 0);
+	if (err == 0 && gathers_writes)
+		err = set_bdi(place, "max_ratio", 100);
+	return err;
 }

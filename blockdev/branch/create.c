@@ -233,8 +233,10 @@ int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)
 		/* Writers that are under way end first; later ones find it dead. */
 		pthread_rwlock_wrlock(&branch->epoch_lock);
 		error = commit_record(store, branch, branch->name, BD_BRANCH_DEAD, branch->parent);
-		if (error == 0)
+		if (error == 0) {
 			branch->dead = true;
+			bd_branch_drop_dirty(branch);
+		}
 		pthread_rwlock_unlock(&branch->epoch_lock);
 	}
 	if (error == 0) {

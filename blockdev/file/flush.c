@@ -176,6 +176,21 @@ static struct bd_inode **hold_dirty(struct bd_branch *branch, size_t *ret_count)
 	return held;
 }
 
+void bd_branch_drop_dirty(struct bd_branch *branch)
+{
+	size_t count;
+	struct bd_inode **held = hold_dirty(branch, &count);
+	/* Without memory for the list: the counts of live blocks stay too high until their extents are scrubbed. */
+	for (size_t i = 0; held != NULL && i < count; i++) {
+		pthread_rwlock_wrlock(&held[i]->lock);
+		bd_map_free(held[i]);
+		inode_mark_clean(held[i]);
+		pthread_rwlock_unlock(&held[i]->lock);
+		bd_inode_unref(held[i], 1);
+	}
+	free(held);
+}
+
 int bd_branch_flush(struct bd_store *store, struct bd_branch *branch, bool frozen)
 {
 	uint64_t synced, ticket;

@@ -466,10 +466,28 @@ void bd_inode_unref(struct bd_inode *inode, uint64_t count)
 	}
 }
 
+/* Take an idle inode out of the table, onto a list. Under the table's lock. */
+static void take_idle(struct bd_inode_table *table, struct bd_inode *inode, struct bd_inode **list)
+{
+	idle_remove(table, inode);
+	unhash(table, inode);
+	inode->hash_next = *list;
+	*list = inode;
+}
+
+static void free_taken(struct bd_inode *list)
+{
+	while (list != NULL) {
+		struct bd_inode *inode = list;
+		list = inode->hash_next;
+		inode_free(inode);
+	}
+}
+
 void bd_inodes_trim(struct bd_store *store, uint64_t keep)
 {
 	struct bd_inode_table *table = store->inodes;
-	struct bd_inode *free_list = NULL;
+	struct bd_inode *taken = NULL;
 	pthread_mutex_lock(&table->lock);
 	struct bd_inode *inode = table->idle.idle_newer;
 	uint64_t excess = table->idle_count > keep ? table->idle_count - keep : 0;
@@ -477,20 +495,27 @@ void bd_inodes_trim(struct bd_store *store, uint64_t keep)
 		struct bd_inode *next = inode->idle_newer;
 		/* Idle: nobody changes on_dirty to true meanwhile, for that takes a reference. */
 		if (!inode->on_dirty) {
-			idle_remove(table, inode);
-			unhash(table, inode);
-			inode->hash_next = free_list;
-			free_list = inode;
+			take_idle(table, inode, &taken);
 			excess--;
 		}
 		inode = next;
 	}
 	pthread_mutex_unlock(&table->lock);
-	while (free_list != NULL) {
-		inode = free_list;
-		free_list = inode->hash_next;
-		inode_free(inode);
+	free_taken(taken);
+}
+
+void bd_inodes_forget(struct bd_store *store, const struct bd_branch *branch)
+{
+	struct bd_inode_table *table = store->inodes;
+	struct bd_inode *taken = NULL, *next;
+	pthread_mutex_lock(&table->lock);
+	for (struct bd_inode *inode = table->idle.idle_newer; inode != &table->idle; inode = next) {
+		next = inode->idle_newer;
+		if (inode->branch == branch)
+			take_idle(table, inode, &taken);
 	}
+	pthread_mutex_unlock(&table->lock);
+	free_taken(taken);
 }
 
 uint64_t bd_inodes_in_memory(struct bd_store *store)

@@ -246,6 +246,8 @@ static int finish_purge(struct bd_store *store, const struct purge *purge)
 		return error;
 	struct bd_branch *branch = any_branch(store, purge->branch);
 	bool dead = branch != NULL && branch->dead && purge->file == 0;
+	/* Who asks for a sweep holds the table exclusively from its record to its request. */
+	pthread_rwlock_rdlock(&store->table_lock);
 	if (purge->file != 0) {
 		bd_key_file_prefix(&key, 'O', purge->branch, purge->file);
 		bd_commit_delete(&commit, &key);
@@ -264,6 +266,7 @@ static int finish_purge(struct bd_store *store, const struct purge *purge)
 	}
 	if (error == 0)
 		error = bd_commit_apply(store, &commit, &ticket);
+	pthread_rwlock_unlock(&store->table_lock);
 	bd_commit_free(&commit);
 	if (error == 0 && dead) {
 		pthread_rwlock_wrlock(&store->table_lock);

@@ -244,6 +244,8 @@ int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t fil
 int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, uint64_t *ret_dropped)
 {
 	struct sweep sweep;
+	if (branch->dead)
+		bd_inodes_forget(store, branch);
 	int error = sweep_begin(&sweep, store, branch);
 	static const char kinds[] = "BXDI";
 	for (const char *kind = kinds; error == 0 && *kind != '\0'; kind++) {

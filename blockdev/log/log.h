@@ -54,11 +54,14 @@ NF_MUST_CHECK int bd_log_open(struct nf_io *io, uint64_t store_id, const struct 
 void bd_log_close(struct bd_log *log);
 
 /* Called for each item of each record from position.retain on. `replay` is false for records before
- * position.replay. `body` is bounded; a non-zero return ends the scan and is returned. */
+ * position.replay. `body` is bounded; a non-zero return ends the scan and is returned. When it ends with an error, bd_log_tail says where. */
 typedef int (*bd_log_item_fn)(void *arg, uint64_t lsn, bool replay, uint8_t type, struct nf_reader body);
 /* Read the ring after open, set the end. -EUCLEAN: damaged in the middle (message logged). Afterwards appends may run;
  * they carry a new generation. */
 NF_MUST_CHECK int bd_log_recover(struct bd_log *log, bd_log_item_fn item, void *arg);
+
+/* Instead of use: make everything from position `from` on unreadable as records, so that the log ends there. */
+NF_MUST_CHECK int bd_log_cut(struct bd_log *log, uint64_t from);
 
 /* Append items (encoded by record.h) as one atomic part of a record. They are durable once bd_log_sync(log, *ret_ticket)
  * has returned 0. -EIO after a failure. */

@@ -180,14 +180,24 @@ int bd_log_recover(struct bd_log *log, bd_log_item_fn item, void *arg)
 	if (error == -EUCLEAN && lsn < log->replay)
 		nf_error("log: damaged at position %llu, before the last checkpoint; run neonfs scrub --rebuild",
 			 (unsigned long long)lsn);
+	log->tail = lsn;
 	if (error != 0)
 		return error;
 	/* After the death of the process alone, what was read may be in the page cache only. */
 	error = nf_io_run_one(log->io, NF_IO_FSYNC, log->file, 0, NULL, 0);
 	if (error != 0)
 		return error;
-	log->tail = log->written = log->durable = lsn;
+	log->written = log->durable = lsn;
 	log->generation = NF_MAX(log->generation, generation) + 1;
 	log_batch_begin(log);
 	return 0;
+}
+
+int bd_log_cut(struct bd_log *log, uint64_t from)
+{
+	memset(log->open->buffer, 0, NF_IO_ALIGN);
+	int error = 0;
+	for (uint64_t lsn = from; lsn < log->retain + log->ring_bytes && lsn < from + LOOK_AHEAD && error == 0; lsn += NF_IO_ALIGN)
+		error = nf_io_run_one(log->io, NF_IO_WRITE, log->file, lsn % log->ring_bytes, log->open->buffer, NF_IO_ALIGN);
+	return error != 0 ? error : nf_io_run_one(log->io, NF_IO_FSYNC, log->file, 0, NULL, 0);
 }

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/nf_log.h"
+
 void scrub_say(struct scrub *scrub, const char *format, ...)
 {
 	char line[512];
@@ -81,7 +83,7 @@ static int stillness_take(struct bd_store *store, struct stillness *ret_still)
 	pthread_rwlock_rdlock(&store->table_lock);
 	for (uint32_t id = 0; id < store->branch_slots; id++) {
 		const struct bd_branch *branch = store->branches[id];
-		still.dirty |= branch != NULL && !branch->dead && atomic_load(&branch->dirty_count) > 0;
+		still.dirty |= branch != NULL && atomic_load(&branch->dirty_count) > 0;
 	}
 	pthread_rwlock_unlock(&store->table_lock);
 	int error = bd_extents_list(store, &still.stats, &still.count);
@@ -109,11 +111,11 @@ static void check_counters(struct scrub *scrub, const struct stillness *still)
 		uint32_t refs = stat->id < scrub->extents ? scrub->refs[stat->id] : 0;
 		if (refs == stat->live)
 			continue;
-		scrub->result.wrong_counters++;
-		scrub_say(scrub, "extent %08x: counts %u live blocks, but %u keys refer to it%s", stat->id, stat->live, refs,
-			  scrub->store->read_only ? "" : "; corrected");
-		if (!scrub->store->read_only)
-			bd_extent_set_live(scrub->store, stat->id, refs);
+		if (scrub->store->read_only)
+			continue;
+		scrub->result.counters_corrected++;
+		nf_info("extent %08x: counted %u live blocks, %u keys refer to it; corrected", stat->id, stat->live, refs);
+		bd_extent_set_live(scrub->store, stat->id, refs);
 	}
 }
 

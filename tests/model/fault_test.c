@@ -1,6 +1,7 @@
 /* Failing I/O: a scripted workload in which I/O call 1, 2, 3 ... of a kind fails, until nothing fails any more.
  *
- *   fault_test KIND [--from N] [--verbose]     KIND: a line of the table `kinds` below, "open" or "format"
+ *   fault_test KIND [--from N] [--verbose]           KIND: a line of the table `kinds` below
+ *   fault_test open-KIND | format-KIND               the same while a store is recovered, or made
  *
  * Whatever fails, the program goes on and every further step is tried; fault.h says what is allowed to come of it. At the end
  * the fault is cleared, the store is closed or the power is cut, and the store is opened again: it must show what the
@@ -243,20 +244,35 @@ static bool run_format(struct run *r)
 	return struck;
 }
 
-static void run_all(const char *part, const struct kind *kind, uint64_t from, bool (*run)(struct run *))
+/* What is made to fail, by the program's argument. */
+struct part {
+	const char *name;
+	bool (*run)(struct run *r);
+	unsigned variants; /* bit 0 of a variant: all later calls fail too; bit 1: power cut instead of close */
+};
+static const struct part parts[] = {{"", run_work, 4}, {"open-", run_open, 2}, {"format-", run_format, 2}};
+
+/* Every call of the first 300; of very long sequences then one in 64, which still meets each kind of place. */
+static uint64_t next_number(uint64_t number)
+{
+	return number + 1 + (number > 300 ? number / 64 : 0);
+}
+
+static void run_all(const char *argument, const struct part *part, const struct kind *kind, uint64_t from)
 {
 	uint64_t total = 0;
 
-	for (int variant = 0; variant < 4; variant++)
-		for (uint64_t number = from;; number++) {
+	for (unsigned variant = 0; variant < part->variants; variant++)
+		for (uint64_t number = from;; number = next_number(number)) {
 			struct run *r = calloc(1, sizeof(*r));
 			bool struck;
 			if (r == NULL)
 				abort();
-			*r = (struct run){.part = part, .kind = kind, .number = number, .sticky = variant & 1, .cut = variant & 2};
+			*r = (struct run){.part = argument, .kind = kind, .number = number, .sticky = variant & 1,
+					  .cut = variant & 2};
 			if (fault_verbose)
-				printf("%s call %" PRIu64 " sticky %d cut %d\n", kind->name, number, r->sticky, r->cut);
-			struck = run(r);
+				printf("%s call %" PRIu64 " sticky %d cut %d\n", argument, number, r->sticky, r->cut);
+			struck = part->run(r);
 			free(r);
 			total++;
 			if (!struck)
@@ -266,12 +282,19 @@ static void run_all(const char *part, const struct kind *kind, uint64_t from, bo
 				exit(1);
 			}
 		}
-	printf("%s: %" PRIu64 " runs\n", kind->name, total);
+	printf("%s: %" PRIu64 " runs\n", argument, total);
+}
+
+static bool is_named(const char *argument, const struct part *part, const struct kind *kind)
+{
+	size_t size = strlen(part->name);
+
+	return strncmp(argument, part->name, size) == 0 && strcmp(argument + size, kind->name) == 0;
 }
 
 int main(int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : "";
+	const char *argument = argc > 1 ? argv[1] : "";
 	uint64_t from = 1;
 	bool done = false;
 
@@ -284,20 +307,15 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	fault_buffer = nf_io_buffer((size_t)BLOCKS * NF_BLOCK_SIZE);
 	if (!fault_verbose) /* each fault is an error the store logs */
-		must(&(struct run){.kind = &kinds[0], .step = "log"}, "nf_log_open", nf_log_open("/dev/null"));
-	for (unsigned i = 0; i < NF_ARRAY_LEN(kinds); i++) {
-		if (strcmp(name, kinds[i].name) == 0)
-			run_all(name, &kinds[i], from, run_work);
-		else if (strcmp(name, "open") == 0)
-			run_all(name, &kinds[i], from, run_open);
-		else if (strcmp(name, "format") == 0)
-			run_all(name, &kinds[i], from, run_format);
-		else
-			continue;
-		done = true;
-	}
+		must(&(struct run){.part = argument, .kind = &kinds[0], .step = "log"}, "nf_log_open", nf_log_open("/dev/null"));
+	for (unsigned i = 0; i < NF_ARRAY_LEN(parts); i++)
+		for (unsigned k = 0; k < NF_ARRAY_LEN(kinds); k++)
+			if (is_named(argument, &parts[i], &kinds[k])) {
+				run_all(argument, &parts[i], &kinds[k], from);
+				done = true;
+			}
 	free(fault_buffer);
 	if (!done)
-		fprintf(stderr, "usage: fault_test KIND [--from N] [--verbose]\n");
+		fprintf(stderr, "usage: fault_test [open-|format-]KIND [--from N] [--verbose]\n");
 	return done ? 0 : 2;
 }

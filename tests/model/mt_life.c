@@ -72,6 +72,19 @@ void mt_finish(struct mt *mt)
 	free(mt->expect);
 }
 
+/* The index made again from the rest of the store must show the same. */
+static void rebuild_at_times(struct mt *mt)
+{
+	char message[512] = "";
+
+	if (!mt_chance(mt, 150))
+		return;
+	mt_trace(mt, "rebuild");
+	int err = bd_store_rebuild_io(mt->path, mt->io, NULL, NULL, message, sizeof(message));
+	if (err != 0)
+		mt_fail(mt, "bd_store_rebuild_io: %s (%s)", strerror(-err), message);
+}
+
 /* After a clean close everything is durable: cutting the power must change nothing. */
 void mt_reopen(struct mt *mt)
 {
@@ -81,6 +94,7 @@ void mt_reopen(struct mt *mt)
 	close_store(mt);
 	if (cut)
 		nf_io_mem_power_cut(mt->io, mt_random(mt));
+	rebuild_at_times(mt);
 	open_store(mt);
 	mt_verify_all(mt);
 	for (unsigned i = 0; i < MT_BRANCHES; i++)
@@ -114,6 +128,7 @@ void mt_crash(struct mt *mt)
 	mt->store = NULL;
 	if (!killed)
 		nf_io_mem_power_cut(mt->io, seed);
+	rebuild_at_times(mt);
 	open_store(mt);
 	mt_recover(mt);
 	find_highest_file(mt);

@@ -178,20 +178,22 @@ static int report_scrub(const struct tl_call *call, json_t *result)
 {
 	char bytes[TL_NUMBER_MAX];
 	uint64_t bad_blocks = number(result, "bad_blocks"), bad_keys = number(result, "bad_keys");
-	uint64_t orphans = number(result, "orphan_keys"), counters = number(result, "wrong_counters");
+	uint64_t orphans = number(result, "orphan_keys"), counters = number(result, "counters_corrected");
 	if (tl_flag(call, "json"))
 		print_json(result);
 	else
 		printf("verified %llu blocks (%s) and %llu index keys\n", (unsigned long long)number(result, "blocks_checked"),
 		       tl_bytes(bytes, number(result, "bytes_checked")),
 		       (unsigned long long)number(result, "index_keys_checked"));
-	if (bad_blocks + bad_keys + orphans + counters == 0)
+	if (counters > 0 && !tl_flag(call, "json"))
+		printf("corrected the collector's count of live blocks in %llu extents (no damage)\n",
+		       (unsigned long long)counters);
+	if (bad_blocks + bad_keys + orphans == 0)
 		return TL_OK;
 	return tl_fail(
-		"damage found: %llu bad blocks, %llu bad keys, %llu orphan keys, %llu wrong counters; a bad index can be made "
-		"again with --rebuild, a bad block comes back from a backup only",
-		(unsigned long long)bad_blocks, (unsigned long long)bad_keys, (unsigned long long)orphans,
-		(unsigned long long)counters);
+		"damage found: %llu bad blocks, %llu bad keys, %llu orphan keys; a bad index can be made again with --rebuild, a bad "
+		"block comes back from a backup only",
+		(unsigned long long)bad_blocks, (unsigned long long)bad_keys, (unsigned long long)orphans);
 }
 
 int run_scrub(const struct tl_call *call)

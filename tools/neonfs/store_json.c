@@ -76,7 +76,7 @@ json_t *store_scrub_json(const struct bd_scrub_result *result)
 	const struct field fields[] = {
 		FIELD(result, blocks_checked), FIELD(result, bytes_checked), FIELD(result, index_keys_checked),
 		FIELD(result, bad_blocks),     FIELD(result, bad_keys),      FIELD(result, orphan_keys),
-		FIELD(result, wrong_counters),
+		FIELD(result, counters_corrected),
 	};
 	return numbers(fields, NF_ARRAY_LEN(fields));
 }

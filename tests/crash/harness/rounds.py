@@ -13,7 +13,7 @@ import time
 from .cluster import Cluster
 from .ledger import Ledger
 from .snapshots import Snapshots
-from .workplace import TestFailure, say
+from .workplace import TestFailure, say, step
 
 # Small buffers and short checkpoints: many pages are written, many WAL segments come and go.
 SETTINGS = ['shared_buffers=16MB', 'max_wal_size=64MB', 'min_wal_size=32MB', 'checkpoint_timeout=30s',
@@ -103,24 +103,31 @@ class Rounds:
 
     def recover(self):
         if self.rng.random() < 0.5:
-            self.mount.scrub()      # what the store's own recovery left, before Postgres writes
+            with step('scrub before Postgres starts'):
+                self.mount.scrub()      # what the store's own recovery left
         took = self.main.start(*SETTINGS, *self.mount.settings())
         there = self.ledger.verify(self.main, self.ledger.now())
         self.ledger.resume(there)
         sums = self.main.value(SUMS)
         if len(set(sums.split('|'))) != 1:
             raise TestFailure(f'pgbench\'s sums differ: {sums}')
-        self.main.amcheck()
+        with step('amcheck'):
+            self.main.amcheck()
         return took, sum(there)
 
     def prove_history(self):
-        self.snapshots.verify()
-        self.mount.scrub()
+        with step('reading the snapshots'):
+            self.snapshots.verify()
+        with step('scrub'):
+            self.mount.scrub()
         if self.snapshots.taken:
-            self._prove_branch(self.rng.choice(list(self.snapshots.taken)))
-        self.snapshots.trim(self.rng)
+            with step('a branch from a snapshot'):
+                self._prove_branch(self.rng.choice(list(self.snapshots.taken)))
+        with step('deleting snapshots'):
+            self.snapshots.trim(self.rng)
         if self.rng.random() < 0.3:
-            self.mount.collect()
+            with step('collecting garbage'):
+                self.mount.collect()
             self.snapshots.verify()
 
     def _prove_branch(self, label):
@@ -140,8 +147,9 @@ class Rounds:
 
     def finish(self):
         """The orderly end: everything stops by itself, every page checks, and it all comes up once more."""
-        self.main.stop_and_verify_checksums()
-        self.mount.unmount()
+        with step('the orderly end'):
+            self.main.stop_and_verify_checksums()
+            self.mount.unmount()
         self.mount.mount()
         self.recover()
         if self.mount.has_branches:

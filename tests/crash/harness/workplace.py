@@ -1,5 +1,6 @@
 """One temporary directory and everything a test starts or mounts, all gone at its end, however it ends."""
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -24,6 +25,17 @@ class Skip(Exception):
 
 def say(text):
     print(f'{time.strftime("%H:%M:%S")} {text}', flush=True)
+
+
+@contextlib.contextmanager
+def step(what):
+    """Name a step that takes long: nothing here should."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        if time.monotonic() - began > 10:
+            say(f'slow: {what} took {time.monotonic() - began:.1f} s')
 
 
 def die_with_parent():
