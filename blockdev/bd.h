@@ -183,7 +183,7 @@ struct bd_attr {
 	uint32_t uid, gid, nlink;
 	uint32_t rdev;
 	uint64_t size_bytes;	/* directories: 4096 */
-	uint64_t blocks_512;	/* st_blocks: allocated, an estimate from size minus known holes */
+	uint64_t blocks_512;	/* st_blocks: 8 KiB for each block that is not a hole */
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns; /* since the Unix epoch */
 };
 

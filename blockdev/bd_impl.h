@@ -121,6 +121,7 @@ struct bd_inode {
 	uint32_t base_branch, base_epoch; /* where the file was made: no versions before that */
 	uint64_t parent;		  /* directories: the file id of ".." */
 	uint64_t committed_size;	  /* the size that the log knows */
+	uint32_t allocated_blocks;	  /* with bytes of their own; after a crash it may be off by what was not synced */
 	char *symlink_target;
 	bool attr_dirty, removed;
 	struct bd_leaf ***map;		/* [leaf / 512][leaf % 512] */
@@ -307,6 +308,10 @@ NF_MUST_CHECK int bd_index_place(struct bd_store *store, const struct bd_block_i
 NF_MUST_CHECK int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf);
 /* Read one block version at a place: -ESTALE when the place was given up; -EUCLEAN; -EIO. */
 NF_MUST_CHECK int bd_place_read(struct bd_store *store, struct bd_place place, void *buf);
+
+/* ---- rebuild (scrub/rebuild.c) */
+/* At the first open after a rebuild, when all is loaded: ask for the sweep of what it has found too much. */
+NF_MUST_CHECK int bd_rebuild_finish(struct bd_store *store);
 
 /* ---- background (gc/) */
 NF_MUST_CHECK int bd_background_init(struct bd_store *store);

@@ -399,6 +399,8 @@ static int load(struct bd_store *store, char *message, size_t size)
 	if (error == 0)
 		bd_extents_set_next_id(store, (uint32_t)ids[1]);
 	if (error == 0 && !store->read_only)
+		error = bd_rebuild_finish(store);
+	if (error == 0 && !store->read_only)
 		error = bd_checkpoint(store);
 	if (error == 0)
 		error = bd_background_start(store);

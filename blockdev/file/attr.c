@@ -52,10 +52,10 @@ int bd_setattr(struct bd_inode *inode, unsigned which, const struct bd_attr *att
 	}
 	if (error == 0 && ret_attr != NULL)
 		*ret_attr = *own;
+	if (error == 0 && ret_attr != NULL)
+		ret_attr->blocks_512 = inode_sectors(inode);
 	pthread_rwlock_unlock(&inode->lock);
 	bd_op_end(inode);
-	if (error == 0 && ret_attr != NULL)
-		ret_attr->blocks_512 = nf_round_up(ret_attr->size_bytes, 4096) / 512;
 	return error;
 }
 

@@ -2,15 +2,15 @@
  *
  * An inode is in the table while somebody refers to it, and afterwards on the idle list until it is trimmed. A removed inode (no
  * names left) leaves with its last reference, and its data goes to the collector.
- * Value of an 'I' key: mode, uid, gid, nlink, rdev u32; size u64; atime, mtime, ctime, btime i64; parent u64; base branch, base epoch
- * u32; symlink target. An empty value is a removed inode. */
+ * Value of an 'I' key: mode, uid, gid, nlink, rdev u32; size u64; atime, mtime, ctime, btime i64; parent u64; base branch, base epoch,
+ * allocated blocks u32; symlink target. An empty value is a removed inode. */
 #include "blockdev/file/inode.h"
 
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #define TABLE_BUCKETS 16384u
-#define INODE_VALUE_MAX (20 + 8 + 32 + 8 + 8 + BD_SYMLINK_MAX + BD_VALUE_CHECK)
+#define INODE_VALUE_MAX (20 + 8 + 32 + 8 + 8 + 4 + BD_SYMLINK_MAX + BD_VALUE_CHECK)
 
 struct bd_inode_table {
 	pthread_mutex_t lock;
@@ -193,6 +193,7 @@ void bd_inode_commit(struct bd_inode *inode, struct bd_commit *commit)
 	nf_write_u64(&w, inode->parent);
 	nf_write_u32(&w, inode->base_branch);
 	nf_write_u32(&w, inode->base_epoch);
+	nf_write_u32(&w, inode->allocated_blocks);
 	if (inode->symlink_target != NULL)
 		nf_write_bytes(&w, inode->symlink_target, strlen(inode->symlink_target));
 	assert(!w.failed);
@@ -219,6 +220,7 @@ static int decode(struct bd_inode *inode, const uint8_t *value, size_t size)
 	inode->parent = nf_read_u64(&r);
 	inode->base_branch = nf_read_u32(&r);
 	inode->base_epoch = nf_read_u32(&r);
+	inode->allocated_blocks = nf_read_u32(&r);
 	size_t target_size = nf_reader_left(&r);
 	if (r.failed || target_size > BD_SYMLINK_MAX || attr->size_bytes > BD_FILE_SIZE_MAX)
 		return -EUCLEAN;
@@ -553,8 +555,8 @@ void bd_inode_attr(struct bd_inode *inode, struct bd_attr *ret_attr)
 {
 	pthread_rwlock_rdlock(&inode->lock);
 	*ret_attr = inode->attr;
+	ret_attr->blocks_512 = inode_sectors(inode);
 	pthread_rwlock_unlock(&inode->lock);
-	ret_attr->blocks_512 = nf_round_up(ret_attr->size_bytes, 4096) / 512;
 }
 
 void **bd_inode_user(struct bd_inode *inode)

@@ -26,6 +26,12 @@ static inline struct bd_hops inode_hops(const struct bd_inode *inode)
 {
 	return (struct bd_hops){.branch = inode->branch, .view_epoch = inode->view_epoch, .base = inode->base_branch};
 }
+/* Under inode->lock: st_blocks. */
+static inline uint64_t inode_sectors(const struct bd_inode *inode)
+{
+	bool is_dir = (inode->attr.mode & 0170000) == 0040000;
+	return is_dir ? inode->attr.size_bytes / 512 : (uint64_t)inode->allocated_blocks * (NF_BLOCK_SIZE / 512);
+}
 static inline uint32_t blocks_of(uint64_t bytes)
 {
 	return (uint32_t)(nf_round_up(bytes, NF_BLOCK_SIZE) / NF_BLOCK_SIZE);

@@ -211,6 +211,11 @@ int bd_map_set(struct bd_inode *inode, uint32_t block, uint64_t loc, uint64_t su
 	assert(entry->state == BD_CLEAN || same_version);
 	if (same_version)
 		bd_extent_count(inode->store, entry->loc, -1);
+	bool had_bytes = entry->loc != BD_LOC_NONE && entry->loc != BD_LOC_HOLE, has_bytes = loc != BD_LOC_HOLE;
+	if (has_bytes && !had_bytes)
+		inode->allocated_blocks++;
+	else if (had_bytes && !has_bytes && inode->allocated_blocks > 0)
+		inode->allocated_blocks--;
 	bool was_dirty = entry->state != BD_CLEAN, is_dirty = state != BD_CLEAN;
 	if (is_dirty && !was_dirty && leaf->dirty++ == 0)
 		inode->dirty_leaves++;

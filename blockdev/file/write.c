@@ -428,6 +428,8 @@ static int cut(struct bd_inode *inode, struct chunk *edges, uint64_t from, uint6
 		touch(inode, 0, 0);
 		if (size != UINT64_MAX)
 			inode->attr.size_bytes = size;
+		if (size == 0)
+			inode->allocated_blocks = 0;
 		if (!inode->removed)
 			bd_inode_commit(inode, &commit);
 		error = edges->count > 0 ? log_chunk(inode, edges, &commit, &ticket)

@@ -14,7 +14,8 @@
  *   'R'   branch u32                                      branch record: see branch.c
  *   'S'   branch u32, epoch u32                           snapshot: created i64, label
  *   'V'   branch u32                                      empty: versions to be swept
- *   'M'   name                                            store facts: "replay" = positions, "ids" = next ids
+ *   'M'   name                                            store facts: "replay" = positions, "ids" = next ids, "files" = next
+ *                                                          file id, "sweep" = every branch is to be swept (after a rebuild)
  *
  * Every value ends in the low 32 bits of XXH3-64 over key and value: a bad index record is -EUCLEAN. */
 #ifndef BD_KEY_H

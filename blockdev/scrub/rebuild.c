@@ -13,9 +13,12 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "blockdev/branch/branch.h"
 #include "blockdev/scrub/rebuild_impl.h"
 #include "common/nf_log.h"
 
+#define SWEEP_ALL "sweep" /* store fact: every branch is to be swept */
+#define COMMIT_BYTES (128u << 10)
 #define BATCH_RECORDS 4096u
 #define FLUSH_BYTES (UINT64_C(64) << 20)
 #define BRANCHES_MAX (1u << 24)
@@ -151,7 +154,6 @@ static int note_ids(struct rebuild *rebuild, uint32_t id, const uint8_t *key, si
 	return id < (key[0] == 'R' ? BRANCHES_MAX : EXTENTS_MAX) ? 0 : -EUCLEAN;
 }
 
-/* A branch; all of it is to be swept at the next mount, for versions that were dropped are found again. */
 static int note_branch(struct rebuild *rebuild, uint32_t id, const uint8_t *key, size_t key_size, const uint8_t *value,
 		       size_t size)
 {
@@ -164,11 +166,8 @@ static int note_branch(struct rebuild *rebuild, uint32_t id, const uint8_t *key,
 	nf_read_u32(&r);
 	nf_read_u32(&r);
 	rebuild->branch_there[id] = true;
-	rebuild->branch_dead[id] = (nf_read_u8(&r) & 2) != 0;
-	struct bd_key sweep;
-	uint8_t none[BD_VALUE_CHECK];
-	bd_key_u32(&sweep, 'V', id);
-	return r.failed ? -EUCLEAN : rebuild_put(rebuild, &sweep, none, 0);
+	rebuild->branch_dead[id] = (nf_read_u8(&r) & BD_BRANCH_DEAD) != 0;
+	return r.failed ? -EUCLEAN : 0;
 }
 
 /* An extent: its file, when it is there and ours. */
@@ -222,7 +221,41 @@ static int put_positions(struct rebuild *rebuild)
 	nf_write_u64(&w, NF_MAX(position->next_branch, rebuild->branch_slots));
 	nf_write_u64(&w, NF_MAX(position->next_extent, rebuild->extent_slots));
 	bd_key_meta(&key, "ids");
-	return error != 0 ? error : rebuild_put(rebuild, &key, value, w.offset);
+	if (error == 0)
+		error = rebuild_put(rebuild, &key, value, w.offset);
+	/* Versions that a sweep had dropped are found again. Asked for by 'V' records, this could be taken back by what the log goes on to
+	 * say. */
+	bd_key_meta(&key, SWEEP_ALL);
+	return error != 0 ? error : rebuild_put(rebuild, &key, value, 0);
+}
+
+int bd_rebuild_finish(struct bd_store *store)
+{
+	struct bd_key key, all;
+	uint8_t value[8 + BD_VALUE_CHECK];
+	size_t size;
+	uint64_t ticket;
+	bd_key_meta(&all, SWEEP_ALL);
+	int error = bd_index_get(store->index, &all, value, sizeof(value), &size);
+	if (error != 0)
+		return error == -ENOENT ? 0 : error;
+	struct bd_commit commit;
+	error = bd_commit_init(&commit);
+	for (uint32_t id = 0; error == 0 && id < store->branch_slots; id++) {
+		if (store->branches[id] == NULL)
+			continue;
+		bd_key_u32(&key, 'V', id);
+		bd_commit_put(&commit, &key, value, 0);
+		bd_background_purge(store, id, 0);
+		if (commit.items.size > COMMIT_BYTES)
+			error = bd_commit_apply(store, &commit, &ticket);
+	}
+	if (error == 0) {
+		bd_commit_delete(&commit, &all);
+		error = bd_commit_apply(store, &commit, &ticket);
+	}
+	bd_commit_free(&commit);
+	return error;
 }
 
 /* ---- the whole of it */

@@ -214,6 +214,7 @@ static void scrub_report(void *arg, const char *line)
 	mt_trace(arg, "scrub: %s", line);
 }
 
+/* The extents' counters are a hint of the collector's and no damage, but only a crash may put them off. */
 void mt_scrub(struct mt *mt)
 {
 	struct bd_scrub_result result;
@@ -222,4 +223,6 @@ void mt_scrub(struct mt *mt)
 	if (result.bad_blocks + result.bad_keys + result.orphan_keys > 0)
 		mt_fail(mt, "scrub found %" PRIu64 " bad blocks, %" PRIu64 " bad keys, %" PRIu64 " orphan keys",
 			result.bad_blocks, result.bad_keys, result.orphan_keys);
+	if (result.counters_corrected > 0 && mt->crashes == 0)
+		mt_fail(mt, "scrub corrected the counters of %" PRIu64 " extents though nothing crashed", result.counters_corrected);
 }
