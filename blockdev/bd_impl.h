@@ -352,6 +352,8 @@ NF_MUST_CHECK int bd_move_blocks(struct bd_store *store, struct bd_move *moves, 
 /* Drop the versions of a removed file, or of a branch, that nothing looks at (sweep.c). */
 NF_MUST_CHECK int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t file, uint64_t *ret_dropped);
 NF_MUST_CHECK int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, uint64_t *ret_dropped);
+/* Under collect_lock: do every sweep that was asked for, and checkpoint (background.c). `progress` may be NULL. */
+NF_MUST_CHECK int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped);
 /* Collect one extent: move what lives, delete the rest (collect.c). */
 NF_MUST_CHECK int bd_collect_extent(struct bd_store *store, uint32_t id, struct bd_gc_result *result);
 

@@ -278,7 +278,7 @@ static int finish_purge(struct bd_store *store, const struct purge *purge)
 	return error;
 }
 
-static int sweep_all(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
+int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
 {
 	size_t count, done = 0;
 	struct purge *purges = take_purges(store->background, &count);
@@ -374,7 +374,7 @@ int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, stru
 	pthread_mutex_lock(&store->collect_lock);
 	error = bd_checkpoint(store);
 	if (error == 0)
-		error = sweep_all(store, progress, arg, &result.versions_dropped);
+		error = bd_sweep_pending(store, progress, arg, &result.versions_dropped);
 	if (error == 0)
 		error = bd_extents_seal(store, BD_STREAM_FRONT);
 	if (error == 0)
@@ -400,7 +400,7 @@ static void *collector_main(void *arg)
 		if (bd_store_writable(store) == 0) {
 			struct bd_gc_result result = {0};
 			pthread_mutex_lock(&store->collect_lock);
-			int error = sweep_all(store, NULL, NULL, &result.versions_dropped);
+			int error = bd_sweep_pending(store, NULL, NULL, &result.versions_dropped);
 			if (error == 0)
 				error = collect_all(store, false, 4, NULL, NULL, &result);
 			pthread_mutex_unlock(&store->collect_lock);

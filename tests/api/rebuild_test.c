@@ -279,6 +279,7 @@ static void the_journal_stays_small(void **state)
 	struct bd_inode *hole = put_file(api->root, "hole", 1, 20);
 	struct bd_attr attr = {.mode = 0600}, after;
 	uint64_t largest = 0;
+	static const char filler[30001];
 	char name[32];
 
 	assert_ok(bd_fsync(hole, false));
@@ -293,7 +294,7 @@ static void the_journal_stays_small(void **state)
 			if (k % 20 == 0)
 				assert_ok(bd_fsync(inode, false));
 		}
-		assert_ok(bd_xattr_set(inode, "user.large", api, 20000, 0));
+		assert_ok(bd_xattr_set(inode, "user.large", filler, 20000, 0));
 		bd_inode_unref(inode, 1);
 		if (i % 10 == 9)
 			assert_ok(bd_store_checkpoint(api->store));
@@ -306,7 +307,7 @@ static void the_journal_stays_small(void **state)
 		attr.mode = i;
 		assert_ok(bd_setattr(api->root, BD_SET_MODE, &attr, &after));
 		for (unsigned k = 0; k < 2; k++)
-			assert_ok(bd_xattr_set(api->root, "user.large", (char *)api + k, 30000, 0));
+			assert_ok(bd_xattr_set(api->root, "user.large", filler + k, 30000, 0));
 		if (i % 30 == 0)
 			assert_ok(bd_store_checkpoint(api->store));
 		largest = NF_MAX(largest, size_of_journal(api));

@@ -3,11 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 

@@ -2,14 +2,9 @@
 #include "ops.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
-#include <time.h>
-#include <unistd.h>
 
 void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
