@@ -166,10 +166,13 @@ static void *flusher_main(void *arg)
 		if (bg->stop)
 			break;
 		pthread_mutex_unlock(&bg->lock);
-		if (bd_store_writable(store) == 0 &&
-		    flusher_step(store, monotonic_s(), &last_checkpoint_s) != 0)
-			nf_warn("background flush failed; see the lines above");
+		int error = bd_store_writable(store) == 0 ? flusher_step(store, monotonic_s(), &last_checkpoint_s) : 0;
+		if (error != 0)
+			nf_warn("flushing in the background failed: %s; tried again in a second", strerror(-error));
 		pthread_mutex_lock(&bg->lock);
+		/* Not at once: whoever waits for room kicks without end. */
+		if (error != 0 && !bg->stop)
+			wait_second(&bg->flusher_wake, &bg->lock);
 	}
 	pthread_mutex_unlock(&bg->lock);
 	return NULL;

@@ -6,7 +6,7 @@
 
 #include "blockdev/scrub/rebuild_impl.h"
 
-#define RUN_RECORDS (UINT64_C(48) << 20) / sizeof(struct candidate)
+#define RUN_RECORDS ((size_t)(48 << 20) / sizeof(struct candidate))
 #define READ_RECORDS 1024u
 
 struct sorter_run {

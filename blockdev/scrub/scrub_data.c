@@ -102,7 +102,8 @@ static int gather(struct scrub *scrub, struct extent_walk *walk)
 	bd_key_u32(&from, 'C', walk->id);
 	if (error == 0)
 		error = scrub_each(scrub, &from, false, consider_clone, walk);
-	qsort(walk->refs, walk->count, sizeof(*walk->refs), compare_refs);
+	if (walk->count > 1)
+		qsort(walk->refs, walk->count, sizeof(*walk->refs), compare_refs);
 	return error;
 }
 

@@ -1,6 +1,7 @@
 /* The records of the index: their checks, and that what they refer to is there. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "blockdev/scrub/scrub_impl.h"
 
@@ -181,14 +182,19 @@ static int check_extent(struct scrub *scrub, const uint8_t *key, size_t key_size
 	uint32_t id = nf_read_u32_be(&r);
 	if (r.failed)
 		return -EUCLEAN;
-	if (bd_extent_exists(scrub->store, id))
-		return 0;
 	struct bd_key own;
 	bd_key_u32(&own, 'E', id);
-	int there = key_exists(scrub, &own);
-	if (there == 1 && !bd_extent_exists(scrub->store, id))
+	/* A young extent is recorded a moment before it can be used. */
+	const struct timespec moment = {.tv_nsec = 10000000};
+	for (unsigned attempt = 0; attempt < 100 && !bd_extent_exists(scrub->store, id); attempt++) {
+		int there = key_exists(scrub, &own);
+		if (there != 1)
+			return there;
+		nanosleep(&moment, NULL);
+	}
+	if (!bd_extent_exists(scrub->store, id))
 		bad_key(scrub, key, key_size, "the extent's file is missing");
-	return there < 0 ? there : 0;
+	return 0;
 }
 
 /* Walking directory entries: versions of one name come newest first. */
