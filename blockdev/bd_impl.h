@@ -308,6 +308,8 @@ NF_MUST_CHECK int bd_index_place(struct bd_store *store, const struct bd_block_i
 NF_MUST_CHECK int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf);
 /* Read one block version at a place: -ESTALE when the place was given up; -EUCLEAN; -EIO. */
 NF_MUST_CHECK int bd_place_read(struct bd_store *store, struct bd_place place, void *buf);
+/* Read up to 128 of them at once, neighbours together. False when any could not be read or does not match: then ask for each alone. */
+NF_MUST_CHECK bool bd_places_read(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf);
 
 /* ---- rebuild (scrub/rebuild.c) */
 /* At the first open after a rebuild, when all is loaded: ask for the sweep of what it has found too much. */

@@ -178,6 +178,14 @@ int bd_place_read(struct bd_store *store, struct bd_place place, void *buf)
 	return first_bad(&batch, buf) == 1 ? 0 : -EUCLEAN;
 }
 
+bool bd_places_read(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf)
+{
+	struct read_batch batch = {.count = count};
+	assert(count <= READ_BLOCKS);
+	memcpy(batch.places, places, count * sizeof(*places));
+	return fetch(store, &batch, buf) == 0 && first_bad(&batch, buf) == count;
+}
+
 /* Unaligned in memory or in the file: through a block-wise buffer. */
 static int read_bounced(struct bd_inode *inode, uint64_t offset, uint8_t *buf, size_t size)
 {

@@ -347,12 +347,20 @@ static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id)
 	return 0;
 }
 
+static bool is_stopping(struct bd_background *bg)
+{
+	pthread_mutex_lock(&bg->lock);
+	bool stop = bg->stop;
+	pthread_mutex_unlock(&bg->lock);
+	return stop;
+}
+
 /* Collect until nothing is worth it, at most `limit` extents. */
 static int collect_all(struct bd_store *store, bool thorough, unsigned limit, bd_progress_fn progress, void *arg,
 		       struct bd_gc_result *result)
 {
 	int error = 0;
-	for (unsigned n = 0; n < limit && error == 0; n++) {
+	for (unsigned n = 0; n < limit && error == 0 && !is_stopping(store->background); n++) {
 		uint32_t id;
 		error = choose(store, thorough, &id);
 		if (error != 0 || id == UINT32_MAX)

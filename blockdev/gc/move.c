@@ -219,32 +219,48 @@ static int place_batch(struct bd_store *store, const struct bd_move *const *head
 	return error;
 }
 
+/* The blocks of the groups that `heads` lead, one after the other into `data`. Heads that cannot be moved are taken out of the list. */
+static int read_groups(struct bd_store *store, const struct bd_move **heads, unsigned *count, uint8_t *data,
+		       uint64_t *ret_bad)
+{
+	struct bd_place places[BATCH] = {{0}};
+	for (unsigned i = 0; i < *count; i++)
+		places[i] = heads[i]->place;
+	if (bd_places_read(store, places, *count, data))
+		return 0;
+	unsigned n = 0;
+	for (unsigned i = 0; i < *count; i++) {
+		int error = bd_place_read(store, places[i], data + (size_t)n * NF_BLOCK_SIZE);
+		if (error == -EUCLEAN && bd_move_is_live(store, &heads[i]->id, places[i].loc) != 0) {
+			nf_error("file %llu block %u: bytes at their place do not match the checksum; left there",
+				 (unsigned long long)heads[i]->id.file, heads[i]->id.block);
+			(*ret_bad)++;
+		} else if (error != 0 && error != -EUCLEAN && error != -ESTALE) {
+			return error;
+		}
+		if (error == 0)
+			heads[n++] = heads[i];
+	}
+	*count = n;
+	return 0;
+}
+
 /* One batch: whole groups, at most BATCH of them. */
 static int move_batch(struct bd_store *store, struct bd_move *moves, size_t count, uint8_t *data, uint64_t *ret_bad)
 {
 	const struct bd_move *heads[BATCH];
 	uint64_t locs[BATCH] = {0}, placed[BATCH] = {0};
-	uint32_t slot_of[BATCH], first_group = moves[0].group;
+	uint32_t first_group = moves[0].group;
 	unsigned n = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (i > 0 && moves[i].group == moves[i - 1].group)
-			continue;
-		int error = bd_place_read(store, moves[i].place, data + (size_t)n * NF_BLOCK_SIZE);
-		if (error == -EUCLEAN && bd_move_is_live(store, &moves[i].id, moves[i].place.loc) != 0) {
-			nf_error("file %llu block %u: bytes at their place do not match the checksum; left there",
-				 (unsigned long long)moves[i].id.file, moves[i].id.block);
-			(*ret_bad)++;
-		} else if (error != 0 && error != -EUCLEAN && error != -ESTALE) {
-			return error;
-		}
-		if (error != 0)
-			continue;
-		slot_of[n] = moves[i].group - first_group;
-		heads[n++] = &moves[i];
+		if (i == 0 || moves[i].group != moves[i - 1].group)
+			heads[n++] = &moves[i];
 	}
-	int error = place_batch(store, heads, n, data, placed);
+	int error = read_groups(store, heads, &n, data, ret_bad);
+	if (error == 0)
+		error = place_batch(store, heads, n, data, placed);
 	for (unsigned i = 0; i < n; i++)
-		locs[slot_of[i]] = placed[i];
+		locs[heads[i]->group - first_group] = placed[i];
 	if (error != 0)
 		return error;
 	return apply_batch(store, moves, count, locs, first_group);
