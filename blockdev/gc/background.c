@@ -104,7 +104,8 @@ static int shorten_log(struct bd_store *store)
 	int error = bd_retire(store, retain + (tail - retain) * 3 / 4);
 	if (error == 0)
 		error = bd_checkpoint(store);
-	bd_log_set_room_error(store->log, error);
+	/* A full disk is told to those who wait for room. Anything else may pass: they wait while it is tried again. */
+	bd_log_set_room_error(store->log, error == -ENOSPC ? error : 0);
 	return error;
 }
 
