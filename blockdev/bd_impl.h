@@ -183,6 +183,8 @@ int bd_store_fail(struct bd_store *store, int error, const char *what);
 /* 0, or -EROFS when the store has failed or was opened read-only. */
 NF_MUST_CHECK int bd_store_writable(struct bd_store *store);
 int64_t bd_now_ns(void);
+/* bd_log_sync; a failure fails the store: nothing more may be acknowledged, and status says so. */
+NF_MUST_CHECK int bd_sync_log(struct bd_store *store, uint64_t ticket);
 /* The id of the store that `io` shows. Errors and message as of bd_store_open. */
 NF_MUST_CHECK int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, size_t size);
 

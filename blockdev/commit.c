@@ -4,6 +4,12 @@
  * from the append to the index write; a checkpoint takes it exclusive, syncs the log, and only then switches the memtable. */
 #include "blockdev/journal/journal.h"
 
+int bd_sync_log(struct bd_store *store, uint64_t ticket)
+{
+	int error = bd_log_sync(store->log, ticket);
+	return error != 0 ? bd_store_fail(store, error, "flushing the log to disk") : 0;
+}
+
 int bd_commit_init(struct bd_commit *commit)
 {
 	*commit = (struct bd_commit){.batch = bd_index_batch_new()};

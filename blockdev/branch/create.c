@@ -53,7 +53,7 @@ int branch_freeze(struct bd_store *store, struct bd_branch *branch,
 	if (error == 0 && ret_pause_ns != NULL)
 		*ret_pause_ns = elapsed_ns(begin);
 	bd_commit_free(&commit);
-	return error != 0 ? error : bd_log_sync(store->log, ticket);
+	return error != 0 ? error : bd_sync_log(store, ticket);
 }
 
 /* Common checks of a new name. Under table_lock exclusive. */
@@ -122,7 +122,7 @@ int bd_branch_create_empty(struct bd_store *store, const char *name, uid_t uid, 
 		error = bd_commit_apply(store, &commit, &ticket);
 	}
 	if (error == 0)
-		error = bd_log_sync(store->log, ticket);
+		error = bd_sync_log(store, ticket);
 	if (error == 0)
 		error = adopt(store, branch, NULL, ret_info);
 	if (error != 0)
@@ -173,7 +173,7 @@ static int create_from_frozen(struct child_record *record, uint32_t epoch)
 	if (error == 0)
 		error = bd_commit_apply(store, &commit, &ticket);
 	if (error == 0)
-		error = bd_log_sync(store->log, ticket);
+		error = bd_sync_log(store, ticket);
 	bd_commit_free(&commit);
 	return error;
 }
@@ -219,7 +219,7 @@ static int commit_record(struct bd_store *store, struct bd_branch *branch, const
 	}
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
-	return error != 0 ? error : bd_log_sync(store->log, ticket);
+	return error != 0 ? error : bd_sync_log(store, ticket);
 }
 
 int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)

@@ -169,7 +169,7 @@ int bd_snapshot_delete(struct bd_store *store, struct bd_branch_id id, const cha
 		error = bd_commit_apply(store, &commit, &ticket);
 	}
 	if (error == 0)
-		error = bd_log_sync(store->log, ticket);
+		error = bd_sync_log(store, ticket);
 	if (error == 0) {
 		branch->snapshots--;
 		store->snapshot_count--;

@@ -351,7 +351,7 @@ int bd_write(struct bd_inode *inode, uint64_t offset, const void *buf, size_t si
 	error = write_all(inode, offset, buf, size, flags, is_inline, &ticket);
 	bd_op_end(inode);
 	if (error == 0 && sync)
-		error = is_inline ? bd_log_sync(store->log, ticket) : bd_fsync(inode, true);
+		error = is_inline ? bd_sync_log(store, ticket) : bd_fsync(inode, true);
 	atomic_fetch_add_explicit(&store->writes, 1, memory_order_relaxed);
 	if (error == 0)
 		atomic_fetch_add_explicit(&store->written_bytes, size, memory_order_relaxed);
@@ -398,7 +398,7 @@ int bd_fsync(struct bd_inode *inode, bool data_only)
 		}
 	}
 	if (error == 0)
-		error = bd_log_sync(store->log, UINT64_MAX);
+		error = bd_sync_log(store, UINT64_MAX);
 	return error == -EROFS ? -EIO : error;
 }
 

@@ -80,7 +80,7 @@ static int checkpoint(struct bd_store *store)
 	/* Only now: a write that appended its blocks before `replay` holds its inode's lock until it has noted them. */
 	retain = NF_MIN(replay, bd_inline_oldest(store));
 	if (error == 0)
-		error = bd_log_sync(store->log, UINT64_MAX);
+		error = bd_sync_log(store, UINT64_MAX);
 	if (error == 0)
 		error = bd_extents_write_tables(store, filled, batch);
 	if (error == 0)
@@ -94,7 +94,7 @@ static int checkpoint(struct bd_store *store)
 		error = bd_journal_checkpoint(store, &position, filled);
 	if (error == 0) {
 		pthread_rwlock_wrlock(&store->kv_lock);
-		error = bd_log_sync(store->log, UINT64_MAX);
+		error = bd_sync_log(store, UINT64_MAX);
 		if (error == 0) {
 			batch_positions(batch, replay, retain, bd_log_generation(store->log));
 			error = bd_index_write(store->index, batch);
@@ -136,5 +136,5 @@ int bd_store_sync(struct bd_store *store)
 	if (store->read_only)
 		return 0;
 	int error = flush_branches(store);
-	return error != 0 ? error : bd_log_sync(store->log, UINT64_MAX);
+	return error != 0 ? error : bd_sync_log(store, UINT64_MAX);
 }

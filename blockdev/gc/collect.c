@@ -134,7 +134,7 @@ static int remove_extent(struct bd_store *store, uint32_t id)
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
 	if (error == 0)
-		error = bd_log_sync(store->log, ticket);
+		error = bd_sync_log(store, ticket);
 	if (error == 0)
 		error = bd_extent_remove(store, id);
 	pthread_mutex_unlock(&store->checkpoint_lock);
