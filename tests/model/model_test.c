@@ -106,32 +106,49 @@ static void run(const struct plan *plan)
 	free(mt);
 }
 
-/* Each kept failure in a process of its own, so that all of them are seen. Returns the number that failed. */
-static int run_seeds(const struct plan *common, const char *path)
+#define SEEDS_MAX 256
+
+/* Reads the lines "seed ops crash-every" of path into plans. Returns how many, or -1. The file is read whole before anything forks:
+ * a child that exits moves the position of a file that it shares with its parent. */
+static int load_seeds(const struct plan *common, const char *path, struct plan plans[SEEDS_MAX])
 {
 	FILE *file = fopen(path, "r");
 	char line[256];
-	int failed = 0, status;
+	int count = 0;
 
 	if (file == NULL) {
 		fprintf(stderr, "%s: cannot open %s\n", common->program, path);
-		return 1;
+		return -1;
 	}
-	while (fgets(line, sizeof(line), file) != NULL) {
+	while (count < SEEDS_MAX && fgets(line, sizeof(line), file) != NULL) {
 		struct plan plan = *common;
+		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64, &plan.seed, &plan.ops, &plan.crash_every) == 3)
+			plans[count++] = plan; /* the rest are comments */
+	}
+	fclose(file);
+	return count;
+}
+
+/* Each kept failure in a process of its own, so that all of them are seen. Returns 0 if none failed. */
+static int run_seeds(const struct plan *common, const char *path)
+{
+	static struct plan plans[SEEDS_MAX];
+	int count = load_seeds(common, path, plans), failed = 0, status;
+
+	for (int i = 0; i < count; i++) {
 		pid_t child;
-		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64, &plan.seed, &plan.ops, &plan.crash_every) != 3)
-			continue; /* a comment */
 		fflush(stdout);
 		child = fork();
 		if (child == 0) {
-			run(&plan);
+			run(&plans[i]);
 			exit(0);
 		}
 		if (child < 0 || waitpid(child, &status, 0) < 0 || status != 0)
 			failed++;
 	}
-	fclose(file);
+	if (count <= 0)
+		return 1;
+	printf("%d kept sequences, %d failed\n", count, failed);
 	return failed;
 }
 
