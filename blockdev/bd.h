@@ -118,13 +118,13 @@ NF_MUST_CHECK int bd_store_rebuild_io(const char *path, struct nf_io *io, bd_pro
 /* --------------------------------------------------------------- branches */
 
 struct bd_branch_info {
-	struct bd_branch_id id, parent;		/* parent.v = 0: none */
+	struct bd_branch_id id, parent;		/* parent.v = 0: none, or detached from it */
 	struct bd_epoch epoch;			/* current */
 	struct bd_epoch parent_epoch;		/* where it left the parent */
 	char name[BD_BRANCH_NAME_MAX + 1];
 	char parent_name[BD_BRANCH_NAME_MAX + 1];
 	int64_t created_ns;			/* since the Unix epoch */
-	uint32_t children, snapshots;
+	uint32_t children, snapshots;		/* children: without detached ones */
 	bool is_protected;
 	uint32_t in_use;			/* open file descriptions in it, as the front end counts them */
 };
@@ -161,8 +161,12 @@ NF_MUST_CHECK int bd_snapshot_find(struct bd_store *store, struct bd_branch_id b
 NF_MUST_CHECK int bd_snapshot_list(struct bd_store *store, struct bd_branch_id branch,
 				   struct bd_snapshot_info **ret_infos, size_t *ret_count);
 NF_MUST_CHECK int bd_snapshot_delete(struct bd_store *store, struct bd_branch_id branch, const char *label);
-/* -EBUSY: in use (in_use > 0); -ENOTEMPTY: has children; -EPERM: protected. Its data is collected in the background. */
+/* -EBUSY: in use (in_use > 0); -ENOTEMPTY: has children that are not detached; -EPERM: protected. Its data is collected in the background, but
+ * for what its detached children see of it. Durable on return. */
 NF_MUST_CHECK int bd_branch_delete(struct bd_store *store, struct bd_branch_id branch);
+/* Make a branch independent of its parent: it has none from now on, and the one it had may be deleted. It shows the same as before; nothing is
+ * copied. Durable on return. -EINVAL: it has no parent. */
+NF_MUST_CHECK int bd_branch_detach(struct bd_store *store, struct bd_branch_id branch);
 NF_MUST_CHECK int bd_branch_rename(struct bd_store *store, struct bd_branch_id branch, const char *new_name);
 NF_MUST_CHECK int bd_branch_protect(struct bd_store *store, struct bd_branch_id branch, bool is_protected);
 /* The front end tells how many open file descriptions and working directories a branch has. */

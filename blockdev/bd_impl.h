@@ -1,12 +1,18 @@
 /* Inside of blockdev: the store's own structures, shared by its folders and seen by nobody else.
  *
- * Lock order (a thread takes them in this order only; docs/locking.md has the picture):
- *   1. store->table_lock (rw)      the branch table: creation, deletion, renaming of branches
- *   2. branch->epoch_lock (rw)     shared by everything that writes in a branch; exclusive to freeze an epoch
- *   3. branch->names_lock (rw)     the namespace of a branch: shared to look up, exclusive to change
- *   4. inode->lock (rw)            size, times, block map. Two inodes: by rising address
- *   5. store->kv_lock (rw)         shared by [append to the log, write to the index]; exclusive to switch the memtable
- *   6. extents->lock, log's lock, inode table's lock, leaf cache's lock, branch->dirty_lock: leaves, never nested
+ * Lock order (a thread takes them in this order only; docs/locking.md has the picture and the reasons):
+ *    1. store->collect_lock         one run of the collector, or a scrub
+ *    2. store->checkpoint_lock      one checkpoint; or background's retire_lock, one retirement: never both
+ *    3. store->reclaim_lock         moving a block and deleting its key exclude each other
+ *    4. store->table_lock (rw)      the branch table: creation, deletion, renaming of branches
+ *    5. branch->epoch_lock (rw)     shared by everything that writes in a branch; exclusive to freeze an epoch
+ *    6. store->clone_lock (rw)      shared while references to shared slots are added; exclusive as a barrier
+ *    7. branch->names_lock (rw)     the namespace of a branch: shared to look up, exclusive to change
+ *    8. inode->lock (rw)            size, times, block map. Several only by a change of names, under names_lock exclusive, in any order
+ *    9. store->ids_lock, or a stream's lock: one reservation of file ids, one allocation of slots
+ *   10. store->kv_lock (rw)         shared by [append to the log, write to the index]; exclusive to switch the memtable
+ *   11. log's lock; extents' sync_lock, then extents' lock; branch->dirty_lock, then inode table's lock; leaf cache's lock, then extents' lock
+ *   12. background's lock and inline_lock, journal's lock, error_lock: nothing is taken under them
  */
 #ifndef BD_IMPL_H
 #define BD_IMPL_H
@@ -43,8 +49,9 @@ struct bd_branch {
 	struct bd_chain *ancestors; /* the chain behind this branch's own hop */
 	/* guarded by store->table_lock */
 	char name[BD_BRANCH_NAME_MAX + 1];
-	bool is_protected;
-	uint32_t children, snapshots;
+	bool is_protected, is_detached; /* detached: goes on when its parent is deleted */
+	uint32_t children, snapshots;	/* children: living and not detached */
+	uint32_t needs;			/* children that stand (bd_branch_stands): they see what this branch had where they begin */
 	/* epoch: written under epoch_lock exclusive */
 	pthread_rwlock_t epoch_lock;
 	uint32_t epoch;
@@ -53,10 +60,18 @@ struct bd_branch {
 	pthread_mutex_t dirty_lock;
 	struct bd_inode *dirty_head;
 	_Atomic uint32_t dirty_count;
+	struct bd_view_use *views; /* frozen epochs with inodes in memory; guarded by the inode table's lock */
 	_Atomic int32_t in_use;
 	_Atomic bool dead; /* deleted: everything in it answers -ENOENT or -EROFS */
 	_Atomic uint32_t refs; /* table 1, each inode in memory 1 */
 };
+
+/* Under table_lock: may anybody still see anything of the branch? A dead one stands while a child of it does, and then keeps what its children
+ * see; it goes when the last of them goes. */
+static inline bool bd_branch_stands(const struct bd_branch *branch)
+{
+	return !branch->dead || branch->needs > 0;
+}
 
 /* Hop number `i`, or false behind the last. */
 static inline bool bd_hop_at(const struct bd_hops *hops, unsigned i, struct bd_hop *ret_hop)
@@ -104,12 +119,23 @@ struct bd_pending {
 };
 
 /* ---- inodes */
+
+/* A frozen epoch of a branch, while an inode of that view is in memory. Guarded by the inode table's lock. */
+struct bd_view_use {
+	struct bd_view_use *next;
+	uint32_t epoch;
+	uint64_t inodes, holders; /* in memory; with references */
+	bool is_known;		  /* found to be a pin, and held ever since */
+	bool is_kept;		  /* a sweep has spared its versions although it is no pin any more: the last holder asks for another */
+};
+
 struct bd_inode {
 	/* const */
 	struct bd_store *store;
 	struct bd_branch *branch;
 	uint32_t view_epoch; /* UINT32_MAX = head */
 	uint64_t file;
+	struct bd_view_use *use; /* NULL for the head's */
 	/* guarded by the inode table's lock */
 	struct bd_inode *hash_next;
 	struct bd_inode *idle_newer, *idle_older;
@@ -167,9 +193,9 @@ struct bd_store {
 	/* file ids are handed out from a range reserved in the log */
 	pthread_mutex_t ids_lock;
 	uint64_t next_file, reserved_file;
-	pthread_mutex_t checkpoint_lock; /* one checkpoint at a time; before all others but table_lock */
-	pthread_mutex_t collect_lock;	/* one run of the collector at a time; before reclaim_lock */
-	pthread_mutex_t reclaim_lock;	/* moving a block and deleting its key exclude each other; before inode locks */
+	pthread_mutex_t checkpoint_lock; /* one checkpoint at a time; before all others but collect_lock */
+	pthread_mutex_t collect_lock;	/* one run of the collector at a time; before all others */
+	pthread_mutex_t reclaim_lock;	/* moving a block and deleting its key exclude each other; before table_lock */
 	pthread_rwlock_t clone_lock;	/* shared while references to shared slots are added; exclusive as a barrier */
 	_Atomic int error;		/* sticky: read-only because of it */
 	char error_message[256];	/* written once, before `error` */
@@ -235,7 +261,10 @@ struct bd_branch *bd_branch_acquire(struct bd_store *store, uint32_t id);
 void bd_branch_release(struct bd_branch *branch);
 /* The chain of a view of `branch` at `epoch`; malloc'd. */
 struct bd_chain *bd_chain_make(const struct bd_branch *branch, uint32_t epoch);
-/* Epochs of a branch that something looks at: snapshots, children, and the head; rising; malloc'd. */
+/* Under table_lock: 0 when a snapshot or a child looks at the epoch; -ENOENT. */
+NF_MUST_CHECK int bd_branch_check_pin(struct bd_store *store, struct bd_branch *branch, uint32_t epoch);
+/* Under table_lock: epochs of a branch that something looks at: children, and of a living one snapshots, open views and the head; rising;
+ * malloc'd. */
 NF_MUST_CHECK int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **ret_epochs, size_t *ret_count);
 /* Begin and end an operation that writes in the inode's branch. 0; -EROFS (frozen view, failed store); -ENOENT (deleted). */
 NF_MUST_CHECK int bd_op_begin(struct bd_inode *inode);
@@ -264,8 +293,12 @@ NF_MUST_CHECK int bd_branch_flush(struct bd_store *store, struct bd_branch *bran
 void bd_branch_drop_dirty(struct bd_branch *branch);
 NF_MUST_CHECK int bd_inode_reserve_id(struct bd_store *store, uint64_t *ret_file);
 uint64_t bd_inodes_in_memory(struct bd_store *store);
-/* The frozen epochs of a branch through which somebody holds an inode; at most `room` of them, repeats included. Returns how many there are. */
-size_t bd_inode_views(struct bd_store *store, uint32_t branch, uint32_t *epochs, size_t room);
+/* The frozen epochs of a branch through which somebody holds an inode, besides the `count` ones in `pins` (rising), in an array with the
+ * pins (malloc'd, not sorted). What a sweep spares for them is swept when the last holder lets go. */
+NF_MUST_CHECK int bd_inode_views(struct bd_store *store, struct bd_branch *branch, const uint32_t *pins, size_t count,
+				 uint32_t **ret_epochs, size_t *ret_count);
+/* Is somebody holding a view that is no pin, with versions spared for it? */
+bool bd_inode_keeps_views(struct bd_store *store, const struct bd_branch *branch);
 /* Drop idle inodes beyond `keep` that have nothing to flush. */
 void bd_inodes_trim(struct bd_store *store, uint64_t keep);
 /* Drop the idle inodes of a dead branch, whatever they had to flush. */
@@ -287,8 +320,8 @@ uint64_t bd_leaf_cache_bytes(struct bd_store *store);
 struct bd_leaf *bd_map_peek(struct bd_inode *inode, uint32_t leaf);
 /* Under inode->lock exclusive: the leaf, loaded through the chain when needed. */
 NF_MUST_CHECK int bd_map_leaf(struct bd_inode *inode, uint32_t leaf, struct bd_leaf **ret_leaf);
-/* Under inode->lock exclusive: replace an entry; keeps counts, puts an older epoch's unindexed version into the index first, and counts
- * the replaced version dead. */
+/* Under inode->lock exclusive: replace an entry. Keeps counts: what is replaced in the same epoch is counted dead; a version of an older one
+ * stays (it is in the index: map.c, invariant 1). */
 NF_MUST_CHECK int bd_map_set(struct bd_inode *inode, uint32_t block, uint64_t loc, uint64_t sum, enum bd_entry_state state);
 /* Under inode->lock exclusive: the entry is in the index now. */
 void bd_map_settle(struct bd_inode *inode, struct bd_leaf *leaf, struct bd_entry *entry);
@@ -296,7 +329,7 @@ void bd_map_settle(struct bd_inode *inode, struct bd_leaf *leaf, struct bd_entry
 NF_MUST_CHECK int bd_map_refresh(struct bd_inode *inode, uint32_t leaf);
 /* Under inode->lock: the first leaf >= `leaf` that may hold a block, in memory or index; UINT32_MAX when there is none. */
 NF_MUST_CHECK int bd_map_next(struct bd_inode *inode, uint32_t leaf, uint32_t *ret_leaf);
-/* Under inode->lock exclusive, or as the last user: forget everything in memory; versions that only memory knows are counted dead. */
+/* Under inode->lock exclusive: forget everything in memory; versions that only memory knows are counted dead. */
 void bd_map_free(struct bd_inode *inode);
 /* Evict leaves over the limit. No inode lock may be held. */
 void bd_leaf_cache_trim(struct bd_store *store);
@@ -322,6 +355,8 @@ NF_MUST_CHECK int bd_background_init(struct bd_store *store);
 NF_MUST_CHECK int bd_background_start(struct bd_store *store);
 void bd_background_stop(struct bd_store *store);
 void bd_background_free(struct bd_store *store);
+/* Is somebody closing the store? Then long work ends early. */
+bool bd_background_is_stopping(struct bd_store *store);
 /* Something to do soon (log filling, pending blocks). Cheap. */
 void bd_background_kick(struct bd_store *store);
 /* A removed file (or with file 0 a whole branch) has versions to drop. */
@@ -353,9 +388,12 @@ NF_MUST_CHECK int bd_move_sum(struct bd_store *store, const struct bd_block_id *
 /* Copy the bytes of the moves (sorted by group) to the moved stream and point the versions there. Durable on return. A block that does not
  * match its checksum stays where it is and is counted in *ret_bad. */
 NF_MUST_CHECK int bd_move_blocks(struct bd_store *store, struct bd_move *moves, size_t count, uint64_t *ret_bad);
-/* Drop the versions of a removed file, or of a branch, that nothing looks at (sweep.c). */
-NF_MUST_CHECK int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t file, uint64_t *ret_dropped);
-NF_MUST_CHECK int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, uint64_t *ret_dropped);
+/* Drop the versions of a removed file, or of a branch, that nothing looks at (sweep.c). `progress` may be NULL; it is called with no
+ * lock but collect_lock held. -ECANCELED when it or the closing of the store ended it. */
+NF_MUST_CHECK int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t file, bd_progress_fn progress,
+				void *arg, uint64_t *ret_dropped);
+NF_MUST_CHECK int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, bd_progress_fn progress, void *arg,
+				  uint64_t *ret_dropped);
 /* Under collect_lock: do every sweep that was asked for, and checkpoint (background.c). `progress` may be NULL. */
 NF_MUST_CHECK int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped);
 /* Collect one extent: move what lives, delete the rest (collect.c). */

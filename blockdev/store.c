@@ -351,23 +351,16 @@ static int open_index_and_log(struct bd_store *store, char *message, size_t size
 	return error;
 }
 
-static int load_orphans(struct bd_store *store)
+static int load_orphan(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t size)
 {
-	struct bd_key from;
-	bd_key_u32(&from, 'O', 0);
-	struct bd_index_iter *iter = bd_index_iter_new(store->index);
-	if (iter == NULL)
-		return -ENOMEM;
-	for (bd_index_iter_seek(iter, &from, 1); bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t size;
-		const uint8_t *key = bd_index_iter_key(iter, &size);
-		struct nf_reader r = nf_reader_init(key + 1, size - 1);
-		uint32_t branch = nf_read_u32_be(&r);
-		bd_background_purge(store, branch, nf_read_u64_be(&r));
-	}
-	int error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
-	return error;
+	(void)value, (void)size;
+	struct nf_reader r = nf_reader_init(key + 1, key_size - 1);
+	uint32_t branch = nf_read_u32_be(&r);
+	uint64_t file = nf_read_u64_be(&r);
+	if (r.failed)
+		return -EUCLEAN;
+	bd_background_purge(arg, branch, file);
+	return 0;
 }
 
 static int load(struct bd_store *store, char *message, size_t size)
@@ -393,7 +386,7 @@ static int load(struct bd_store *store, char *message, size_t size)
 	if (error == 0)
 		error = bd_branches_load(store);
 	if (error == 0)
-		error = load_orphans(store);
+		error = bd_index_each_kind(store->index, 'O', load_orphan, store);
 	store->next_file = store->reserved_file = NF_MAX(files, BD_FILE_ID_ROOT.v + 1);
 	store->next_branch = NF_MAX(store->next_branch, (uint32_t)ids[0]);
 	if (error == 0)

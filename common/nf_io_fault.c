@@ -8,7 +8,7 @@
  *
  * A struck call does not reach the lower backend, except that a torn write moves its first half. A
  * struck read leaves POISON in the buffer, so that a caller who ignores the error is found out.
- * Threading: `lock` guards the counters; the lower backend is called without it. */
+ * Threading: `lock` guards the counters; the lower backend and the hook are called without it. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +24,8 @@ struct fault_io {
 	struct nf_fault fault;
 	bool struck;
 	uint64_t calls[NF_FAULT_NAMESPACE + 1];
+	nf_fault_hook_fn hook;
+	void *hook_arg;
 };
 
 struct fault_file {
@@ -58,7 +60,11 @@ static int strike(struct fault_io *io, enum nf_fault_kind kind, bool *ret_torn)
 			fault->countdown--;
 	}
 	*ret_torn = error != 0 && fault->torn;
+	nf_fault_hook_fn hook = io->hook;
+	void *arg = io->hook_arg;
 	pthread_mutex_unlock(&io->lock);
+	if (hook != NULL)
+		hook(arg, kind);
 	return error;
 }
 
@@ -291,6 +297,17 @@ void nf_io_fault_set(struct nf_io *base, const struct nf_fault *fault)
 	pthread_mutex_lock(&io->lock);
 	io->fault = *fault;
 	io->struck = false;
+	pthread_mutex_unlock(&io->lock);
+}
+
+void nf_io_fault_hook(struct nf_io *base, nf_fault_hook_fn hook, void *arg)
+{
+	struct fault_io *io = of(base);
+
+	assert(base->ops == &fault_ops);
+	pthread_mutex_lock(&io->lock);
+	io->hook = hook;
+	io->hook_arg = arg;
 	pthread_mutex_unlock(&io->lock);
 }
 

@@ -5,10 +5,15 @@
 #include "blockdev/bd_impl.h"
 
 /* Value of an 'R' key: parent u32, parent epoch u32, epoch u32, flags u8, created i64, name. */
-enum { BD_BRANCH_PROTECTED = 1, BD_BRANCH_DEAD = 2 };
+enum { BD_BRANCH_PROTECTED = 1, BD_BRANCH_DEAD = 2, BD_BRANCH_DETACHED = 4 };
 #define BD_BRANCH_VALUE_MAX (4 + 4 + 4 + 1 + 8 + BD_BRANCH_NAME_MAX + BD_VALUE_CHECK)
 #define BD_SNAPSHOT_VALUE_MAX (8 + BD_BRANCH_NAME_MAX + BD_VALUE_CHECK)
 
+/* The flags of a living branch. Under table_lock. */
+static inline unsigned branch_flags(const struct bd_branch *branch)
+{
+	return (branch->is_protected ? BD_BRANCH_PROTECTED : 0) | (branch->is_detached ? BD_BRANCH_DETACHED : 0);
+}
 /* The branch's record, at `epoch`, into a commit. Under table_lock. */
 void branch_commit(const struct bd_branch *branch, uint32_t epoch, const char *name, unsigned flags,
 		   struct bd_commit *commit);
@@ -21,6 +26,8 @@ NF_MUST_CHECK int branch_insert(struct bd_store *store, struct bd_branch *branch
 struct bd_branch *branch_by_name(struct bd_store *store, const char *name);
 struct bd_branch *branch_by_id(struct bd_store *store, uint32_t id);
 void branch_info(struct bd_store *store, const struct bd_branch *branch, struct bd_branch_info *ret_info);
+/* 0 when the epoch is a snapshot's; -ENOENT. */
+NF_MUST_CHECK int snapshot_check(struct bd_store *store, uint32_t branch, uint32_t epoch);
 /* Flush most of what freezing would have to, before anybody is held up. No locks held. */
 void branch_preflush(struct bd_store *store, uint32_t id);
 /* Freeze the branch's head: flushes, then under its epoch_lock runs `record` (which adds to the commit and may fail) with the frozen epoch and

@@ -1,6 +1,8 @@
-/* Making, deleting, renaming and protecting branches.
+/* Making, deleting, detaching, renaming and protecting branches.
  *
- * A child costs two records: its own, and its parent's with the next epoch. Deleting marks the record dead; the collector does the rest. */
+ * A child costs two records: its own, and its parent's with the next epoch. Deleting marks the record dead; the collector does the rest.
+ * A detached child does not keep its parent from being deleted. The dead parent's record stays then, seen by nobody, and of its versions those that
+ * its children see where they begin; both go with the last such child. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -43,8 +45,7 @@ int branch_freeze(struct bd_store *store, struct bd_branch *branch,
 	if (error == 0)
 		error = record(arg, branch->epoch, &commit);
 	if (error == 0) {
-		branch_commit(branch, branch->epoch + 1, branch->name,
-			      branch->is_protected ? BD_BRANCH_PROTECTED : 0, &commit);
+		branch_commit(branch, branch->epoch + 1, branch->name, branch_flags(branch), &commit);
 		error = bd_commit_apply(store, &commit, &ticket);
 	}
 	if (error == 0)
@@ -77,8 +78,10 @@ static int adopt(struct bd_store *store, struct bd_branch *branch, struct bd_bra
 	if (error != 0)
 		return bd_store_fail(store, error, "adding a branch");
 	store->branch_count++;
-	if (parent != NULL)
+	if (parent != NULL) {
 		parent->children++;
+		parent->needs++;
+	}
 	branch_info(store, branch, ret_info);
 	return 0;
 }
@@ -149,22 +152,13 @@ static int record_child(void *arg, uint32_t frozen, struct bd_commit *commit)
 	return 0;
 }
 
-static int snapshot_exists(struct bd_store *store, uint32_t branch, uint32_t epoch)
-{
-	struct bd_key key;
-	uint8_t value[BD_SNAPSHOT_VALUE_MAX];
-	size_t size;
-	bd_key_u32_u32(&key, 'S', branch, epoch);
-	return bd_index_get(store->index, &key, value, sizeof(value), &size);
-}
-
 /* A child of a frozen epoch: nothing to freeze. */
 static int create_from_frozen(struct child_record *record, uint32_t epoch)
 {
 	struct bd_store *store = record->store;
 	struct bd_commit commit;
 	uint64_t ticket;
-	int error = snapshot_exists(store, record->parent->id, epoch);
+	int error = snapshot_check(store, record->parent->id, epoch);
 	if (error == 0)
 		error = bd_commit_init(&commit);
 	if (error != 0)
@@ -201,9 +195,18 @@ int bd_branch_create(struct bd_store *store, const char *name, struct bd_view fr
 	return error;
 }
 
-/* Under table_lock exclusive: the branch's record anew, durable. */
+/* The request to sweep a branch. */
+static void commit_sweep(uint32_t branch, struct bd_commit *commit)
+{
+	struct bd_key key;
+	uint8_t value[BD_VALUE_CHECK];
+	bd_key_u32(&key, 'V', branch);
+	bd_commit_put(commit, &key, value, 0);
+}
+
+/* Under table_lock exclusive: the branch's record anew, durable; with `sweeps` the requests for the branches that it names, 0 at its end. */
 static int commit_record(struct bd_store *store, struct bd_branch *branch, const char *name, unsigned flags,
-			 uint32_t sweep_branch)
+			 const uint32_t *sweeps)
 {
 	struct bd_commit commit;
 	uint64_t ticket;
@@ -211,28 +214,66 @@ static int commit_record(struct bd_store *store, struct bd_branch *branch, const
 	if (error != 0)
 		return error;
 	branch_commit(branch, branch->epoch, name, flags, &commit);
-	if (sweep_branch != 0) {
-		struct bd_key key;
-		uint8_t value[BD_VALUE_CHECK];
-		bd_key_u32(&key, 'V', sweep_branch);
-		bd_commit_put(&commit, &key, value, 0);
-	}
+	for (; sweeps != NULL && *sweeps != 0; sweeps++)
+		commit_sweep(*sweeps, &commit);
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
 	return error != 0 ? error : bd_sync_log(store, ticket);
+}
+
+/* Under table_lock: whose versions are to be swept when the branch dies: its own while its children need some; else its parent's, and
+ * further up the dead ones that stood for its sake. malloc'd, 0 at the end. */
+static uint32_t *bereaved(struct bd_store *store, const struct bd_branch *branch)
+{
+	unsigned count = 0;
+	uint32_t *ids = malloc((branch->ancestors->count + 2) * sizeof(*ids));
+	if (ids == NULL)
+		return NULL;
+	if (branch->needs > 0) {
+		ids[count++] = branch->id;
+	} else {
+		for (const struct bd_branch *at = branch; at->parent != 0;) {
+			at = store->branches[at->parent];
+			ids[count++] = at->id;
+			if (!at->dead || at->needs > 1)
+				break;
+		}
+	}
+	ids[count] = 0;
+	return ids;
+}
+
+/* The same in memory, after the record is durable. */
+static void bereave(struct bd_store *store, struct bd_branch *branch, const uint32_t *ids)
+{
+	struct bd_branch *parent = branch->parent != 0 ? store->branches[branch->parent] : NULL;
+	if (parent != NULL && !branch->is_detached)
+		parent->children--;
+	bool stands = branch->needs > 0;
+	for (; *ids != 0; ids++) {
+		if (!stands)
+			store->branches[*ids]->needs--;
+		bd_background_purge(store, *ids, 0);
+	}
+	bd_background_purge(store, branch->id, 0);
 }
 
 int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)
 {
 	pthread_rwlock_wrlock(&store->table_lock);
 	struct bd_branch *branch = branch_by_id(store, id.v);
+	uint32_t *ids = NULL;
 	int error = branch == NULL ? -ENOENT : bd_store_writable(store);
 	if (error == 0)
 		error = branch->is_protected ? -EPERM : branch->children > 0 ? -ENOTEMPTY : branch->in_use > 0 ? -EBUSY : 0;
 	if (error == 0) {
+		ids = bereaved(store, branch);
+		error = ids != NULL ? 0 : -ENOMEM;
+	}
+	if (error == 0) {
 		/* Writers that are under way end first; later ones find it dead. */
 		pthread_rwlock_wrlock(&branch->epoch_lock);
-		error = commit_record(store, branch, branch->name, BD_BRANCH_DEAD, branch->parent);
+		error = commit_record(store, branch, branch->name, BD_BRANCH_DEAD | branch_flags(branch), ids);
 		if (error == 0) {
 			branch->dead = true;
 			bd_branch_drop_dirty(branch);
@@ -242,11 +283,25 @@ int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)
 	if (error == 0) {
 		store->branch_count--;
 		store->snapshot_count -= branch->snapshots;
-		if (branch->parent != 0) {
-			store->branches[branch->parent]->children--;
-			bd_background_purge(store, branch->parent, 0);
-		}
-		bd_background_purge(store, id.v, 0);
+		bereave(store, branch, ids);
+	}
+	pthread_rwlock_unlock(&store->table_lock);
+	free(ids);
+	return error;
+}
+
+int bd_branch_detach(struct bd_store *store, struct bd_branch_id id)
+{
+	pthread_rwlock_wrlock(&store->table_lock);
+	struct bd_branch *branch = branch_by_id(store, id.v);
+	int error = branch == NULL ? -ENOENT : bd_store_writable(store);
+	if (error == 0 && (branch->parent == 0 || branch->is_detached))
+		error = -EINVAL;
+	if (error == 0)
+		error = commit_record(store, branch, branch->name, branch_flags(branch) | BD_BRANCH_DETACHED, NULL);
+	if (error == 0) {
+		branch->is_detached = true;
+		store->branches[branch->parent]->children--;
 	}
 	pthread_rwlock_unlock(&store->table_lock);
 	return error;
@@ -258,7 +313,7 @@ int bd_branch_rename(struct bd_store *store, struct bd_branch_id id, const char 
 	struct bd_branch *branch = branch_by_id(store, id.v);
 	int error = branch == NULL ? -ENOENT : check_new_name(store, new_name);
 	if (error == 0)
-		error = commit_record(store, branch, new_name, branch->is_protected ? BD_BRANCH_PROTECTED : 0, 0);
+		error = commit_record(store, branch, new_name, branch_flags(branch), NULL);
 	if (error == 0)
 		snprintf(branch->name, sizeof(branch->name), "%s", new_name);
 	pthread_rwlock_unlock(&store->table_lock);
@@ -271,7 +326,8 @@ int bd_branch_protect(struct bd_store *store, struct bd_branch_id id, bool is_pr
 	struct bd_branch *branch = branch_by_id(store, id.v);
 	int error = branch == NULL ? -ENOENT : bd_store_writable(store);
 	if (error == 0)
-		error = commit_record(store, branch, branch->name, is_protected ? BD_BRANCH_PROTECTED : 0, 0);
+		error = commit_record(store, branch, branch->name,
+				      (branch_flags(branch) & ~(unsigned)BD_BRANCH_PROTECTED) | (is_protected ? BD_BRANCH_PROTECTED : 0), NULL);
 	if (error == 0)
 		branch->is_protected = is_protected;
 	pthread_rwlock_unlock(&store->table_lock);

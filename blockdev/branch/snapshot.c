@@ -17,50 +17,47 @@ static int parse(uint32_t branch, uint32_t epoch, const uint8_t *value, size_t s
 	return 0;
 }
 
-/* Sorted by epoch; malloc'd. Whether the branch lives is the caller's matter. */
-static int list(struct bd_store *store, struct bd_branch_id branch, struct bd_snapshot_info **ret_infos,
-		size_t *ret_count)
+struct snapshot_list {
+	uint32_t branch;
+	struct bd_snapshot_info *infos;
+	size_t count, capacity;
+};
+
+static int list_one(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t raw_size)
 {
-	struct bd_index_iter *iter = bd_index_iter_new(store->index);
-	struct bd_snapshot_info *infos = NULL;
-	size_t count = 0, capacity = 0;
-	int error = iter != NULL ? 0 : -ENOMEM;
-	struct bd_key from;
-	bd_key_u32(&from, 'S', branch.v);
-	if (error == 0)
-		bd_index_iter_seek(iter, &from, from.size);
-	for (; error == 0 && bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t key_size, raw_size, size;
-		const uint8_t *key = bd_index_iter_key(iter, &key_size);
-		const uint8_t *value = bd_index_iter_value(iter, &raw_size);
-		if (count == capacity) {
-			capacity = capacity * 2 + 16;
-			struct bd_snapshot_info *grown = realloc(infos, capacity * sizeof(*infos));
-			if (grown == NULL) {
-				error = -ENOMEM;
-				break;
-			}
-			infos = grown;
-		}
-		struct nf_reader r = nf_reader_init(key + from.size, key_size - from.size);
-		uint32_t epoch = nf_read_u32_be(&r);
-		error = bd_value_check(key, key_size, value, raw_size, &size);
-		if (error == 0)
-			error = r.failed ? -EUCLEAN : parse(branch.v, epoch, value, size, &infos[count]);
-		count += error == 0;
+	struct snapshot_list *list = arg;
+	size_t size;
+	if (list->count == list->capacity) {
+		size_t capacity = list->capacity * 2 + 16;
+		struct bd_snapshot_info *infos = realloc(list->infos, capacity * sizeof(*infos));
+		if (infos == NULL)
+			return -ENOMEM;
+		list->infos = infos;
+		list->capacity = capacity;
 	}
+	struct nf_reader r = nf_reader_init(key + 5, key_size - 5);
+	uint32_t epoch = nf_read_u32_be(&r);
+	int error = bd_value_check(key, key_size, value, raw_size, &size);
 	if (error == 0)
-		error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
+		error = r.failed ? -EUCLEAN : parse(list->branch, epoch, value, size, &list->infos[list->count]);
+	list->count += error == 0;
+	return error;
+}
+
+/* Sorted by epoch; malloc'd. Whether the branch lives is the caller's matter. */
+static int list(struct bd_store *store, struct bd_branch_id branch, struct bd_snapshot_info **ret_infos, size_t *ret_count)
+{
+	struct snapshot_list found = {.branch = branch.v, .infos = calloc(1, sizeof(*found.infos)), .capacity = 1};
+	struct bd_key prefix;
+	bd_key_u32(&prefix, 'S', branch.v);
+	int error = found.infos != NULL ? bd_index_each(store->index, &prefix, list_one, &found) : -ENOMEM;
 	if (error != 0) {
-		free(infos);
+		free(found.infos);
 		return error;
 	}
-	if (infos == NULL)
-		infos = calloc(1, sizeof(*infos));
-	*ret_infos = infos;
-	*ret_count = count;
-	return infos != NULL ? 0 : -ENOMEM;
+	*ret_infos = found.infos;
+	*ret_count = found.count;
+	return 0;
 }
 
 static int find(struct bd_store *store, struct bd_branch_id branch, const char *label,
@@ -98,6 +95,15 @@ int bd_snapshot_find(struct bd_store *store, struct bd_branch_id id, const char 
 	int error = branch != NULL ? find(store, id, label, ret_info) : -ENOENT;
 	bd_branch_release(branch);
 	return error;
+}
+
+int snapshot_check(struct bd_store *store, uint32_t branch, uint32_t epoch)
+{
+	struct bd_key key;
+	uint8_t value[BD_SNAPSHOT_VALUE_MAX];
+	size_t size;
+	bd_key_u32_u32(&key, 'S', branch, epoch);
+	return bd_index_get(store->index, &key, value, sizeof(value), &size);
 }
 
 struct snapshot_record {
@@ -186,32 +192,64 @@ static int compare_epochs(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **ret_epochs, size_t *ret_count)
+/* Does the child see the branch where it begins? */
+static bool is_fork(const struct bd_branch *branch, const struct bd_branch *child)
 {
-	struct bd_snapshot_info *infos;
-	size_t snapshots, count = 0;
-	int error = list(store, (struct bd_branch_id){branch->id}, &infos, &snapshots);
+	return child != NULL && child->parent == branch->id && bd_branch_stands(child);
+}
+
+/* Snapshots of a living branch, children, and its head; malloc'd. */
+static int lasting_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **ret_epochs, size_t *ret_count)
+{
+	struct bd_snapshot_info *infos = NULL;
+	size_t snapshots = 0, count = 0;
+	int error = branch->dead ? 0 : list(store, (struct bd_branch_id){branch->id}, &infos, &snapshots);
 	if (error != 0)
 		return error;
-	size_t views = bd_inode_views(store, branch->id, NULL, 0) + 64;
-	uint32_t *epochs = malloc((snapshots + store->branch_slots + views + 1) * sizeof(*epochs));
-	if (epochs != NULL && !branch->dead) {
-		for (size_t i = 0; i < snapshots; i++)
-			epochs[count++] = infos[i].epoch.v;
-		for (uint32_t id = 0; id < store->branch_slots; id++) {
-			const struct bd_branch *child = branch_by_id(store, id);
-			if (child != NULL && child->parent == branch->id)
-				epochs[count++] = child->parent_epoch;
-		}
-		/* A view that is still in use keeps its versions, although its snapshot may be gone. */
-		count += NF_MIN(views, bd_inode_views(store, branch->id, epochs + count, views));
-		epochs[count++] = UINT32_MAX; /* the head sees the newest, whatever its epoch becomes */
-		qsort(epochs, count, sizeof(*epochs), compare_epochs);
-	}
+	uint32_t *epochs = malloc((snapshots + store->branch_slots + 1) * sizeof(*epochs));
+	for (size_t i = 0; epochs != NULL && i < snapshots; i++)
+		epochs[count++] = infos[i].epoch.v;
 	free(infos);
 	if (epochs == NULL)
 		return -ENOMEM;
+	for (uint32_t id = 0; id < store->branch_slots; id++) {
+		if (is_fork(branch, store->branches[id]))
+			epochs[count++] = store->branches[id]->parent_epoch;
+	}
+	if (!branch->dead)
+		epochs[count++] = UINT32_MAX; /* the head sees the newest, whatever its epoch becomes */
+	qsort(epochs, count, sizeof(*epochs), compare_epochs);
 	*ret_epochs = epochs;
 	*ret_count = count;
 	return 0;
+}
+
+int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **ret_epochs, size_t *ret_count)
+{
+	uint32_t *lasting, *epochs;
+	size_t count;
+	int error = lasting_pins(store, branch, &lasting, &count);
+	if (error == 0 && !branch->dead) {
+		error = bd_inode_views(store, branch, lasting, count, &epochs, &count);
+		free(lasting);
+		if (error == 0)
+			qsort(epochs, count, sizeof(*epochs), compare_epochs);
+	} else if (error == 0) {
+		epochs = lasting;
+	}
+	if (error != 0)
+		return error;
+	*ret_epochs = epochs;
+	*ret_count = count;
+	return 0;
+}
+
+int bd_branch_check_pin(struct bd_store *store, struct bd_branch *branch, uint32_t epoch)
+{
+	int error = branch->dead ? -ENOENT : snapshot_check(store, branch->id, epoch);
+	for (uint32_t id = 0; error == -ENOENT && id < store->branch_slots && !branch->dead; id++) {
+		if (is_fork(branch, store->branches[id]) && store->branches[id]->parent_epoch == epoch)
+			error = 0;
+	}
+	return error;
 }

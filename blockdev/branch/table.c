@@ -142,7 +142,7 @@ struct bd_chain *bd_chain_make(const struct bd_branch *branch, uint32_t epoch)
 	return chain;
 }
 
-/* One 'R' record. Parents have lower ids, so they are there already. */
+/* One 'R' record. Parents have lower ids, so they are there already, if at all. */
 static int load_branch(struct bd_store *store, uint32_t id, const uint8_t *value, size_t size)
 {
 	struct nf_reader r = nf_reader_init(value, size);
@@ -154,34 +154,42 @@ static int load_branch(struct bd_store *store, uint32_t id, const uint8_t *value
 	if (r.failed || name_size > BD_BRANCH_NAME_MAX || epoch >= 1u << 30)
 		return -EUCLEAN;
 	nf_read_copy(&r, name, name_size);
-	struct bd_branch *above = NULL;
-	if (parent != 0) {
-		above = parent < store->branch_slots ? store->branches[parent] : NULL;
-		/* A dead branch may outlive its dead parent: its versions only wait to be dropped. */
-		if (above == NULL && !(flags & BD_BRANCH_DEAD)) {
-			nf_error("branch %s: its parent (id %u) is missing in the index; run neonfs scrub --rebuild", name,
-				 parent);
-			return -EUCLEAN;
-		}
-	}
+	struct bd_branch *above = parent < store->branch_slots ? store->branches[parent] : NULL;
 	struct bd_branch *branch = branch_new(id, above, parent_epoch, name);
 	if (branch == NULL)
 		return -ENOMEM;
+	branch->parent = parent;
 	branch->epoch = epoch;
 	branch->created_ns = created_ns;
 	branch->is_protected = flags & BD_BRANCH_PROTECTED;
+	branch->is_detached = flags & BD_BRANCH_DETACHED;
 	branch->dead = flags & BD_BRANCH_DEAD;
 	int error = branch_insert(store, branch);
-	if (error != 0) {
+	if (error != 0)
 		branch_free(branch);
-		return error;
-	}
-	if (!branch->dead) {
-		store->branch_count++;
-		if (above != NULL)
-			above->children++;
-	} else {
-		bd_background_purge(store, id, 0);
+	return error;
+}
+
+/* With all records loaded: who needs whom. Children have higher ids than their parents. */
+static int relate(struct bd_store *store)
+{
+	for (uint32_t id = store->branch_slots; id-- > 1;) {
+		struct bd_branch *branch = store->branches[id];
+		if (branch == NULL)
+			continue;
+		store->branch_count += !branch->dead;
+		if (!bd_branch_stands(branch))
+			bd_background_purge(store, id, 0);
+		if (!bd_branch_stands(branch) || branch->parent == 0)
+			continue; /* a dead branch that nobody needs may outlive its parent */
+		struct bd_branch *above = branch->parent < id ? store->branches[branch->parent] : NULL;
+		if (above == NULL) {
+			nf_error("branch %s: its parent (id %u) is missing in the index; run neonfs scrub --rebuild", branch->name,
+				 branch->parent);
+			return -EUCLEAN;
+		}
+		above->needs++;
+		above->children += !branch->dead && !branch->is_detached;
 	}
 	return 0;
 }
@@ -209,6 +217,8 @@ int bd_branches_load(struct bd_store *store)
 	store->next_branch = 1;
 	int error = bd_each_u32(store, 'R', load_branch);
 	if (error == 0)
+		error = relate(store);
+	if (error == 0)
 		error = bd_each_u32(store, 'S', load_snapshot);
 	if (error == 0)
 		error = bd_each_u32(store, 'V', load_sweep);
@@ -229,9 +239,9 @@ void branch_info(struct bd_store *store, const struct bd_branch *branch, struct 
 	int32_t in_use = atomic_load(&branch->in_use);
 	struct bd_branch_info info = {
 		.id = {branch->id},
-		.parent = {branch->parent},
+		.parent = {branch->is_detached ? 0 : branch->parent},
 		.epoch = {branch->epoch},
-		.parent_epoch = {branch->parent_epoch},
+		.parent_epoch = {branch->is_detached ? 0 : branch->parent_epoch},
 		.created_ns = branch->created_ns,
 		.children = branch->children,
 		.snapshots = branch->snapshots,
@@ -239,7 +249,7 @@ void branch_info(struct bd_store *store, const struct bd_branch *branch, struct 
 		.in_use = in_use > 0 ? (uint32_t)in_use : 0,
 	};
 	memcpy(info.name, branch->name, sizeof(info.name));
-	if (branch->parent != 0 && branch->parent < store->branch_slots && store->branches[branch->parent] != NULL)
+	if (info.parent.v != 0)
 		memcpy(info.parent_name, store->branches[branch->parent]->name, sizeof(info.parent_name));
 	*ret_info = info;
 }
@@ -304,12 +314,12 @@ int bd_op_begin(struct bd_inode *inode)
 	if (error == 0)
 		error = bd_tidy_if_needed(inode->store);
 	if (error == 0)
-		error = bd_log_wait_room(inode->store->log);
+		error = bd_log_enter(inode->store->log);
 	if (error != 0)
 		return error == -ENOSPC ? error : -EROFS;
 	pthread_rwlock_rdlock(&inode->branch->epoch_lock);
 	if (inode->branch->dead) {
-		pthread_rwlock_unlock(&inode->branch->epoch_lock);
+		bd_op_end(inode);
 		return -ENOENT;
 	}
 	return 0;
@@ -318,4 +328,5 @@ int bd_op_begin(struct bd_inode *inode)
 void bd_op_end(struct bd_inode *inode)
 {
 	pthread_rwlock_unlock(&inode->branch->epoch_lock);
+	bd_log_leave(inode->store->log);
 }

@@ -134,15 +134,10 @@ static int xattr_put(struct bd_inode *inode, const char *name, bool present, con
 	return error;
 }
 
-int bd_xattr_set(struct bd_inode *inode, const char *name, const void *value, size_t size, unsigned flags)
+/* `value` NULL: it goes. */
+static int xattr_change(struct bd_inode *inode, const char *name, const void *value, size_t size, unsigned flags)
 {
-	int error = check_xattr_name(name);
-	if (error == 0 && size > BD_XATTR_VALUE_MAX)
-		error = -E2BIG;
-	if (error == 0 && ((flags & ~3u) != 0 || flags == 3))
-		error = -EINVAL;
-	if (error == 0)
-		error = bd_op_begin(inode);
+	int error = bd_op_begin(inode);
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&inode->branch->names_lock);
@@ -154,30 +149,27 @@ int bd_xattr_set(struct bd_inode *inode, const char *name, const void *value, si
 	else if (error == -ENODATA && !(flags & BD_XATTR_REPLACE))
 		error = 0;
 	if (error == 0)
-		error = xattr_put(inode, name, true, value, size);
+		error = xattr_put(inode, name, value != NULL, value, size);
 	pthread_rwlock_unlock(&inode->branch->names_lock);
 	bd_op_end(inode);
 	free(old);
 	return error;
 }
 
+int bd_xattr_set(struct bd_inode *inode, const char *name, const void *value, size_t size, unsigned flags)
+{
+	int error = check_xattr_name(name);
+	if (error == 0 && size > BD_XATTR_VALUE_MAX)
+		error = -E2BIG;
+	if (error == 0 && ((flags & ~3u) != 0 || flags == 3))
+		error = -EINVAL;
+	return error != 0 ? error : xattr_change(inode, name, value != NULL ? value : "", size, flags);
+}
+
 int bd_xattr_remove(struct bd_inode *inode, const char *name)
 {
 	int error = check_xattr_name(name);
-	if (error == 0)
-		error = bd_op_begin(inode);
-	if (error != 0)
-		return error;
-	pthread_rwlock_wrlock(&inode->branch->names_lock);
-	uint8_t *old = NULL;
-	size_t old_size;
-	error = xattr_find(inode, name, &old, &old_size);
-	if (error == 0)
-		error = xattr_put(inode, name, false, NULL, 0);
-	pthread_rwlock_unlock(&inode->branch->names_lock);
-	bd_op_end(inode);
-	free(old);
-	return error;
+	return error != 0 ? error : xattr_change(inode, name, NULL, 0, BD_XATTR_REPLACE);
 }
 
 struct name_list {

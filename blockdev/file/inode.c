@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #define TABLE_BUCKETS 16384u
+#define LOAD_TRIES 8u /* while others leave the table; then the table is locked over it */
 #define INODE_VALUE_MAX (20 + 8 + 32 + 8 + 8 + 4 + BD_SYMLINK_MAX + BD_VALUE_CHECK)
 
 struct bd_inode_table {
@@ -55,6 +56,119 @@ static void idle_add(struct bd_inode_table *table, struct bd_inode *inode)
 	table->idle_count++;
 }
 
+/* ---- views in use */
+
+static struct bd_view_use *use_find(const struct bd_branch *branch, uint32_t epoch)
+{
+	struct bd_view_use *use = branch->views;
+	while (use != NULL && use->epoch != epoch)
+		use = use->next;
+	return use;
+}
+
+/* One inode more of a view in memory. NULL when there is no memory for it. */
+static struct bd_view_use *use_join(struct bd_inode_table *table, struct bd_branch *branch, uint32_t epoch)
+{
+	pthread_mutex_lock(&table->lock);
+	struct bd_view_use *use = use_find(branch, epoch);
+	if (use == NULL) {
+		use = calloc(1, sizeof(*use));
+		if (use != NULL) {
+			*use = (struct bd_view_use){.epoch = epoch, .next = branch->views};
+			branch->views = use;
+		}
+	}
+	if (use != NULL)
+		use->inodes++;
+	pthread_mutex_unlock(&table->lock);
+	return use;
+}
+
+static void use_leave(struct bd_inode_table *table, struct bd_branch *branch, struct bd_view_use *use)
+{
+	pthread_mutex_lock(&table->lock);
+	if (--use->inodes == 0) {
+		struct bd_view_use **at = &branch->views;
+		while (*at != use)
+			at = &(*at)->next;
+		*at = use->next;
+		free(use);
+	}
+	pthread_mutex_unlock(&table->lock);
+}
+
+/* Under the table's lock: an inode has its first reference, or has lost its last. */
+static void use_hold(struct bd_inode *inode)
+{
+	if (inode->use != NULL)
+		inode->use->holders++;
+}
+
+static void use_drop(struct bd_inode *inode)
+{
+	struct bd_view_use *use = inode->use;
+	if (use == NULL || --use->holders > 0)
+		return;
+	/* Asked for before the mark goes: who finds no mark finds the request. */
+	if (use->is_kept && !inode->branch->dead)
+		bd_background_purge(inode->store, inode->branch->id, 0);
+	use->is_known = use->is_kept = false;
+}
+
+static bool is_among(const uint32_t *sorted, size_t count, uint32_t value)
+{
+	size_t low = 0;
+	while (count > 0) {
+		size_t half = count / 2;
+		if (sorted[low + half] < value) {
+			low += half + 1;
+			count -= half + 1;
+		} else {
+			if (sorted[low + half] == value)
+				return true;
+			count = half;
+		}
+	}
+	return false;
+}
+
+int bd_inode_views(struct bd_store *store, struct bd_branch *branch, const uint32_t *pins, size_t count,
+		   uint32_t **ret_epochs, size_t *ret_count)
+{
+	struct bd_inode_table *table = store->inodes;
+	size_t room = count, n = count;
+	pthread_mutex_lock(&table->lock);
+	for (const struct bd_view_use *use = branch->views; use != NULL; use = use->next)
+		room++;
+	uint32_t *epochs = malloc((room + 1) * sizeof(*epochs));
+	if (epochs != NULL && count > 0)
+		memcpy(epochs, pins, count * sizeof(*epochs));
+	for (struct bd_view_use *use = branch->views; epochs != NULL && use != NULL; use = use->next) {
+		if (use->holders == 0 || is_among(pins, count, use->epoch))
+			continue;
+		use->is_kept = true;
+		epochs[n++] = use->epoch;
+	}
+	pthread_mutex_unlock(&table->lock);
+	if (epochs == NULL)
+		return -ENOMEM;
+	*ret_epochs = epochs;
+	*ret_count = n;
+	return 0;
+}
+
+bool bd_inode_keeps_views(struct bd_store *store, const struct bd_branch *branch)
+{
+	bool keeps = false;
+	pthread_mutex_lock(&store->inodes->lock);
+	for (const struct bd_view_use *use = branch->views; use != NULL; use = use->next)
+		keeps = keeps || use->is_kept;
+	pthread_mutex_unlock(&store->inodes->lock);
+	return keeps;
+}
+
+/* ---- the table */
+
 /* Under the table's lock. */
 static struct bd_inode *find(struct bd_inode_table *table, uint32_t branch, uint32_t view_epoch, uint64_t file)
 {
@@ -69,6 +183,8 @@ static void hold(struct bd_inode_table *table, struct bd_inode *inode, uint64_t 
 {
 	if (inode->is_idle)
 		idle_remove(table, inode);
+	if (inode->refs == 0)
+		use_hold(inode);
 	inode->refs += count;
 }
 
@@ -89,7 +205,10 @@ static void insert(struct bd_inode_table *table, struct bd_inode *inode)
 	inode->hash_next = *at;
 	*at = inode;
 	table->count++;
+	use_hold(inode);
 }
+
+static void inode_free(struct bd_inode *inode);
 
 static struct bd_inode *inode_new(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file)
 {
@@ -104,6 +223,13 @@ static struct bd_inode *inode_new(struct bd_store *store, struct bd_branch *bran
 	inode->attr.file.v = file;
 	inode->refs = 1;
 	pthread_rwlock_init(&inode->lock, NULL);
+	if (view_epoch != UINT32_MAX) {
+		inode->use = use_join(store->inodes, branch, view_epoch);
+		if (inode->use == NULL) {
+			inode_free(inode);
+			return NULL;
+		}
+	}
 	return inode;
 }
 
@@ -149,10 +275,15 @@ void inode_mark_clean(struct bd_inode *inode)
 static void inode_free(struct bd_inode *inode)
 {
 	dirty_remove(inode);
+	/* Nobody else knows the inode, but the leaf cache may be looking at its leaves. */
+	pthread_rwlock_wrlock(&inode->lock);
 	bd_map_free(inode);
+	pthread_rwlock_unlock(&inode->lock);
 	free(inode->pending);
 	free(inode->symlink_target);
 	pthread_rwlock_destroy(&inode->lock);
+	if (inode->use != NULL)
+		use_leave(inode->store->inodes, inode->branch, inode->use);
 	bd_branch_release(inode->branch);
 	free(inode);
 }
@@ -294,19 +425,22 @@ struct bd_inode *bd_inode_find(struct bd_store *store, uint32_t branch, uint32_t
 	return inode;
 }
 
-/* Load an inode and put it into the table. -EAGAIN: inodes left the table meanwhile, so what was loaded may be old. */
-static int load_into_table(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file,
+/* Load an inode and put it into the table. -EAGAIN: inodes left the table meanwhile, so what was loaded may be old. With `alone` none
+ * can: the table is locked while the index is read. */
+static int load_into_table(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file, bool alone,
 			   struct bd_inode **ret_inode)
 {
 	struct bd_inode_table *table = store->inodes;
-	pthread_mutex_lock(&table->lock);
-	uint64_t removals = table->removals;
-	pthread_mutex_unlock(&table->lock);
 	struct bd_inode *loaded = inode_new(store, branch, view_epoch, file);
 	if (loaded == NULL)
 		return -ENOMEM;
-	int error = load(loaded);
 	pthread_mutex_lock(&table->lock);
+	uint64_t removals = table->removals;
+	if (!alone)
+		pthread_mutex_unlock(&table->lock);
+	int error = load(loaded);
+	if (!alone)
+		pthread_mutex_lock(&table->lock);
 	struct bd_inode *inode = find(table, branch->id, view_epoch, file);
 	if (inode != NULL) {
 		hold(table, inode, 1);
@@ -329,13 +463,12 @@ static int load_into_table(struct bd_store *store, struct bd_branch *branch, uin
 int bd_inode_get(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file,
 		 struct bd_inode **ret_inode)
 {
-	*ret_inode = bd_inode_find(store, branch->id, view_epoch, file);
-	int error = 0;
-	while (*ret_inode == NULL && error == 0) {
-		error = load_into_table(store, branch, view_epoch, file, ret_inode);
-		if (error == -EAGAIN)
-			error = 0;
-	}
+	struct bd_inode *inode = bd_inode_find(store, branch->id, view_epoch, file);
+	int error = inode != NULL ? 0 : -EAGAIN;
+	for (unsigned i = 0; error == -EAGAIN; i++)
+		error = load_into_table(store, branch, view_epoch, file, i == LOAD_TRIES, &inode);
+	if (error == 0)
+		*ret_inode = inode;
 	return error;
 }
 
@@ -450,6 +583,7 @@ void bd_inode_unref(struct bd_inode *inode, uint64_t count)
 	assert(inode->refs >= count);
 	inode->refs -= count;
 	if (inode->refs == 0) {
+		use_drop(inode);
 		/* Nobody holds it, so nobody can be changing `removed`. */
 		gone = inode->removed || inode->branch->dead;
 		if (gone)
@@ -528,24 +662,6 @@ uint64_t bd_inodes_in_memory(struct bd_store *store)
 	return count;
 }
 
-size_t bd_inode_views(struct bd_store *store, uint32_t branch, uint32_t *epochs, size_t room)
-{
-	struct bd_inode_table *table = store->inodes;
-	size_t count = 0;
-	pthread_mutex_lock(&table->lock);
-	for (unsigned i = 0; i < TABLE_BUCKETS; i++) {
-		for (const struct bd_inode *inode = table->buckets[i]; inode != NULL; inode = inode->hash_next) {
-			if (inode->branch->id != branch || inode->refs == 0 || bd_inode_is_head(inode))
-				continue;
-			if (count < room)
-				epochs[count] = inode->view_epoch;
-			count++;
-		}
-	}
-	pthread_mutex_unlock(&table->lock);
-	return count;
-}
-
 struct bd_view bd_inode_view(const struct bd_inode *inode)
 {
 	return (struct bd_view){.branch = {inode->branch->id}, .epoch = {inode->view_epoch}};
@@ -569,15 +685,45 @@ int bd_root(struct bd_store *store, struct bd_view view, struct bd_inode **ret_i
 	return bd_inode_by_id(store, view, BD_FILE_ID_ROOT, ret_inode);
 }
 
+/* Is the frozen epoch a snapshot's or where a child begins, or somebody's view since it was one? Under table_lock. */
+static int check_pin(struct bd_store *store, struct bd_inode *inode)
+{
+	struct bd_inode_table *table = store->inodes;
+	struct bd_view_use *use = inode->use;
+	pthread_mutex_lock(&table->lock);
+	bool known = use->is_known;
+	pthread_mutex_unlock(&table->lock);
+	if (known)
+		return 0;
+	int error = bd_branch_check_pin(store, inode->branch, inode->view_epoch);
+	if (error == 0) {
+		pthread_mutex_lock(&table->lock);
+		use->is_known = true;
+		pthread_mutex_unlock(&table->lock);
+	}
+	return error;
+}
+
 int bd_inode_by_id(struct bd_store *store, struct bd_view view, struct bd_file_id file, struct bd_inode **ret_inode)
 {
 	struct bd_branch *branch = bd_branch_acquire(store, view.branch.v);
+	struct bd_inode *inode;
 	if (branch == NULL)
 		return -ENOENT;
 	pthread_rwlock_rdlock(&branch->epoch_lock);
 	bool exists = view.epoch.v == BD_EPOCH_HEAD.v || view.epoch.v < branch->epoch;
 	pthread_rwlock_unlock(&branch->epoch_lock);
-	int error = exists ? bd_inode_get(store, branch, view.epoch.v, file.v, ret_inode) : -ENOENT;
+	int error = exists ? bd_inode_get(store, branch, view.epoch.v, file.v, &inode) : -ENOENT;
+	/* Only now: what is held, and is a pin after that, a later sweep spares; an earlier one has known it as a pin. */
+	if (error == 0 && !bd_inode_is_head(inode)) {
+		pthread_rwlock_rdlock(&store->table_lock);
+		error = check_pin(store, inode);
+		pthread_rwlock_unlock(&store->table_lock);
+		if (error != 0)
+			bd_inode_unref(inode, 1);
+	}
 	bd_branch_release(branch);
+	if (error == 0)
+		*ret_inode = inode;
 	return error;
 }

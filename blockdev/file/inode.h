@@ -16,7 +16,7 @@ void inode_mark_clean(struct bd_inode *inode);
 NF_MUST_CHECK int inode_reserve_pending(struct bd_inode *inode, unsigned count);
 void inode_add_pending(struct bd_inode *inode, uint32_t block, unsigned count, uint64_t sequence);
 
-/* Under names_lock: the directory as it is. `enough` > 0: that many entries suffice (is it empty?). */
+/* The directory as it is at one moment. `enough` > 0: that many entries suffice (is it empty?). */
 NF_MUST_CHECK int names_list(struct bd_inode *dir, size_t enough, struct bd_listing **ret_listing);
 
 /* Inside an operation: set the size; cuts off with holes, extends with nothing. */

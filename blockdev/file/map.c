@@ -235,7 +235,7 @@ void bd_map_settle(struct bd_inode *inode, struct bd_leaf *leaf, struct bd_entry
 		inode->dirty_leaves--;
 }
 
-/* Under the cache's lock and with the inode to oneself. */
+/* Under the inode's lock exclusive and the cache's. */
 static void leaf_free(struct bd_leaf_cache *cache, struct bd_leaf *leaf)
 {
 	struct bd_inode *inode = leaf->inode;
@@ -261,8 +261,6 @@ static void drop_dirty(struct bd_inode *inode, const struct bd_leaf *leaf, unsig
 void bd_map_free(struct bd_inode *inode)
 {
 	struct bd_leaf_cache *cache = inode->store->leaves;
-	/* Over all of it: trimming may look at the same leaves. */
-	pthread_mutex_lock(&cache->lock);
 	for (uint32_t high = 0; high < inode->map_size; high++) {
 		for (uint32_t low = 0; inode->map[high] != NULL && low < MAP_FANOUT; low++) {
 			struct bd_leaf *leaf = inode->map[high][low];
@@ -272,11 +270,12 @@ void bd_map_free(struct bd_inode *inode)
 				if (leaf->entries[i].state != BD_CLEAN)
 					drop_dirty(inode, leaf, i);
 			}
+			pthread_mutex_lock(&cache->lock);
 			leaf_free(cache, leaf);
+			pthread_mutex_unlock(&cache->lock);
 		}
 		free(inode->map[high]);
 	}
-	pthread_mutex_unlock(&cache->lock);
 	free(inode->map);
 	inode->map = NULL;
 	inode->map_size = 0;

@@ -138,10 +138,10 @@ int bd_readdir(struct bd_inode *dir, struct bd_listing **ret_listing)
 	pthread_rwlock_unlock(&dir->lock);
 	if (!ok)
 		return -ENOTDIR;
-	pthread_rwlock_rdlock(&dir->branch->names_lock);
+	/* Without names_lock, which a long listing would keep from everybody: only the first hop can change, a change of names goes
+	 * into the index as a whole, and one scan sees the index as it was at its beginning. */
 	struct bd_listing *listing = NULL;
 	int error = names_list(dir, 0, &listing);
-	pthread_rwlock_unlock(&dir->branch->names_lock);
 	if (error == 0 && dir->branch->dead) {
 		bd_listing_free(listing);
 		error = -ESTALE;

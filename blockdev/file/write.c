@@ -124,6 +124,16 @@ static int load_leaves(struct bd_inode *inode, const struct chunk *chunk)
 	return error;
 }
 
+/* Under inode->lock exclusive: 0 when the merged blocks are what they were merged with, and all leaves are in memory; -EAGAIN: fill again. */
+static int check_bases(struct bd_inode *inode, const struct chunk *chunk)
+{
+	int error;
+	bool hold = bases_hold(inode, chunk, &error);
+	if (error == 0 && !hold)
+		error = -EAGAIN;
+	return error != 0 ? error : load_leaves(inode, chunk);
+}
+
 /* Under inode->lock exclusive: the chunk's blocks and what is in `commit` in one log record; the map follows. */
 static int log_chunk(struct bd_inode *inode, struct chunk *chunk, struct bd_commit *commit, uint64_t *ret_ticket)
 {
@@ -149,11 +159,7 @@ static int put_inline(struct bd_inode *inode, struct chunk *chunk, uint64_t end,
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&inode->lock);
-	bool hold = bases_hold(inode, chunk, &error);
-	if (error == 0 && !hold)
-		error = -EAGAIN;
-	if (error == 0)
-		error = load_leaves(inode, chunk);
+	error = check_bases(inode, chunk);
 	if (error == 0) {
 		touch(inode, end, flags);
 		/* Blocks behind the end that the log knows would be lost, or come back as data in a later extension: a new size goes
@@ -237,11 +243,7 @@ static int put_data(struct bd_inode *inode, struct chunk *chunk, uint64_t end, u
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&inode->lock);
-	bool hold = bases_hold(inode, chunk, &error);
-	if (error == 0 && !hold)
-		error = -EAGAIN;
-	if (error == 0)
-		error = load_leaves(inode, chunk);
+	error = check_bases(inode, chunk);
 	if (error == 0)
 		error = inode_reserve_pending(inode, chunk->count);
 	if (error != 0) {
@@ -413,14 +415,11 @@ static int cut(struct bd_inode *inode, struct chunk *edges, uint64_t from, uint6
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&inode->lock);
-	bool hold = bases_hold(inode, edges, &error);
-	if (error == 0 && edges->count > 0 && !hold)
-		error = -EAGAIN;
+	if (edges->count > 0)
+		error = check_bases(inode, edges);
 	uint64_t first = nf_round_up(from, NF_BLOCK_SIZE), last = to / NF_BLOCK_SIZE * NF_BLOCK_SIZE;
 	if (to >= inode->attr.size_bytes)
 		last = nf_round_up(NF_MAX(to, inode->attr.size_bytes), NF_BLOCK_SIZE);
-	if (error == 0 && edges->count > 0)
-		error = load_leaves(inode, edges);
 	if (error == 0 && first < last)
 		error = bd_map_punch(inode, (uint32_t)(first >> NF_BLOCK_SHIFT), (uint32_t)(last >> NF_BLOCK_SHIFT),
 				     &commit.items);

@@ -91,19 +91,15 @@ void bd_background_purge(struct bd_store *store, uint32_t branch, uint64_t file)
 
 /* ---- flusher */
 
-static bool log_is_long(struct bd_store *store)
-{
-	uint64_t used = bd_log_tail(store->log) - bd_log_retain(store->log);
-	return used > bd_log_ring_bytes(store->log) / 2;
-}
-
 /* Give the older half of the ring back. */
 static int shorten_log(struct bd_store *store)
 {
 	uint64_t retain = bd_log_retain(store->log), tail = bd_log_tail(store->log);
+	bd_log_make_room(store->log, true);
 	int error = bd_retire(store, retain + (tail - retain) * 3 / 4);
 	if (error == 0)
 		error = bd_checkpoint(store);
+	bd_log_make_room(store->log, false);
 	/* A full disk is told to those who wait for room. Anything else may pass: they wait while it is tried again. */
 	bd_log_set_room_error(store->log, error == -ENOSPC ? error : 0);
 	return error;
@@ -111,7 +107,7 @@ static int shorten_log(struct bd_store *store)
 
 int bd_tidy_if_needed(struct bd_store *store)
 {
-	if (!log_is_long(store))
+	if (!bd_log_is_long(store->log))
 		return 0;
 	if (!store->no_background) {
 		bd_background_kick(store);
@@ -123,7 +119,7 @@ int bd_tidy_if_needed(struct bd_store *store)
 static int flusher_step(struct bd_store *store, int64_t now_s, int64_t *last_checkpoint_s)
 {
 	int error = 0;
-	if (log_is_long(store)) {
+	if (bd_log_is_long(store->log)) {
 		error = shorten_log(store);
 		*last_checkpoint_s = now_s;
 	} else if (bd_index_unflushed_bytes(store->index) > CHECKPOINT_INDEX_BYTES ||
@@ -204,42 +200,55 @@ static struct bd_branch *any_branch(struct bd_store *store, uint32_t id)
 	return branch;
 }
 
-static int delete_prefix(struct bd_store *store, const struct bd_key *prefix, struct bd_commit *commit)
+struct deletion {
+	struct bd_store *store;
+	struct bd_commit *commit;
+};
+
+static int delete_one(void *arg, const uint8_t *bytes, size_t key_size, const uint8_t *value, size_t size)
 {
-	struct bd_index_iter *iter = bd_index_iter_new(store->index);
-	if (iter == NULL)
-		return -ENOMEM;
-	int error = 0;
-	for (bd_index_iter_seek(iter, prefix, prefix->size); error == 0 && bd_index_iter_valid(iter);
-	     bd_index_iter_next(iter)) {
-		struct bd_key key;
-		size_t size;
-		const uint8_t *at = bd_index_iter_key(iter, &size);
-		memcpy(key.bytes, at, NF_MIN(size, sizeof(key.bytes)));
-		key.size = (uint16_t)size;
-		bd_commit_delete(commit, &key);
-		uint64_t ticket;
-		if (commit->items.size > DELETE_BYTES)
-			error = bd_commit_apply(store, commit, &ticket);
-	}
-	if (error == 0)
-		error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
-	return error;
+	const struct deletion *deletion = arg;
+	struct bd_key key;
+	uint64_t ticket;
+	(void)value, (void)size;
+	if (key_size > sizeof(key.bytes))
+		return -EUCLEAN;
+	memcpy(key.bytes, bytes, key_size);
+	key.size = (uint16_t)key_size;
+	bd_commit_delete(deletion->commit, &key);
+	return deletion->commit->items.size > DELETE_BYTES ? bd_commit_apply(deletion->store, deletion->commit, &ticket) : 0;
 }
 
-/* Has another sweep of the branch been asked for since? Then its record is that one's. */
-static bool is_asked_again(struct bd_background *bg, uint32_t branch)
+static int delete_prefix(struct bd_store *store, const struct bd_key *prefix, struct bd_commit *commit)
 {
-	bool again = false;
+	struct deletion deletion = {.store = store, .commit = commit};
+	return bd_index_each(store->index, prefix, delete_one, &deletion);
+}
+
+/* Has another sweep of the branch been asked for since, or will be when an open view goes? Then its record is that one's. */
+static bool is_needed_again(struct bd_store *store, const struct purge *purge, const struct bd_branch *branch)
+{
+	struct bd_background *bg = store->background;
+	/* First: who lets the last view go asks before it takes its mark away. */
+	bool again = branch != NULL && !branch->dead && bd_inode_keeps_views(store, branch);
 	pthread_mutex_lock(&bg->lock);
 	for (size_t i = 0; i < bg->purge_count; i++)
-		again = again || (bg->purges[i].branch == branch && bg->purges[i].file == 0);
+		again = again || (bg->purges[i].branch == purge->branch && bg->purges[i].file == 0);
 	pthread_mutex_unlock(&bg->lock);
 	return again;
 }
 
-/* After a checkpoint made the sweep durable: its request goes. */
+/* Everything of a dead branch that only its own names and snapshots needed. */
+static int delete_remains(struct bd_store *store, uint32_t branch, struct bd_commit *commit)
+{
+	struct bd_key key;
+	bd_key_u32(&key, 'O', branch);
+	int error = delete_prefix(store, &key, commit);
+	bd_key_u32(&key, 'S', branch);
+	return error != 0 ? error : delete_prefix(store, &key, commit);
+}
+
+/* After a checkpoint made the sweep durable: its request goes; with the last one of a dead branch the branch itself. */
 static int finish_purge(struct bd_store *store, const struct purge *purge)
 {
 	struct bd_commit commit;
@@ -249,30 +258,29 @@ static int finish_purge(struct bd_store *store, const struct purge *purge)
 	if (error != 0)
 		return error;
 	struct bd_branch *branch = any_branch(store, purge->branch);
-	bool dead = branch != NULL && branch->dead && purge->file == 0;
 	/* Who asks for a sweep holds the table exclusively from its record to its request. */
 	pthread_rwlock_rdlock(&store->table_lock);
+	bool last = purge->file == 0 && !is_needed_again(store, purge, branch);
+	bool gone = last && branch != NULL && !bd_branch_stands(branch);
 	if (purge->file != 0) {
 		bd_key_file_prefix(&key, 'O', purge->branch, purge->file);
 		bd_commit_delete(&commit, &key);
-	} else if (!is_asked_again(store->background, purge->branch)) {
+	}
+	if (last) {
 		bd_key_u32(&key, 'V', purge->branch);
 		bd_commit_delete(&commit, &key);
 	}
-	if (dead) {
-		bd_key_u32(&key, 'O', purge->branch);
-		error = delete_prefix(store, &key, &commit);
-		bd_key_u32(&key, 'S', purge->branch);
-		if (error == 0)
-			error = delete_prefix(store, &key, &commit);
+	if (last && branch != NULL && branch->dead)
+		error = delete_remains(store, purge->branch, &commit);
+	if (gone) {
 		bd_key_u32(&key, 'R', purge->branch);
 		bd_commit_delete(&commit, &key);
 	}
-	if (error == 0)
+	if (error == 0 && commit.items.size > 0)
 		error = bd_commit_apply(store, &commit, &ticket);
 	pthread_rwlock_unlock(&store->table_lock);
 	bd_commit_free(&commit);
-	if (error == 0 && dead) {
+	if (error == 0 && gone) {
 		pthread_rwlock_wrlock(&store->table_lock);
 		store->branches[purge->branch] = NULL;
 		pthread_rwlock_unlock(&store->table_lock);
@@ -290,11 +298,13 @@ int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg,
 	for (; done < count && error == 0; done++) {
 		struct bd_branch *branch = any_branch(store, purges[done].branch);
 		if (branch != NULL && purges[done].file != 0 && !branch->dead)
-			error = bd_sweep_file(store, branch, purges[done].file, ret_dropped);
+			error = bd_sweep_file(store, branch, purges[done].file, progress, arg, ret_dropped);
 		else if (branch != NULL && purges[done].file == 0)
-			error = bd_sweep_branch(store, branch, ret_dropped);
+			error = bd_sweep_branch(store, branch, progress, arg, ret_dropped);
 		bd_branch_release(branch);
 		if (error == 0 && progress != NULL && progress(arg, "sweep", done + 1, count) != 0)
+			error = -ECANCELED;
+		if (error == 0 && bd_background_is_stopping(store))
 			error = -ECANCELED;
 	}
 	if (error == 0 && count > 0)
@@ -348,12 +358,29 @@ static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id)
 	return 0;
 }
 
-static bool is_stopping(struct bd_background *bg)
+bool bd_background_is_stopping(struct bd_store *store)
 {
+	struct bd_background *bg = store->background;
 	pthread_mutex_lock(&bg->lock);
 	bool stop = bg->stop;
 	pthread_mutex_unlock(&bg->lock);
 	return stop;
+}
+
+/* Collect one extent, with room in the log for its moves. When there is no disk to make room with, collecting is what helps. */
+static int collect_one(struct bd_store *store, uint32_t id, struct bd_gc_result *result)
+{
+	int error = bd_tidy_if_needed(store);
+	bool entered = false;
+	if (error == 0) {
+		error = bd_log_enter(store->log);
+		entered = error == 0;
+	}
+	if (error == 0 || error == -ENOSPC)
+		error = bd_collect_extent(store, id, result);
+	if (entered)
+		bd_log_leave(store->log);
+	return error;
 }
 
 /* Collect until nothing is worth it, at most `limit` extents. */
@@ -361,12 +388,12 @@ static int collect_all(struct bd_store *store, bool thorough, unsigned limit, bd
 		       struct bd_gc_result *result)
 {
 	int error = 0;
-	for (unsigned n = 0; n < limit && error == 0 && !is_stopping(store->background); n++) {
+	for (unsigned n = 0; n < limit && error == 0 && !bd_background_is_stopping(store); n++) {
 		uint32_t id;
 		error = choose(store, thorough, &id);
 		if (error != 0 || id == UINT32_MAX)
 			break;
-		error = bd_collect_extent(store, id, result);
+		error = collect_one(store, id, result);
 		if (error == -EAGAIN)
 			return 0; /* busy: another time */
 		if (error == -EUCLEAN)
@@ -416,7 +443,7 @@ static void *collector_main(void *arg)
 			if (error == 0)
 				error = collect_all(store, false, 4, NULL, NULL, &result);
 			pthread_mutex_unlock(&store->collect_lock);
-			if (error != 0)
+			if (error != 0 && error != -ECANCELED)
 				nf_warn("collecting garbage stopped: %s; it goes on by itself", strerror(-error));
 		}
 		pthread_mutex_lock(&bg->lock);

@@ -37,34 +37,34 @@ static int consider(struct bd_store *store, struct candidates *list, const struc
 	return live < 0 ? live : live == 0 ? 0 : add(list, id, loc, age);
 }
 
+struct clone_walk {
+	struct bd_store *store;
+	struct candidates *list;
+	uint32_t extent;
+};
+
+static int consider_clone(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size)
+{
+	const struct clone_walk *walk = arg;
+	struct bd_block_id id;
+	struct bd_age age;
+	size_t plain;
+	struct nf_reader r = nf_reader_init(key + 5, key_size - 5);
+	uint32_t slot = nf_read_u32_be(&r);
+	int error = r.failed ? -EUCLEAN : bd_key_block_parse(key + 9, key_size - 9, &id);
+	if (error == 0)
+		error = bd_value_check(key, key_size, value, value_size, &plain);
+	if (error == 0)
+		error = bd_value_age_parse(value, plain, &age);
+	return error != 0 ? error : consider(walk->store, walk->list, &id, bd_loc_extent(walk->extent, slot), age);
+}
+
 static int each_clone(struct bd_store *store, uint32_t extent, struct candidates *list)
 {
-	struct bd_key from;
-	bd_key_u32(&from, 'C', extent);
-	struct bd_index_iter *iter = bd_index_iter_new(store->index);
-	if (iter == NULL)
-		return -ENOMEM;
-	int error = 0;
-	for (bd_index_iter_seek(iter, &from, from.size); error == 0 && bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t size, value_size, plain;
-		const uint8_t *key = bd_index_iter_key(iter, &size);
-		const uint8_t *value = bd_index_iter_value(iter, &value_size);
-		struct bd_block_id id;
-		struct bd_age age;
-		struct nf_reader r = nf_reader_init(key + 5, size - 5);
-		uint32_t slot = nf_read_u32_be(&r);
-		error = r.failed ? -EUCLEAN : bd_key_block_parse(key + 9, size - 9, &id);
-		if (error == 0)
-			error = bd_value_check(key, size, value, value_size, &plain);
-		if (error == 0)
-			error = bd_value_age_parse(value, plain, &age);
-		if (error == 0)
-			error = consider(store, list, &id, bd_loc_extent(extent, slot), age);
-	}
-	if (error == 0)
-		error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
-	return error;
+	struct clone_walk walk = {.store = store, .list = list, .extent = extent};
+	struct bd_key prefix;
+	bd_key_u32(&prefix, 'C', extent);
+	return bd_index_each(store->index, &prefix, consider_clone, &walk);
 }
 
 static int compare_moves(const void *a, const void *b)

@@ -4,13 +4,15 @@
  * version's. One that no pin sees goes, and its slot counts one fewer. For a removed file the pins at which the file was not there do not count,
  * so all of its blocks go that only the head could have seen.
  * Deletions are not logged: the record that asks for the sweep ('O', 'V') stays until a checkpoint has made them durable, so a
- * crash sweeps again. Runs under collect_lock; takes reclaim_lock a batch. */
+ * crash sweeps again, and a sweep may end anywhere when the caller or the store wants to stop. Runs under collect_lock; takes reclaim_lock a
+ * batch. */
 #include <stdlib.h>
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/file/inode.h"
 
 #define DELETE_BATCH 512u
+#define PROGRESS_KEYS 4096u
 
 struct pins {
 	uint32_t *epochs; /* rising */
@@ -25,12 +27,14 @@ struct sweep {
 	struct bd_index_batch *batch;
 	uint64_t dead_locs[DELETE_BATCH];
 	unsigned dead_count;
-	uint64_t dropped;
+	uint64_t dropped, seen;
+	bd_progress_fn progress;
+	void *arg;
 };
 
-static int sweep_begin(struct sweep *sweep, struct bd_store *store, struct bd_branch *branch)
+static int sweep_begin(struct sweep *sweep, struct bd_store *store, struct bd_branch *branch, bd_progress_fn progress, void *arg)
 {
-	*sweep = (struct sweep){.store = store, .branch = branch, .batch = bd_index_batch_new()};
+	*sweep = (struct sweep){.store = store, .branch = branch, .batch = bd_index_batch_new(), .progress = progress, .arg = arg};
 	if (sweep->batch == NULL)
 		return -ENOMEM;
 	pthread_rwlock_rdlock(&store->table_lock);
@@ -132,6 +136,16 @@ static int pins_of_file(struct sweep *sweep, uint64_t file, struct pins *ret_pin
 	return 0;
 }
 
+/* One more key was looked at. -ECANCELED when nobody waits for the end any more. */
+static int count_seen(struct sweep *sweep)
+{
+	if (++sweep->seen % PROGRESS_KEYS != 0)
+		return 0;
+	if (bd_background_is_stopping(sweep->store))
+		return -ECANCELED;
+	return sweep->progress != NULL && sweep->progress(sweep->arg, "versions", sweep->seen, 0) != 0 ? -ECANCELED : 0;
+}
+
 /* Versions under the first `prefix_size` bytes of `from`; `pins` NULL: those of each file (block keys of a whole branch). */
 static int sweep_range(struct sweep *sweep, const struct bd_key *from, const struct pins *pins)
 {
@@ -179,6 +193,8 @@ static int sweep_range(struct sweep *sweep, const struct bd_key *from, const str
 				error = drop(sweep, key, key_size, place.loc);
 		}
 		newer = epoch;
+		if (error == 0)
+			error = count_seen(sweep);
 	}
 	if (error == 0)
 		error = bd_index_iter_status(iter);
@@ -215,11 +231,12 @@ static int drop_tombstone(struct sweep *sweep, uint64_t file)
 	return error != 0 ? error : sweep_write(sweep);
 }
 
-int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t file, uint64_t *ret_dropped)
+int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t file, bd_progress_fn progress, void *arg,
+		  uint64_t *ret_dropped)
 {
 	struct sweep sweep;
 	struct pins pins = {0};
-	int error = sweep_begin(&sweep, store, branch);
+	int error = sweep_begin(&sweep, store, branch, progress, arg);
 	if (error == 0)
 		error = pins_of_file(&sweep, file, &pins);
 	static const char kinds[] = "BXD";
@@ -241,17 +258,17 @@ int bd_sweep_file(struct bd_store *store, struct bd_branch *branch, uint64_t fil
 	return error;
 }
 
-int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, uint64_t *ret_dropped)
+int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
 {
 	struct sweep sweep;
 	if (branch->dead)
 		bd_inodes_forget(store, branch);
-	int error = sweep_begin(&sweep, store, branch);
+	int error = sweep_begin(&sweep, store, branch, progress, arg);
 	static const char kinds[] = "BXDI";
 	for (const char *kind = kinds; error == 0 && *kind != '\0'; kind++) {
 		struct bd_key from;
 		bd_key_u32(&from, *kind, branch->id);
-		error = sweep_range(&sweep, &from, *kind == 'B' && !branch->dead ? NULL : &sweep.pins);
+		error = sweep_range(&sweep, &from, *kind == 'B' && sweep.pins.count > 0 ? NULL : &sweep.pins);
 	}
 	*ret_dropped += sweep.dropped;
 	sweep_end(&sweep);

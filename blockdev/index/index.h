@@ -41,8 +41,8 @@ void bd_index_batch_delete_range(struct bd_index_batch *batch, const struct bd_k
 /* Atomic. The batch is empty afterwards. */
 NF_MUST_CHECK int bd_index_write(struct bd_index *index, struct bd_index_batch *batch);
 
-/* Iterate keys that start with the first `prefix_size` bytes of `from`, starting at `from`. `same_prefix`: the caller stays inside
- * one bloom prefix (see key_prefix in index.c), so files without it can be skipped. */
+/* Iterate keys that start with the first `prefix_size` bytes of `from`, starting at `from`. When they are
+ * one bloom prefix (see key_prefix in index.c), files without it are skipped. */
 struct bd_index_iter *bd_index_iter_new(struct bd_index *index);
 void bd_index_iter_seek(struct bd_index_iter *iter, const struct bd_key *from, size_t prefix_size);
 bool bd_index_iter_valid(const struct bd_index_iter *iter);
@@ -53,6 +53,12 @@ void bd_index_iter_next(struct bd_index_iter *iter);
 /* 0, or -EIO when the iteration ended because of an error rather than the end. */
 NF_MUST_CHECK int bd_index_iter_status(const struct bd_index_iter *iter);
 void bd_index_iter_free(struct bd_index_iter *iter);
+
+/* Call `each` for every record whose key begins with `prefix` (or is of one kind), in order; values with their check still on. A non-zero return
+ * ends it and is returned. The records are those of the moment at which it began. */
+typedef int (*bd_index_each_fn)(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t size);
+NF_MUST_CHECK int bd_index_each(struct bd_index *index, const struct bd_key *prefix, bd_index_each_fn each, void *arg);
+NF_MUST_CHECK int bd_index_each_kind(struct bd_index *index, char kind, bd_index_each_fn each, void *arg);
 
 /* Bytes put since the last flush began. */
 uint64_t bd_index_unflushed_bytes(struct bd_index *index);

@@ -6,12 +6,12 @@
  *   kind  key after the kind byte                         value (before the 4-byte check)
  *   'B'   branch u32, file u64, block u32, ~epoch u32     block version: place u64, checksum u64
  *   'D'   branch u32, dir u64, name, NUL, ~epoch u32      entry: file u64, type u8; file 0 = whiteout
- *   'I'   branch u32, file u64, ~epoch u32                inode: see bd_inode_encode
+ *   'I'   branch u32, file u64, ~epoch u32                inode: see file/inode.c
  *   'X'   branch u32, file u64, name, NUL, ~epoch u32     xattr: present u8, bytes
  *   'C'   extent u32, slot u32, block key (21 bytes)      sequence u64, moves u32: this block key shares the slot (clone)
- *   'E'   extent u32                                      extent: state u8, slots used u32, live u32, dense u8
+ *   'E'   extent u32                                      extent: sealed u8, slots used u32, live u32
  *   'O'   branch u32, file u64                            empty: no names left, data to be freed
- *   'R'   branch u32                                      branch record: see branch.c
+ *   'R'   branch u32                                      branch record: see branch/branch.h
  *   'S'   branch u32, epoch u32                           snapshot: created i64, label
  *   'V'   branch u32                                      empty: versions to be swept
  *   'M'   name                                            store facts: "replay" = positions, "ids" = next ids, "files" = next

@@ -217,58 +217,37 @@ static int write_end(struct writer *w, const struct bd_journal_position *positio
 
 static const char dumped_kinds[] = "MRSEVOICXD";
 
-static int dump_kind(struct bd_store *store, struct writer *w, char kind)
+static int dump_record(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t size)
 {
-	struct bd_key from = {.bytes = {(uint8_t)kind}, .size = 1};
-	struct bd_index_iter *iter = bd_index_iter_new(store->index);
-	if (iter == NULL)
-		return -ENOMEM;
-	int error = 0;
-	for (bd_index_iter_seek(iter, &from, 1); error == 0 && bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t key_size, size, plain;
-		const uint8_t *key = bd_index_iter_key(iter, &key_size);
-		const uint8_t *value = bd_index_iter_value(iter, &size);
-		error = bd_value_check(key, key_size, value, size, &plain);
-		if (error != 0)
-			break;
-		struct nf_writer to = writer_item(w, BD_ITEM_PUT, 2 + key_size + size);
-		nf_write_u16(&to, (uint16_t)key_size);
-		nf_write_bytes(&to, key, key_size);
-		nf_write_bytes(&to, value, size);
-		error = w->error;
-	}
-	if (error == 0)
-		error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
-	return error;
+	struct writer *w = arg;
+	size_t plain;
+	int error = bd_value_check(key, key_size, value, size, &plain);
+	if (error != 0)
+		return error;
+	struct nf_writer to = writer_item(w, BD_ITEM_PUT, 2 + key_size + size);
+	nf_write_u16(&to, (uint16_t)key_size);
+	nf_write_bytes(&to, key, key_size);
+	nf_write_bytes(&to, value, size);
+	return w->error;
 }
 
-/* Holes as the index has them, newer than everything up to `sequence`. Only when there is no journal to take them from. */
-static int dump_holes(struct bd_store *store, struct writer *w, uint64_t sequence)
+struct hole_dump {
+	struct writer *writer;
+	uint64_t sequence;
+};
+
+/* A hole as the index has it, newer than everything up to the sequence. Only when there is no journal to take them from. */
+static int dump_hole(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t size)
 {
-	struct bd_key from = {.bytes = {'B'}, .size = 1};
-	struct bd_index_iter *iter = bd_index_iter_new(store->index);
-	if (iter == NULL)
-		return -ENOMEM;
-	int error = 0;
-	for (bd_index_iter_seek(iter, &from, 1); error == 0 && bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t key_size, size;
-		const uint8_t *key = bd_index_iter_key(iter, &key_size);
-		const uint8_t *value = bd_index_iter_value(iter, &size);
-		struct bd_block_id id;
-		struct bd_place place;
-		error = bd_key_block_parse(key, key_size, &id);
-		if (error == 0)
-			error = bd_value_place_parse(key, key_size, value, size, &place);
-		if (error == 0 && place.loc == BD_LOC_HOLE)
-			write_holes(w, &id, 1, sequence);
-		if (error == 0)
-			error = w->error;
-	}
+	const struct hole_dump *dump = arg;
+	struct bd_block_id id;
+	struct bd_place place;
+	int error = bd_key_block_parse(key, key_size, &id);
 	if (error == 0)
-		error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
-	return error;
+		error = bd_value_place_parse(key, key_size, value, size, &place);
+	if (error == 0 && place.loc == BD_LOC_HOLE)
+		write_holes(dump->writer, &id, 1, dump->sequence);
+	return error != 0 ? error : dump->writer->error;
 }
 
 struct carry {
@@ -313,14 +292,16 @@ static int dump_all(struct bd_store *store, struct writer *w, const uint8_t *not
 	struct bd_journal *journal = store->journal;
 	int error = 0;
 	for (const char *kind = dumped_kinds; error == 0 && *kind != '\0'; kind++)
-		error = dump_kind(store, w, *kind);
+		error = bd_index_each_kind(store->index, *kind, dump_record, w);
 	if (error == 0 && !journal->holes_lost) {
 		struct carry carry = {.store = store, .writer = w};
 		error = bd_journal_read(store->io, journal->file, store->store_id, journal->end, carry_item, &carry);
 		journal->holes_lost = error == -EUCLEAN;
 	}
-	if (journal->holes_lost)
-		error = dump_holes(store, w, filled);
+	if (journal->holes_lost) {
+		struct hole_dump dump = {.writer = w, .sequence = filled};
+		error = bd_index_each_kind(store->index, 'B', dump_hole, &dump);
+	}
 	/* Notes may be older than what was dumped meanwhile; what is newer is in the log behind `replay`. */
 	if (error == 0)
 		write_items(w, notes, notes_size);

@@ -201,6 +201,12 @@ static int log_flush(struct bd_log *log, bool sync)
 	return log->error;
 }
 
+/* Under lock: the last eighth is for those who make room, so that they always can, also after a mount that follows on a full ring. */
+static uint64_t usable_bytes(const struct bd_log *log)
+{
+	return log->making_room > 0 ? log->ring_bytes : log->ring_bytes - log->ring_bytes / 8;
+}
+
 /* Under lock: make the open batch take `blocks` and `items_size` more. */
 static int make_fit(struct bd_log *log, unsigned blocks, size_t items_size)
 {
@@ -215,7 +221,7 @@ static int make_fit(struct bd_log *log, unsigned blocks, size_t items_size)
 				return error;
 		}
 	}
-	if (log->error == 0 && log->open->start + BD_LOG_RECORD_MAX - log->retain > log->ring_bytes) {
+	if (log->error == 0 && log->open->start + BD_LOG_RECORD_MAX - log->retain > usable_bytes(log)) {
 		nf_error("log: ring of %llu bytes is full; mount again with a larger log",
 			 (unsigned long long)log->ring_bytes);
 		log->error = -ENOSPC;
@@ -323,20 +329,52 @@ bool bd_log_is_retained(struct bd_log *log, uint64_t loc)
 	return retained;
 }
 
-/* Ordinary work stops at three quarters; the rest is for the collector, which makes the room. */
+/* Ordinary work stops at three quarters, or earlier when those who are at work could fill up the part that is theirs. Two records: the
+ * open one, and what a pad before it takes. */
 static bool has_room(const struct bd_log *log)
 {
-	return log->tail - log->retain <= log->ring_bytes / 4 * 3;
+	uint64_t used = log->tail - log->retain, claimed = (uint64_t)(log->claims + 1) * BD_LOG_CLAIM_BYTES;
+	return used <= log->ring_bytes / 4 * 3 &&
+	       used + claimed + 2 * BD_LOG_RECORD_MAX <= log->ring_bytes - log->ring_bytes / 8;
 }
 
-int bd_log_wait_room(struct bd_log *log)
+int bd_log_enter(struct bd_log *log)
 {
 	pthread_mutex_lock(&log->lock);
+	log->waiters++;
 	while (log->error == 0 && log->room_error == 0 && !has_room(log))
 		pthread_cond_wait(&log->changed, &log->lock);
+	log->waiters--;
 	int error = log->error != 0 ? log->error : has_room(log) ? 0 : log->room_error;
+	if (error == 0)
+		log->claims++;
 	pthread_mutex_unlock(&log->lock);
 	return error;
+}
+
+void bd_log_leave(struct bd_log *log)
+{
+	pthread_mutex_lock(&log->lock);
+	assert(log->claims > 0);
+	log->claims--;
+	if (log->waiters > 0)
+		pthread_cond_broadcast(&log->changed);
+	pthread_mutex_unlock(&log->lock);
+}
+
+bool bd_log_is_long(struct bd_log *log)
+{
+	pthread_mutex_lock(&log->lock);
+	bool is_long = log->tail - log->retain > log->ring_bytes / 2;
+	pthread_mutex_unlock(&log->lock);
+	return is_long;
+}
+
+void bd_log_make_room(struct bd_log *log, bool begin)
+{
+	pthread_mutex_lock(&log->lock);
+	log->making_room += begin ? 1 : -1;
+	pthread_mutex_unlock(&log->lock);
 }
 
 void bd_log_set_room_error(struct bd_log *log, int error)

@@ -77,8 +77,15 @@ NF_MUST_CHECK int bd_log_sync(struct bd_log *log, uint64_t ticket);
 NF_MUST_CHECK int bd_log_read(struct bd_log *log, uint64_t loc, void *buf);
 bool bd_log_is_retained(struct bd_log *log, uint64_t loc);
 
-/* Wait until the ring has room for one more large record besides the reserve of the collector. No locks may be held. */
-NF_MUST_CHECK int bd_log_wait_room(struct bd_log *log);
+/* What one operation may append between bd_log_enter and bd_log_leave. A few may take more: there is some slack. */
+#define BD_LOG_CLAIM_BYTES (384u << 10)
+/* Claim room for one operation, waiting for it. No lock may be held that making room needs (docs/locking.md). */
+NF_MUST_CHECK int bd_log_enter(struct bd_log *log);
+void bd_log_leave(struct bd_log *log);
+/* More than half full: time to make room. */
+bool bd_log_is_long(struct bd_log *log);
+/* Around the work that makes room: it may fill the ring to its end. */
+void bd_log_make_room(struct bd_log *log, bool begin);
 /* Making room failed (or, with 0, does not any more): those who wait for it get `error`. */
 void bd_log_set_room_error(struct bd_log *log, int error);
 /* Positions moved forward by a checkpoint: wakes those who wait for room. */

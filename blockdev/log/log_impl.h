@@ -38,6 +38,8 @@ struct bd_log {
 	uint8_t *pad;			   /* one page, the leader's */
 	int error;			   /* sticky */
 	int room_error;			   /* why no room could be made the last time */
+	unsigned claims, waiters;	   /* between bd_log_enter and bd_log_leave; waiting in bd_log_enter */
+	int making_room;		   /* threads that may use the last eighth */
 	uint64_t sync_count;
 };
 

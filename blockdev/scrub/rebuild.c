@@ -121,26 +121,24 @@ static int read_journal(struct rebuild *rebuild, char *message, size_t size)
 typedef int (*each_fn)(struct rebuild *rebuild, uint32_t id, const uint8_t *key, size_t key_size, const uint8_t *value,
 		       size_t size);
 
+struct each_walk {
+	struct rebuild *rebuild;
+	each_fn each;
+};
+
+static int parse_id(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t size)
+{
+	const struct each_walk *walk = arg;
+	struct nf_reader r = nf_reader_init(key + 1, key_size - 1);
+	uint32_t id = nf_read_u32_be(&r);
+	return r.failed ? -EUCLEAN : walk->each(walk->rebuild, id, key, key_size, value, size);
+}
+
 /* Every record of a kind whose key is a u32. */
 static int each_u32(struct rebuild *rebuild, char kind, each_fn each)
 {
-	struct bd_key from = {.bytes = {(uint8_t)kind}, .size = 1};
-	struct bd_index_iter *iter = bd_index_iter_new(rebuild->store->index);
-	if (iter == NULL)
-		return -ENOMEM;
-	int error = 0;
-	for (bd_index_iter_seek(iter, &from, 1); error == 0 && bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t key_size, size;
-		const uint8_t *key = bd_index_iter_key(iter, &key_size);
-		const uint8_t *value = bd_index_iter_value(iter, &size);
-		struct nf_reader r = nf_reader_init(key + 1, key_size - 1);
-		uint32_t id = nf_read_u32_be(&r);
-		error = r.failed ? -EUCLEAN : each(rebuild, id, key, key_size, value, size);
-	}
-	if (error == 0)
-		error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
-	return error;
+	struct each_walk walk = {.rebuild = rebuild, .each = each};
+	return bd_index_each_kind(rebuild->store->index, kind, parse_id, &walk);
 }
 
 static int note_ids(struct rebuild *rebuild, uint32_t id, const uint8_t *key, size_t key_size, const uint8_t *value,
@@ -203,7 +201,14 @@ static int make_tables(struct rebuild *rebuild)
 	if (rebuild->parents == NULL || rebuild->branch_there == NULL || rebuild->branch_dead == NULL ||
 	    rebuild->live == NULL || rebuild->used == NULL || rebuild->removed_later == NULL)
 		return -ENOMEM;
-	return each_u32(rebuild, 'R', note_branch);
+	error = each_u32(rebuild, 'R', note_branch);
+	/* What a child needs of a dead parent stays. Parents have lower ids. */
+	for (uint32_t id = rebuild->branch_slots; error == 0 && id-- > 1;) {
+		uint32_t parent = rebuild->parents[id];
+		if (rebuild->branch_there[id] && !rebuild->branch_dead[id] && parent < id)
+			rebuild->branch_dead[parent] = false;
+	}
+	return error;
 }
 
 static int put_positions(struct rebuild *rebuild)

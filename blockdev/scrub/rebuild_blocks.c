@@ -61,8 +61,9 @@ static int load_slots(struct clones *clones, uint32_t id)
 	return error;
 }
 
-static int take_clone(struct clones *clones, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size)
+static int take_clone(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t value_size)
 {
+	struct clones *clones = arg;
 	struct nf_reader r = nf_reader_init(key + 1, key_size - 1);
 	uint32_t extent = nf_read_u32_be(&r), slot = nf_read_u32_be(&r);
 	struct bd_block_id id;
@@ -86,43 +87,36 @@ static int take_clone(struct clones *clones, const uint8_t *key, size_t key_size
 static int take_clones(struct rebuild *rebuild)
 {
 	struct clones clones = {.rebuild = rebuild};
-	struct bd_key from = {.bytes = {'C'}, .size = 1};
-	struct bd_index_iter *iter = bd_index_iter_new(rebuild->store->index);
-	if (iter == NULL)
-		return -ENOMEM;
-	int error = 0;
-	for (bd_index_iter_seek(iter, &from, 1); error == 0 && bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t key_size, size;
-		const uint8_t *key = bd_index_iter_key(iter, &key_size);
-		const uint8_t *value = bd_index_iter_value(iter, &size);
-		error = take_clone(&clones, key, key_size, value, size);
-	}
-	if (error == 0)
-		error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
+	int error = bd_index_each_kind(rebuild->store->index, 'C', take_clone, &clones);
 	free(clones.slots);
 	return error;
 }
 
 /* ---- records */
 
+static int is_living(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t size)
+{
+	(void)arg, (void)key, (void)key_size, (void)value;
+	return size > BD_VALUE_CHECK;
+}
+
 /* Has the branch itself a living record of the file, at any epoch? */
 static int has_inode(struct rebuild *rebuild, uint32_t branch, uint64_t file)
 {
-	struct bd_key from;
-	bd_key_file_prefix(&from, 'I', branch, file);
-	struct bd_index_iter *iter = bd_index_iter_new(rebuild->store->index);
-	if (iter == NULL)
-		return -ENOMEM;
-	int found = 0;
-	for (bd_index_iter_seek(iter, &from, from.size); found == 0 && bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
-		size_t size;
-		bd_index_iter_value(iter, &size);
-		found = size > BD_VALUE_CHECK;
-	}
-	int error = bd_index_iter_status(iter);
-	bd_index_iter_free(iter);
-	return error != 0 ? error : found;
+	struct bd_key prefix;
+	bd_key_file_prefix(&prefix, 'I', branch, file);
+	return bd_index_each(rebuild->store->index, &prefix, is_living, NULL);
+}
+
+/* Has it lost its last name there, or never had one? Somebody may have it open, and the log may go on to give it a name. */
+static int is_orphan(struct rebuild *rebuild, uint32_t branch, uint64_t file)
+{
+	struct bd_key key;
+	uint8_t value[BD_VALUE_CHECK];
+	size_t size;
+	bd_key_file_prefix(&key, 'O', branch, file);
+	int error = bd_index_get(rebuild->store->index, &key, value, sizeof(value), &size);
+	return error == -ENOENT ? 0 : error != 0 ? error : 1;
 }
 
 /* May versions of the file in this branch still be seen? What is kept too much the sweep drops. */
@@ -133,6 +127,7 @@ static int find_file(struct rebuild *rebuild, uint32_t branch, uint64_t file)
 	int known = 0;
 	uint32_t at = branch;
 	if (at < rebuild->branch_slots && rebuild->branch_there[at] && !rebuild->branch_dead[at]) {
+		known = is_orphan(rebuild, branch, file);
 		/* Parents have lower ids. */
 		while (known == 0 && at != 0) {
 			known = has_inode(rebuild, at, file);

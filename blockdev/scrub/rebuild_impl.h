@@ -44,7 +44,7 @@ struct rebuild {
 	struct bd_index_batch *batch;
 	/* by branch id: from 'R' records */
 	uint32_t *parents;
-	bool *branch_there, *branch_dead;
+	bool *branch_there, *branch_dead; /* dead: and no child needs it */
 	uint32_t branch_slots;
 	/* by extent id */
 	uint32_t *live, *used, extent_slots;

@@ -97,6 +97,7 @@ static int use_branch(struct scrub *scrub, uint32_t id)
 	int error = 0;
 	if (branch != NULL) {
 		pthread_rwlock_rdlock(&store->table_lock);
+		bool stands = bd_branch_stands(branch);
 		error = bd_branch_pins(store, branch, &scrub->pins, &scrub->pin_count);
 		pthread_rwlock_unlock(&store->table_lock);
 		struct bd_key key;
@@ -104,7 +105,7 @@ static int use_branch(struct scrub *scrub, uint32_t id)
 		int sweeps = error == 0 ? key_exists(scrub, &key) : 0;
 		if (sweeps < 0)
 			error = sweeps;
-		scrub->branch_sweeps = branch->dead || sweeps == 1;
+		scrub->branch_sweeps = !stands || sweeps == 1;
 	}
 	scrub->branch = branch;
 	scrub->branch_id = id;

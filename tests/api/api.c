@@ -31,7 +31,7 @@ void api_remove_dir(const char *path)
 
 int api_open(struct api *api, char *ret_message)
 {
-	const struct bd_open_options options = {.memory_limit_bytes = 64 * MIB,.no_background = true};
+	const struct bd_open_options options = {.memory_limit_bytes = 64 * MIB, .no_background = true};
 
 	return bd_store_open_io(api->path, api->io, &options, &api->store, ret_message, 512);
 }
@@ -60,6 +60,8 @@ int api_tear_down(void **state)
 	bd_inode_unref(api->root, 1);
 	assert_ok(bd_store_close(api->store));
 	nf_io_destroy(api->io);
+	if (api->lower != NULL)
+		nf_io_destroy(api->lower);
 	api_remove_dir(api->path);
 	free(api);
 	return 0;
@@ -86,7 +88,16 @@ void api_crash(struct api *api)
 {
 	bd_inode_unref(api->root, 1);
 	bd_store_abandon(api->store);
-	nf_io_mem_power_cut(api->io, 4711);
+	nf_io_mem_power_cut(api->lower != NULL ? api->lower : api->io, 4711);
+	find_main(api);
+}
+
+void api_wrap(struct api *api)
+{
+	bd_inode_unref(api->root, 1);
+	assert_ok(bd_store_close(api->store));
+	api->lower = api->io;
+	assert_ok(nf_io_fault_create(api->lower, &api->io));
 	find_main(api);
 }
 

@@ -19,6 +19,7 @@
 struct api {
 	char path[256];
 	struct nf_io *io;
+	struct nf_io *lower; /* NULL, or the memory below the fault wrapper `io` */
 	struct bd_store *store;
 	struct bd_branch_info main;
 	struct bd_inode *root; /* of main */
@@ -37,6 +38,9 @@ int api_open(struct api *api, char *ret_message);
 void api_reopen(struct api *api);
 /* The same through a power cut instead of a close. */
 void api_crash(struct api *api);
+
+/* Release the root, close, and open again with the fault wrapper around the memory. */
+void api_wrap(struct api *api);
 
 struct bd_view api_head(struct bd_branch_id branch);
 struct bd_inode *api_create(struct bd_inode *dir, const char *name, uint32_t mode);

@@ -224,6 +224,68 @@ static void what_was_cut_off_stays_away(void **state)
 	expect_file(api->root, "file", 10 * BLOCK + 100, 0, 90 * BLOCK - 100);
 }
 
+/* The journal's last batch knows the files as nameless; the names are in the log only. */
+static void files_that_get_a_name_late_keep_their_blocks(void **state)
+{
+	struct api *api = *state;
+	struct bd_create how = {.mode = S_IFREG | 0600};
+	struct bd_inode *never, *once = put_file(api->root, "once", 2, 30), *gone;
+	uint8_t page[BLOCK];
+
+	memset(page, 3, sizeof(page));
+	assert_ok(bd_create_unnamed(api->root, &how, &never));
+	assert_ok(bd_create_unnamed(api->root, &how, &gone));
+	api_put(never, 0, 1, 20 * BLOCK);
+	api_put(gone, 0, 4, 20 * BLOCK);
+	assert_ok(bd_unlink(api->root, "once"));
+	for (unsigned i = 0; i < 4; i++) {
+		assert_ok(bd_write(never, i * BLOCK, page, sizeof(page), BD_WRITE_SYNC));
+		assert_ok(bd_write(once, i * BLOCK, page, sizeof(page), BD_WRITE_SYNC));
+	}
+	assert_ok(bd_store_checkpoint(api->store));
+	assert_ok(bd_link(never, api->root, "first"));
+	assert_ok(bd_link(once, api->root, "again"));
+	bd_inode_unref(never, 1);
+	bd_inode_unref(once, 1);
+	bd_inode_unref(gone, 1);
+	assert_ok(bd_store_sync(api->store));
+	for (unsigned i = 0; i < 2; i++) {
+		lose_index(api, i == 0);
+		expect_file(api->root, "first", 0, 3, 4 * BLOCK);
+		expect_file(api->root, "first", 4 * BLOCK, 1, 16 * BLOCK);
+		expect_file(api->root, "again", 0, 3, 4 * BLOCK);
+		expect_file(api->root, "again", 4 * BLOCK, 2, 26 * BLOCK);
+		expect_sound(api);
+	}
+	/* What never got a name is not kept for it. */
+	struct bd_status status;
+	assert_ok(bd_store_status(api->store, &status));
+	assert_int_equal(status.live_bytes, 50 * BLOCK);
+}
+
+/* What a branch sees of a deleted parent is found again. */
+static void a_deleted_parent_is_kept_for_its_child(void **state)
+{
+	struct api *api = *state;
+	struct bd_branch_info parent, child;
+
+	assert_ok(bd_branch_create_empty(api->store, "parent", 1, 2, &parent));
+	struct bd_inode *root = api_root(api, api_head(parent.id));
+	bd_inode_unref(put_file(root, "file", 1, 50), 1);
+	bd_inode_unref(root, 1);
+	assert_ok(bd_branch_create(api->store, "child", api_head(parent.id), &child, NULL));
+	assert_ok(bd_branch_detach(api->store, child.id));
+	assert_ok(bd_branch_delete(api->store, parent.id));
+	for (unsigned i = 0; i < 4; i++) {
+		lose_index(api, i % 2 == 0);
+		root = api_root(api, api_head(child.id));
+		expect_file(root, "file", 0, 1, 50 * BLOCK);
+		bd_inode_unref(root, 1);
+		if (i == 1)
+			expect_sound(api);
+	}
+}
+
 static int stop_after_one(void *arg, const char *phase, uint64_t done, uint64_t total)
 {
 	(void)done;
@@ -493,6 +555,8 @@ int main(void)
 		api_test(the_newest_version_wins),
 		api_test(the_log_and_the_extents_are_ordered),
 		api_test(what_was_cut_off_stays_away),
+		api_test(files_that_get_a_name_late_keep_their_blocks),
+		api_test(a_deleted_parent_is_kept_for_its_child),
 		api_test(moves_are_followed),
 		api_test(the_journal_stays_small),
 		api_test(a_journal_that_is_lost_is_written_anew),

@@ -1,10 +1,11 @@
 /* The store against a plain in-memory model, with random operations from a seed.
  *
- *   model_test [--seed N] [--ops N] [--crash-every N] [--check-every N] [--trace] [--seeds FILE]
+ *   model_test [--seed N] [--ops N] [--crash-every N] [--check-every N] [--kinds N] [--trace] [--seeds FILE]
  *
  * --crash-every N   a crash about every N operations; 0 = never (default 400)
  * --check-every N   besides, scrub and read everything after every N operations: to find the one that did it
- * --seeds FILE      run each line "seed ops crash-every" of the file instead (kept failures)
+ * --kinds N         use only the first N kinds of operations: a sequence kept when there were no more
+ * --seeds FILE      run each line "seed ops crash-every [kinds]" of the file instead (kept failures)
  * NEONFS_MODEL_OPS  when set, the number of operations instead of --ops (longer runs)
  *
  * See mt.h for how the model works. Exit 0, or 1 with the last operations and how to run them again. */
@@ -36,8 +37,11 @@ static const struct operation operations[] = {
 	{mt_op_read_only, 30},	   {mt_op_branch_new, 4},    {mt_op_branch_create, 25}, {mt_op_branch_delete, 20},
 	{mt_op_branch_rename, 10}, {mt_op_branch_protect, 8}, {mt_op_snapshot, 40},	{mt_op_snapshot_delete, 60},
 	{mt_op_diff, 15},	   {mt_op_gc, 25},	     {mt_op_checkpoint, 30},	{mt_op_sync, 10},
-	{mt_op_verify, 10},	   {mt_op_scrub, 3},	     {mt_reopen, 4},
+	{mt_op_verify, 10},	   {mt_op_scrub, 3},	     {mt_reopen, 4},	       {mt_op_branch_detach, 15},
 };
+
+/* How many kinds there were when sequences were first kept: a sequence is the same only with as many. New kinds go to the end. */
+#define FIRST_KINDS 39u
 
 static void step(struct mt *mt)
 {
@@ -59,7 +63,7 @@ static void step(struct mt *mt)
 		mt_op_branch_new(mt);
 		return;
 	}
-	for (unsigned k = 0; k < NF_ARRAY_LEN(operations); k++)
+	for (unsigned k = 0; k < mt->kinds; k++)
 		total += operations[k].weight;
 	at = mt_below(mt, total);
 	while (at >= operations[i].weight)
@@ -80,6 +84,7 @@ static void check(struct mt *mt)
 struct plan {
 	const char *program;
 	uint64_t seed, ops, crash_every, check_every;
+	unsigned kinds;
 	bool trace;
 };
 
@@ -91,7 +96,7 @@ static void run(const struct plan *plan)
 	if (mt == NULL)
 		abort();
 	*mt = (struct mt){.seed = plan->seed, .random = plan->seed, .ops = plan->ops, .crash_every = plan->crash_every,
-			  .trace = plan->trace, .program = plan->program, .epsilon_ns = CLOCK_SLACK_NS};
+			  .kinds = NF_MIN(plan->kinds, (unsigned)NF_ARRAY_LEN(operations)), .trace = plan->trace, .program = plan->program, .epsilon_ns = CLOCK_SLACK_NS};
 	printf("seed=%" PRIu64 " ops=%" PRIu64 " crash-every=%" PRIu64 "\n", plan->seed, plan->ops, plan->crash_every);
 	fflush(stdout);
 	mt_start(mt);
@@ -108,7 +113,7 @@ static void run(const struct plan *plan)
 
 #define SEEDS_MAX 256
 
-/* Reads the lines "seed ops crash-every" of path into plans. Returns how many, or -1. The file is read whole before anything forks:
+/* Reads the lines "seed ops crash-every [kinds]" of path into plans. Returns how many, or -1. The file is read whole before anything forks:
  * a child that exits moves the position of a file that it shares with its parent. */
 static int load_seeds(const struct plan *common, const char *path, struct plan plans[SEEDS_MAX])
 {
@@ -122,7 +127,8 @@ static int load_seeds(const struct plan *common, const char *path, struct plan p
 	}
 	while (count < SEEDS_MAX && fgets(line, sizeof(line), file) != NULL) {
 		struct plan plan = *common;
-		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64, &plan.seed, &plan.ops, &plan.crash_every) == 3)
+		plan.kinds = FIRST_KINDS;
+		if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %u", &plan.seed, &plan.ops, &plan.crash_every, &plan.kinds) >= 3)
 			plans[count++] = plan; /* the rest are comments */
 	}
 	fclose(file);
@@ -158,11 +164,12 @@ int main(int argc, char **argv)
 						{"ops", required_argument, NULL, 'o'},
 						{"crash-every", required_argument, NULL, 'c'},
 						{"check-every", required_argument, NULL, 'k'},
+						{"kinds", required_argument, NULL, 'i'},
 						{"trace", no_argument, NULL, 't'},
 						{"seeds", required_argument, NULL, 'f'},
 						{0}};
 	struct plan plan = {.program = argv[0], .seed = (uint64_t)time(NULL) << 16 ^ (uint64_t)getpid(), .ops = 20000,
-			    .crash_every = 400};
+			    .crash_every = 400, .kinds = NF_ARRAY_LEN(operations)};
 	const char *seeds = NULL, *from_env = getenv("NEONFS_MODEL_OPS");
 	int c;
 
@@ -179,6 +186,9 @@ int main(int argc, char **argv)
 			break;
 		case 'k':
 			plan.check_every = strtoull(optarg, NULL, 10);
+			break;
+		case 'i':
+			plan.kinds = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		case 't':
 			plan.trace = true;

@@ -21,8 +21,8 @@ _Noreturn void mt_fail(struct mt *mt, const char *format, ...)
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
-	fprintf(stderr, "\nagain: %s --seed %" PRIu64 " --ops %" PRIu64 " --crash-every %" PRIu64 " --trace\n",
-		mt->program, mt->seed, mt->ops, mt->crash_every);
+	fprintf(stderr, "\nagain: %s --seed %" PRIu64 " --ops %" PRIu64 " --crash-every %" PRIu64 " --kinds %u --trace\n",
+		mt->program, mt->seed, mt->ops, mt->crash_every, mt->kinds);
 	exit(1);
 }
 

@@ -91,6 +91,7 @@ struct mt {
 	struct mt_snapshot snapshots[MT_SNAPSHOTS];
 	struct mt_handle handles[MT_HANDLES];
 	uint64_t highest_file; /* seen so far */
+	unsigned kinds;	       /* of operations in use */
 	unsigned next_name;    /* for new branch names and labels */
 	int64_t started_ns;    /* of the current operation */
 	uint8_t *buf, *expect; /* MT_BUFFER bytes each */
@@ -219,6 +220,7 @@ void mt_op_read_only(struct mt *mt);
 
 void mt_op_branch_new(struct mt *mt);
 void mt_op_branch_create(struct mt *mt);
+void mt_op_branch_detach(struct mt *mt);
 void mt_op_branch_delete(struct mt *mt);
 void mt_op_branch_rename(struct mt *mt);
 void mt_op_branch_protect(struct mt *mt);

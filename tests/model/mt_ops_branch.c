@@ -130,6 +130,18 @@ static bool has_children(const struct mt *mt, unsigned branch)
 	return false;
 }
 
+void mt_op_branch_detach(struct mt *mt)
+{
+	unsigned branch = mt_any_branch(mt);
+
+	if (branch == MT_BRANCHES)
+		return;
+	struct mt_branch *b = &mt->branches[branch];
+	mt_trace(mt, "detach branch %s", b->name);
+	mt_expect(mt, "bd_branch_detach", bd_branch_detach(mt->store, b->id), b->parent.v == 0 ? -EINVAL : 0);
+	b->parent.v = b->parent_epoch.v = 0;
+}
+
 void mt_op_branch_delete(struct mt *mt)
 {
 	unsigned branch = mt_any_branch(mt);

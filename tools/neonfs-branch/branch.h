@@ -16,6 +16,7 @@ int run_snapshot(const struct tl_call *call);
 int run_delete(const struct tl_call *call);
 int run_rename(const struct tl_call *call);
 int run_protect(const struct tl_call *call);
+int run_detach(const struct tl_call *call);
 int run_unprotect(const struct tl_call *call);
 int run_diff(const struct tl_call *call);
 

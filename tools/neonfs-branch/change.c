@@ -1,4 +1,4 @@
-/* neonfs-branch create, snapshot, delete, rename, protect and unprotect: one request each. */
+/* neonfs-branch create, snapshot, delete, detach, rename, protect and unprotect: one request each. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,6 +65,11 @@ int run_rename(const struct tl_call *call)
 	return branch_request(call, "branch.rename",
 			      json_pack("{s:o, s:o}", "name", branch_word(call->args[0]), "new_name", branch_word(call->args[1])),
 			      NULL);
+}
+
+int run_detach(const struct tl_call *call)
+{
+	return branch_request(call, "branch.detach", json_pack("{s:o}", "name", branch_word(call->args[0])), NULL);
 }
 
 static int set_protection(const struct tl_call *call, bool is_protected)

@@ -120,7 +120,7 @@ static const struct tl_command commands[] = {
 	 .summary = "Delete a branch or a snapshot",
 	 .description =
 		 "At once; the space is freed in the background. Refused while a process has files of it open, while it is\n"
-		 "protected, and while it has children (without --recursive).\n\n"
+		 "protected, and while it has children (without --recursive; \"detach\" frees a child).\n\n"
 		 "Examples:\n"
 		 "  neonfs-branch delete dev\n"
 		 "  neonfs-branch delete dev --recursive\n"
@@ -136,6 +136,15 @@ static const struct tl_command commands[] = {
 	 .arguments = {"OLD", "NEW"},
 	 .required = 2,
 	 .run = run_rename},
+	{.name = "detach",
+	 .synopsis = "NAME",
+	 .summary = "Make a branch independent of its parent",
+	 .description = "The parent can be deleted then. The branch shows what it showed before; nothing is copied, and the data that it\n"
+			"shares with its parent stays for as long as it needs it.\n\n"
+			"Example:\n  neonfs-branch detach dev\n  neonfs-branch delete main\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .run = run_detach},
 	{.name = "protect",
 	 .synopsis = "NAME",
 	 .summary = "Let nobody delete a branch",
@@ -166,7 +175,6 @@ static const struct tl_command commands[] = {
 	{.name = "restore", .refusal = LATER "; \"create NEW --from NAME@LABEL\" makes a branch of a snapshot"},
 	{.name = "reset", .refusal = LATER "; delete the branch and create it from its parent again"},
 	{.name = "expire", .refusal = LATER},
-	{.name = "detach", .refusal = LATER},
 	{.name = "point", .refusal = LATER "; points are snapshot labels"},
 	{0},
 };

@@ -175,6 +175,17 @@ int ctl_branch_rename(struct ctl_call *call)
 	return 0;
 }
 
+int ctl_branch_detach(struct ctl_call *call)
+{
+	struct bd_branch_info branch;
+	if (ctl_branch_argument(call, "name", &branch) != 0)
+		return -1;
+	int rc = bd_branch_detach(call->store, branch.id);
+	if (rc == -EINVAL)
+		return ctl_error(call, "no-parent", "branch \"%s\" has no parent to be detached from", branch.name);
+	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot detach the branch");
+}
+
 int ctl_branch_protect(struct ctl_call *call)
 {
 	struct bd_branch_info branch;

@@ -62,6 +62,7 @@ int ctl_branch_show(struct ctl_call *call);
 int ctl_branch_create(struct ctl_call *call);
 int ctl_branch_rename(struct ctl_call *call);
 int ctl_branch_protect(struct ctl_call *call);
+int ctl_branch_detach(struct ctl_call *call);
 /* control_delete.c */
 int ctl_branch_delete(struct ctl_call *call);
 /* control_history.c */

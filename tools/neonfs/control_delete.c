@@ -109,7 +109,7 @@ static int refuse_children(struct ctl_call *call, const struct family *family)
 			used += (size_t)snprintf(names + used, sizeof(names) - used, ", ...");
 		children++;
 	}
-	return ctl_error(call, "has-children", "branch \"%s\" has %zu child%s (%s); delete %s first, or all with --recursive",
+	return ctl_error(call, "has-children", "branch \"%s\" has %zu child%s (%s); delete or detach %s first, or delete all with --recursive",
 			 parent->name, children, children == 1 ? "" : "ren", names, children == 1 ? "it" : "them");
 }
 

@@ -30,6 +30,15 @@ void op_leave_err(fuse_req_t req, int err)
 	op_leave();
 }
 
+void op_leave_entry(fuse_req_t req, int err, const struct fuse_entry_param *entry)
+{
+	if (err)
+		fuse_reply_err(req, -err);
+	else
+		fuse_reply_entry(req, entry);
+	op_leave();
+}
+
 struct pf_node *op_node(fuse_ino_t ino)
 {
 	return ino == FUSE_ROOT_ID ? pf.root : (struct pf_node *)(uintptr_t)ino;
@@ -119,11 +128,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (node)
 		err = op_fill_entry(node, &entry);
 	pthread_mutex_unlock(&pf.names);
-	if (err)
-		fuse_reply_err(req, -err);
-	else
-		fuse_reply_entry(req, &entry);
-	op_leave();
+	op_leave_entry(req, err, &entry);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)

@@ -13,6 +13,7 @@
 bool op_enter(fuse_req_t req);
 void op_leave(void);
 void op_leave_err(fuse_req_t req, int err);
+void op_leave_entry(fuse_req_t req, int err, const struct fuse_entry_param *entry);
 struct pf_node *op_node(fuse_ino_t ino);
 /* mtime and ctime are now. The first: caller holds names. */
 void op_touch_locked(struct pf_node *node);

@@ -58,11 +58,7 @@ static void make_and_reply(fuse_req_t req, fuse_ino_t parent, const char *name, 
 	pthread_mutex_lock(&pf.names);
 	err = make_node(req, op_node(parent), name, mode, rdev, target, &node, &entry);
 	pthread_mutex_unlock(&pf.names);
-	if (err)
-		fuse_reply_err(req, -err);
-	else
-		fuse_reply_entry(req, &entry);
-	op_leave();
+	op_leave_entry(req, err, &entry);
 }
 
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
@@ -195,11 +191,7 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *
 	if (!err)
 		err = op_fill_entry(node, &entry);
 	pthread_mutex_unlock(&pf.names);
-	if (err)
-		fuse_reply_err(req, -err);
-	else
-		fuse_reply_entry(req, &entry);
-	op_leave();
+	op_leave_entry(req, err, &entry);
 }
 
 void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only NF_UNUSED, struct fuse_file_info *fi NF_UNUSED)

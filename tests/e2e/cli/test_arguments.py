@@ -7,11 +7,11 @@ from workplace import BRANCH, FAILED, NEONFS, OK, USAGE, Workplace, run
 COMMANDS = {
     NEONFS: ["init", "mount", "umount", "status", "scrub", "gc"],
     BRANCH: ["init", "create", "list", "tree", "show", "log", "snapshot", "delete", "rename", "protect", "unprotect",
-             "diff"],
+             "diff", "detach"],
 }
 LATER = {
     NEONFS: [["flush", "s"], ["attach", "u", "s"], ["init", "s", "--object-store", "s3://bucket"]],
-    BRANCH: [["restore", "a", "--to", "x"], ["reset", "a"], ["expire", "a", "2d"], ["detach", "a"],
+    BRANCH: [["restore", "a", "--to", "x"], ["reset", "a"], ["expire", "a", "2d"],
              ["point", "a", "--time", "now"], ["create", "a", "--from", "b", "--recovery=postgres"],
              ["create", "a", "--ttl", "2d"], ["diff", "a", "b", "--pages"]],
 }

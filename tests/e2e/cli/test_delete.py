@@ -30,6 +30,27 @@ class Delete(Workplace):
         self.branch_done("delete", "main", "--recursive")
         self.assertEqual(sorted(self.branches()), ["other"])
 
+    def test_detached_children_outlive_their_parent(self):
+        with open(self.path("a", "file"), "a") as file:
+            self.branch_done("detach", "a")
+            file.write(", and more")
+        self.assertEqual(self.branches()["a"]["parent"], None)
+        self.refused(["detach", "a"], FAILED, '"a" has no parent')
+        self.refused(["detach", "main"], FAILED, '"main" has no parent')
+        self.refused(["delete", "main"], FAILED, "has 1 child (b); delete or detach it first")
+        self.branch_done("detach", "b")
+        self.branch_done("delete", "main")
+        self.assertEqual(sorted(os.listdir(self.mountpoint)), ["a", "a-child", "b"])
+        self.umount()
+        self.mount()
+        self.assertEqual(self.read("a/file"), "data, and more")
+        self.assertEqual(self.read("b/file"), "data")
+        self.branch_done("create", "main")
+        self.assertEqual(os.listdir(self.path("main")), [])
+        self.branch_done("delete", "a", "--recursive")
+        self.branch_done("delete", "b")
+        self.assertEqual(sorted(self.branches()), ["main"])
+
     def test_protected(self):
         self.branch_done("protect", "b")
         self.refused(["delete", "b"], FAILED, "is protected", "neonfs-branch unprotect b")

@@ -300,6 +300,39 @@ static void every_call_fails_once(void **state)
 	assert_int_equal(n, 7); /* five calls, then a run without a fault */
 }
 
+struct heard {
+	unsigned calls;
+	enum nf_fault_kind last;
+};
+
+static void hear(void *arg, enum nf_fault_kind kind)
+{
+	struct heard *heard = arg;
+
+	heard->calls++;
+	heard->last = kind;
+}
+
+static void the_hook_hears_every_call(void **state)
+{
+	struct nf_io *io = io_of(state);
+	struct heard heard = {0};
+	struct nf_file *file = create_file(io, "a");
+
+	nf_io_fault_hook(io, hear, &heard);
+	assert_int_equal(run_one(io, NF_IO_WRITE, file, 0), 0);
+	assert_int_equal(heard.calls, 1);
+	assert_int_equal(heard.last, NF_FAULT_WRITE);
+	set(io, 1 << NF_FAULT_FSYNC, 1, -EIO); /* also those that are struck */
+	assert_int_equal(nf_io_run_one(io, NF_IO_FSYNC, file, 0, NULL, 0), -EIO);
+	assert_int_equal(heard.calls, 2);
+	assert_int_equal(heard.last, NF_FAULT_FSYNC);
+	nf_io_fault_hook(io, NULL, NULL);
+	assert_int_equal(run_one(io, NF_IO_READ, file, 0), 0);
+	assert_int_equal(heard.calls, 2);
+	nf_io_close(file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +345,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(lower_errors, setup, teardown),
 		cmocka_unit_test_setup_teardown(counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_call_fails_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_hook_hears_every_call, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
