@@ -1,10 +1,7 @@
 /* From a record and a block reference to the function that redoes it.
  * Follows XLogReadBufferForRedoExtended (src/backend/access/transam/xlogutils.c): an image to be applied wins over everything; a page that
- * is made from nothing starts as zeros whatever is there; else the page's own LSN decides. */
+ * is made from nothing starts as zeros whatever is there; else the page's own LSN decides (redo_call.c). */
 #include "redo_impl.h"
-
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "walapply/decode/wa_image.h"
 
@@ -13,24 +10,6 @@ static const wa_redo_fn redo_functions[] = {WA_RECORDS(REDO_FUNCTION)}; /* in th
 
 #define MASK_FUNCTION(id, symbol, name, op_mask, describe, mask) [id] = wa_mask_##mask,
 static const wa_mask_fn mask_functions[WA_RMGR_BUILTIN] = {WA_RMGRS(MASK_FUNCTION)};
-
-int wa_redo_bad(struct wa_redo *redo, const char *format, ...)
-{
-	char text[sizeof(redo->error->text)];
-	va_list args;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	const struct wa_record_type *type = wa_record_type(redo->version->major, redo->record->rmid, redo->record->info);
-	return wa_bad(redo->error, redo->record->lsn, "%s %s: block %u: %s", wa_rmgr_name(redo->record->rmid),
-		      type != NULL ? type->name : "?", redo->blkno, text);
-}
-
-int wa_redo_none(struct wa_redo *redo)
-{
-	redo->keep_lsn = true;
-	return 0;
-}
 
 static int unknown(const struct wa_version *version, const struct wa_record *record, struct wa_error *error)
 {
@@ -58,20 +37,10 @@ int wa_redo_block(const struct wa_version *version, const struct wa_record *reco
 	}
 	if (!(type->redo_class & WA_PAGE))
 		return WA_SKIPPED;
-	if (ref->will_init)
-		memset(page, 0, WA_PAGE_SIZE);
-	else if (wa_page_lsn(page).v >= record->end.v)
-		return WA_SKIPPED;
-
 	struct wa_redo redo = {.version = version, .record = record, .ref = ref, .page = page, .blkno = ref->block.blkno, .op = type->op,
 			       .error = error};
 	size_t count;
-	int status = redo_functions[type - wa_record_types(&count)](&redo);
-	if (status < 0)
-		return status;
-	if (!redo.keep_lsn)
-		wa_page_set_lsn(page, record->end);
-	return WA_REDONE;
+	return wa_redo_call(redo_functions[type - wa_record_types(&count)], &redo);
 }
 
 int wa_mask(const struct wa_version *version, uint8_t rmid, uint32_t blkno, uint8_t *page, struct wa_error *error)

@@ -33,6 +33,10 @@ WA_RECORDS(WA_REDO_DECLARE)
 WA_RMGRS(WA_MASK_DECLARE)
 #undef WA_MASK_DECLARE
 
+/* Redo one block with `function`, unless its LSN says that it has been done; no image is there to replace the page. Returns as
+ * wa_redo_block does. */
+int wa_redo_call(wa_redo_fn function, struct wa_redo *redo);
+
 /* Refuse: fills redo->error with the record's LSN. Returns -EBADMSG. */
 int wa_redo_bad(struct wa_redo *redo, const char *format, ...) NF_PRINTF(2, 3);
 

@@ -4,9 +4,11 @@
 #define DEDUP 0x60
 enum { LEAF = 1, GARBAGE = 64 };
 
+static const struct case_family btree = {WA_RMGR_BTREE, INDEX_SPECIAL, wa_mask_btree};
+
 static struct index_case *dedup(unsigned count, const uint16_t (*intervals)[2])
 {
-	struct index_case *c = case_new(15, WA_RMGR_BTREE, DEDUP);
+	struct index_case *c = case_new(15, &btree, DEDUP, wa_redo_btree_dedup);
 	uint16_t main = (uint16_t)count;
 	case_main(c, &main, sizeof(main));
 	case_ref(c, 0, 7, false, intervals, count * sizeof(intervals[0]));

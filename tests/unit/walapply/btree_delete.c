@@ -6,10 +6,12 @@
 enum { DELETE = 0x70, VACUUM = 0xC0 };
 enum { LEAF = 1, GARBAGE = 64 };
 
+static const struct case_family btree = {WA_RMGR_BTREE, INDEX_SPECIAL, wa_mask_btree};
+
 /* Items: 10; 20 x 4 (TIDs 2 4 6 8); 30; 40 x 3 (TIDs 1 3 5). */
 static struct index_case *leaf(int major, uint8_t info)
 {
-	struct index_case *c = case_new(major, WA_RMGR_BTREE, info);
+	struct index_case *c = case_new(major, &btree, info, info == DELETE ? wa_redo_btree_delete : wa_redo_btree_vacuum);
 	add_tuple(c, 1, 10);
 	add_posting(c, 20, 4, (unsigned[]){2, 4, 6, 8});
 	add_tuple(c, 7, 30);

@@ -3,9 +3,11 @@
 
 enum { INSERT_LEAF = 0x00, INSERT_UPPER = 0x10, INSERT_META = 0x20, INSERT_POST = 0x50 };
 
+static const struct case_family btree = {WA_RMGR_BTREE, INDEX_SPECIAL, wa_mask_btree};
+
 static struct index_case *insertion(uint8_t info, uint16_t off, const void *data, size_t size)
 {
-	struct index_case *c = case_new(15, WA_RMGR_BTREE, info);
+	struct index_case *c = case_new(15, &btree, info, wa_redo_btree_insert);
 	case_main(c, &off, sizeof(off));
 	case_ref(c, 0, 7, false, data, size);
 	return c;

@@ -4,6 +4,8 @@
 enum { SPLIT_L = 0x30, SPLIT_R = 0x40, NEWROOT = 0xA0 };
 enum { LEAF = 1, ROOT = 2, GARBAGE = 64, INCOMPLETE = 128 };
 
+static const struct case_family btree = {WA_RMGR_BTREE, INDEX_SPECIAL, wa_mask_btree};
+
 /* The record's data of the left page: maybe a new tuple, then the high key. */
 struct left {
 	uint8_t data[2 * CASE_TUPLE];
@@ -25,7 +27,7 @@ static struct left left_of(unsigned new_number, uint64_t new_key, uint64_t high_
 static struct index_case *split(uint8_t info, uint32_t level, uint16_t first_right, uint16_t new_off, uint16_t posting_at,
 				struct left left)
 {
-	struct index_case *c = case_new(15, WA_RMGR_BTREE, info);
+	struct index_case *c = case_new(15, &btree, info, wa_redo_btree_split);
 	uint8_t main[10], right[3 * CASE_TUPLE];
 	wa_put32(main, level);
 	wa_put16(main + 4, first_right);
@@ -197,7 +199,7 @@ static void items_missing(void **state)
 
 static struct index_case *newroot(uint32_t level)
 {
-	struct index_case *c = case_new(15, WA_RMGR_BTREE, NEWROOT);
+	struct index_case *c = case_new(15, &btree, NEWROOT, wa_redo_btree_newroot);
 	uint32_t main[2] = {3, level};
 	uint8_t items[2 * CASE_TUPLE];
 	case_main(c, main, sizeof(main));

@@ -7,6 +7,8 @@
 enum { UNLINK = 0x80, UNLINK_META = 0x90, HALFDEAD = 0xB0 };
 enum { LEAF = 1, DELETED = 4, HALF_DEAD = 16, SPLIT_END = 32, GARBAGE = 64, FULLXID = 256 };
 
+static const struct case_family btree = {WA_RMGR_BTREE, INDEX_SPECIAL, wa_mask_btree};
+
 /* One item: a high key of 8 bytes that names `top`. */
 static void expect_half_dead(struct index_case *c, uint32_t left, uint32_t right, uint32_t top)
 {
@@ -27,7 +29,7 @@ static void half_dead(void **state)
 {
 	(void)state;
 	static const uint32_t main[] = {2, 40, 30, 50, 0x12345678};
-	struct index_case *c = case_new(15, WA_RMGR_BTREE, HALFDEAD);
+	struct index_case *c = case_new(15, &btree, HALFDEAD, wa_redo_btree_halfdead);
 	case_main(c, main, sizeof(main));
 	case_ref(c, 0, 40, true, NULL, 0);
 	case_ref(c, 1, 3, false, NULL, 0);
@@ -44,7 +46,7 @@ static void parent(void **state)
 	uint32_t main[] = {2, 40, 30, 50, 0xFFFFFFFF};
 	for (uint32_t off = 0; off <= 5; off++) {
 		main[0] = off;
-		struct index_case *c = case_new(15, WA_RMGR_BTREE, HALFDEAD);
+		struct index_case *c = case_new(15, &btree, HALFDEAD, wa_redo_btree_halfdead);
 		case_main(c, main, sizeof(main));
 		case_ref(c, 0, 40, true, NULL, 0);
 		case_ref(c, 1, 3, false, NULL, 0);
@@ -73,7 +75,7 @@ static void parent(void **state)
 
 static struct index_case *unlink_record(int major, uint8_t info, uint32_t level)
 {
-	struct index_case *c = case_new(major, WA_RMGR_BTREE, info);
+	struct index_case *c = case_new(major, &btree, info, wa_redo_btree_unlink);
 	uint8_t main[36];
 	struct nf_writer w = nf_writer_init(main, sizeof(main));
 	nf_write_u32(&w, 30); /* left */
@@ -150,14 +152,14 @@ static void unlinks(void **state)
 static void masks(void **state)
 {
 	(void)state;
-	struct index_case *c = case_new(15, WA_RMGR_BTREE, UNLINK);
+	struct index_case *c = case_new(15, &btree, UNLINK, wa_redo_btree_unlink);
 	add_tuple(c, 1, 10);
 	struct wa_item item;
 	assert_int_equal(wa_page_item(c->page, 1, &item), 0);
 	uint8_t clean[WA_PAGE_SIZE];
 	case_set_flags(c, LEAF);
 	memcpy(clean, c->page, sizeof(clean));
-	assert_int_equal(wa_mask(&c->version, WA_RMGR_BTREE, 7, clean, &c->error), 0);
+	assert_int_equal(case_mask(c, clean), 0);
 
 	/* What hints may change. */
 	case_set_flags(c, LEAF | GARBAGE | SPLIT_END);
@@ -166,14 +168,14 @@ static void masks(void **state)
 	assert_int_equal(wa_page_set_item(c->page, 1, item), 0);
 	wa_page_set_lsn(c->page, (struct nf_lsn){12345});
 	c->page[100] = 7; /* between the line pointers and the tuples */
-	assert_int_equal(wa_mask(&c->version, WA_RMGR_BTREE, 7, c->page, &c->error), 0);
+	assert_int_equal(case_mask(c, c->page), 0);
 	assert_memory_equal(c->page, clean, sizeof(clean));
 
 	/* What is not masked. */
 	c->page[WA_PAGE_SIZE - INDEX_SPECIAL - 1] ^= 1;
 	assert_memory_not_equal(c->page, clean, sizeof(clean));
 	wa_put16(c->page + 14, 9000);
-	assert_int_equal(wa_mask(&c->version, WA_RMGR_BTREE, 7, c->page, &c->error), -EBADMSG);
+	assert_int_equal(case_mask(c, c->page), -EBADMSG);
 	case_free(c);
 }
 
@@ -182,13 +184,13 @@ static void masks_deleted_of_13(void **state)
 {
 	(void)state;
 	for (int major = 13; major <= 14; major++) {
-		struct index_case *c = case_new(major, WA_RMGR_BTREE, UNLINK);
+		struct index_case *c = case_new(major, &btree, UNLINK, wa_redo_btree_unlink);
 		uint8_t other[WA_PAGE_SIZE];
 		case_set_flags(c, DELETED);
 		memcpy(other, c->page, sizeof(other));
 		add_tuple(c, 1, 10);
-		assert_int_equal(wa_mask(&c->version, WA_RMGR_BTREE, 7, c->page, &c->error), 0);
-		assert_int_equal(wa_mask(&c->version, WA_RMGR_BTREE, 7, other, &c->error), 0);
+		assert_int_equal(case_mask(c, c->page), 0);
+		assert_int_equal(case_mask(c, other), 0);
 		assert_int_equal(memcmp(c->page, other, sizeof(other)) == 0, major == 13);
 		case_free(c);
 	}

@@ -20,9 +20,11 @@ enum {
 	MAP = 468
 };
 
+static const struct case_family hash = {WA_RMGR_HASH, INDEX_SPECIAL, wa_mask_hash};
+
 static struct index_case *init_meta(double tuples, uint16_t fill_factor)
 {
-	struct index_case *c = case_new(15, WA_RMGR_HASH, INIT_META);
+	struct index_case *c = case_new(15, &hash, INIT_META, wa_redo_hash_init_meta);
 	uint8_t main[14];
 	struct nf_writer w = nf_writer_init(main, sizeof(main));
 	nf_write_bytes(&w, &tuples, sizeof(tuples));
@@ -51,7 +53,7 @@ static void sizes(void **state)
 		{641 * 307, 768, 1023, 11},
 		{1000 * 307, 1024, 2047, 13},
 		{1025 * 307, 1280, 2047, 14},
-		{1e18, 0x40000000, 0x7FFFFFFF, 89},
+		{1e18, 0x40000000, 0x7FFFFFFF, 93},
 	};
 	for (size_t i = 0; i < NF_ARRAY_LEN(expected); i++) {
 		struct index_case *c = init_meta(expected[i].tuples, 307);
@@ -75,7 +77,7 @@ static void bitmap(void **state)
 {
 	(void)state;
 	static const uint16_t bytes = 4096;
-	struct index_case *c = case_new(15, WA_RMGR_HASH, INIT_BITMAP);
+	struct index_case *c = case_new(15, &hash, INIT_BITMAP, wa_redo_hash_init_bitmap);
 	case_main(c, &bytes, sizeof(bytes));
 	case_ref(c, 0, 9, true, NULL, 0);
 	case_ref(c, 1, 0, false, NULL, 0);
@@ -103,7 +105,7 @@ static void update(void **state)
 {
 	(void)state;
 	static const double tuples = 12345;
-	struct index_case *c = case_new(15, WA_RMGR_HASH, UPDATE_META);
+	struct index_case *c = case_new(15, &hash, UPDATE_META, wa_redo_hash_update_meta);
 	case_main(c, &tuples, sizeof(tuples));
 	case_ref(c, 0, 0, false, NULL, 0);
 	case_mutate(c, 0);
@@ -115,7 +117,7 @@ static void update(void **state)
 /* Block 3 only when a bitmap page is new. */
 static struct index_case *add_overflow(bool found, bool new_bitmap)
 {
-	struct index_case *c = case_new(15, WA_RMGR_HASH, ADD_OVERFLOW);
+	struct index_case *c = case_new(15, &hash, ADD_OVERFLOW, wa_redo_hash_add_overflow);
 	uint8_t main[3] = {0x00, 0x10, found}; /* 4096 */
 	uint32_t bucket = 5, bit = 35, first_free = 36;
 	case_main(c, main, sizeof(main));
@@ -175,19 +177,19 @@ static void overflow_meta(void **state)
 static void masks(void **state)
 {
 	(void)state;
-	struct index_case *c = case_new(15, WA_RMGR_HASH, UPDATE_META);
+	struct index_case *c = case_new(15, &hash, UPDATE_META, wa_redo_hash_update_meta);
 	uint8_t clean[WA_PAGE_SIZE];
 	struct wa_item item;
 	add_tuple(c, 1, 10);
 	assert_int_equal(wa_page_item(c->page, 1, &item), 0);
 	case_set_flags(c, BUCKET);
 	memcpy(clean, c->page, sizeof(clean));
-	assert_int_equal(wa_mask(&c->version, WA_RMGR_HASH, 7, clean, &c->error), 0);
+	assert_int_equal(case_mask(c, clean), 0);
 
 	case_set_flags(c, BUCKET | HAS_DEAD);
 	item.flags = WA_LP_DEAD;
 	assert_int_equal(wa_page_set_item(c->page, 1, item), 0);
-	assert_int_equal(wa_mask(&c->version, WA_RMGR_HASH, 7, c->page, &c->error), 0);
+	assert_int_equal(case_mask(c, c->page), 0);
 	assert_memory_equal(c->page, clean, sizeof(clean));
 	c->page[WA_PAGE_SIZE - INDEX_SPECIAL - 1] ^= 1;
 	assert_memory_not_equal(c->page, clean, sizeof(clean));
@@ -196,8 +198,8 @@ static void masks(void **state)
 	case_set_flags(c, UNUSED_PAGE);
 	memcpy(clean, c->page, sizeof(clean));
 	c->page[WA_PAGE_SIZE - INDEX_SPECIAL - 1] ^= 1;
-	assert_int_equal(wa_mask(&c->version, WA_RMGR_HASH, 7, c->page, &c->error), 0);
-	assert_int_equal(wa_mask(&c->version, WA_RMGR_HASH, 7, clean, &c->error), 0);
+	assert_int_equal(case_mask(c, c->page), 0);
+	assert_int_equal(case_mask(c, clean), 0);
 	assert_memory_equal(c->page, clean, sizeof(clean));
 	case_free(c);
 }

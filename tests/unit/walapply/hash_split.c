@@ -7,9 +7,11 @@ enum { ALLOCATE = 0x40, COMPLETE = 0x60, CLEANUP = 0xA0 };
 enum { BUCKET = 2, BEING_POPULATED = 16, BEING_SPLIT = 32, NEEDS_CLEANUP = 64 };
 enum { MAX_BUCKET = 48, HIGH_MASK = 52, LOW_MASK = 56, SPLIT_POINT = 60, SPARES = 76 };
 
+static const struct case_family hash = {WA_RMGR_HASH, INDEX_SPECIAL, wa_mask_hash};
+
 static struct index_case *allocate(uint8_t what, uint32_t split_point)
 {
-	struct index_case *c = case_new(15, WA_RMGR_HASH, ALLOCATE);
+	struct index_case *c = case_new(15, &hash, ALLOCATE, wa_redo_hash_split_allocate);
 	uint8_t main[9], data[16];
 	struct nf_writer w = nf_writer_init(data, sizeof(data));
 	wa_put32(main, 8);
@@ -76,7 +78,7 @@ static void complete(void **state)
 {
 	(void)state;
 	static const uint16_t main[] = {BUCKET | NEEDS_CLEANUP, BUCKET};
-	struct index_case *c = case_new(15, WA_RMGR_HASH, COMPLETE);
+	struct index_case *c = case_new(15, &hash, COMPLETE, wa_redo_hash_split_complete);
 	case_main(c, main, sizeof(main));
 	case_ref(c, 0, 1, false, NULL, 0);
 	case_ref(c, 1, 10, false, NULL, 0);
@@ -92,7 +94,7 @@ static void complete(void **state)
 static void cleanup(void **state)
 {
 	(void)state;
-	struct index_case *c = case_new(15, WA_RMGR_HASH, CLEANUP);
+	struct index_case *c = case_new(15, &hash, CLEANUP, wa_redo_hash_split_cleanup);
 	case_ref(c, 0, 1, false, NULL, 0);
 	case_set_flags(c, BUCKET | NEEDS_CLEANUP);
 	case_mutate(c, 0);

@@ -7,6 +7,8 @@ enum { INSERT = 0x20, MOVE = 0x70, SQUEEZE = 0x80, DELETE = 0x90, VACUUM_ONE = 0
 enum { BUCKET = 2, HAS_DEAD = 128 };
 enum { TUPLES = 32, FIRST_FREE = 64 };
 
+static const struct case_family hash = {WA_RMGR_HASH, INDEX_SPECIAL, wa_mask_hash};
+
 static double tuple_count(struct index_case *c)
 {
 	double count;
@@ -21,7 +23,7 @@ static void insert(void **state)
 	uint8_t tuple[CASE_TUPLE];
 	double ten = 10;
 	make_tuple(tuple, 3, 30);
-	struct index_case *c = case_new(15, WA_RMGR_HASH, INSERT);
+	struct index_case *c = case_new(15, &hash, INSERT, wa_redo_hash_insert);
 	case_main(c, &off, sizeof(off));
 	case_ref(c, 0, 7, false, tuple, sizeof(tuple));
 	case_ref(c, 1, 0, false, NULL, 0);
@@ -74,7 +76,7 @@ static void move(void **state)
 	(void)state;
 	uint8_t main[3] = {2, 0, 0}, data[4 + 2 * CASE_TUPLE];
 	static const uint16_t gone[] = {1, 3};
-	struct index_case *c = case_new(15, WA_RMGR_HASH, MOVE);
+	struct index_case *c = case_new(15, &hash, MOVE, wa_redo_hash_move_contents);
 	case_main(c, main, sizeof(main));
 	case_ref(c, 0, 6, false, NULL, 0);
 	case_ref(c, 1, 7, false, data, moved(data));
@@ -101,7 +103,7 @@ static void move_refused(void **state)
 	size_t size = moved(data);
 	for (uint8_t count = 1; count <= 3; count++) {
 		uint8_t main[3] = {count, 0, 0};
-		struct index_case *c = case_new(15, WA_RMGR_HASH, MOVE);
+		struct index_case *c = case_new(15, &hash, MOVE, wa_redo_hash_move_contents);
 		case_main(c, main, sizeof(main));
 		case_ref(c, 1, 7, false, data, count == 2 ? size - 1 : size);
 		add_tuple(c, 1, 10);
@@ -113,7 +115,7 @@ static void move_refused(void **state)
 
 static struct index_case *squeeze(int major, uint16_t count, bool writes_prev)
 {
-	struct index_case *c = case_new(major, WA_RMGR_HASH, SQUEEZE);
+	struct index_case *c = case_new(major, &hash, SQUEEZE, wa_redo_hash_squeeze);
 	uint8_t main[12], data[4 + 2 * CASE_TUPLE];
 	uint32_t bit = 11, first_free = 4;
 	wa_put32(main, 80);
@@ -197,7 +199,7 @@ static void delete (void **state)
 	static const uint16_t gone[] = {2};
 	for (uint8_t none_dead = 0; none_dead < 2; none_dead++) {
 		uint8_t main[2] = {none_dead, 1};
-		struct index_case *c = case_new(15, WA_RMGR_HASH, DELETE);
+		struct index_case *c = case_new(15, &hash, DELETE, wa_redo_hash_delete);
 		case_main(c, main, sizeof(main));
 		case_ref(c, 0, 6, false, NULL, 0);
 		case_ref(c, 1, 7, false, gone, sizeof(gone));
@@ -228,7 +230,7 @@ static void vacuum_one(void **state)
 		nf_write_u8(&w, 0);
 		nf_write_u16(&w, 1);
 		nf_write_u16(&w, 3);
-		struct index_case *c = case_new(major, WA_RMGR_HASH, VACUUM_ONE);
+		struct index_case *c = case_new(major, &hash, VACUUM_ONE, wa_redo_hash_vacuum_one);
 		case_main(c, main, sizeof(main));
 		case_ref(c, 0, 7, false, NULL, 0);
 		case_ref(c, 1, 0, false, NULL, 0);

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "walapply/redo/wa_redo.h"
-
 #define MUTATIONS 4000
 
 /* A copy in an allocation of exactly `size` bytes; NULL for none. */
@@ -18,18 +16,20 @@ static uint8_t *copy_of(const void *bytes, size_t size)
 	return copy;
 }
 
-struct index_case *case_new(int major, uint8_t rmid, uint8_t info)
+struct index_case *case_new(int major, const struct case_family *family, uint8_t info, wa_redo_fn redo)
 {
 	struct index_case *c = calloc(1, sizeof(*c));
 	assert_non_null(c);
 	c->version.major = major;
+	c->family = family;
+	c->redo = redo;
 	c->record.lsn.v = CASE_END - 0x100;
 	c->record.end.v = CASE_END;
-	c->record.rmid = rmid;
+	c->record.rmid = family->rmid;
 	c->record.info = info;
 	c->page = calloc(1, WA_PAGE_SIZE);
 	assert_non_null(c->page);
-	wa_page_init(c->page, INDEX_SPECIAL);
+	wa_page_init(c->page, family->special);
 	return c;
 }
 
@@ -71,7 +71,16 @@ int case_run(struct index_case *c, unsigned id)
 	assert_non_null(ref);
 	wa_page_set_lsn(c->page, (struct nf_lsn){0});
 	c->error.text[0] = '\0';
-	return wa_redo_block(&c->version, &c->record, ref, c->page, &c->error);
+	const struct wa_record_type *type = wa_record_type(c->version.major, c->record.rmid, c->record.info);
+	assert_non_null(type);
+	struct wa_redo redo = {.version = &c->version, .record = &c->record, .ref = ref, .page = c->page, .blkno = ref->block.blkno,
+			       .op = type->op, .error = &c->error};
+	return wa_redo_call(c->redo, &redo);
+}
+
+int case_mask(struct index_case *c, uint8_t *page)
+{
+	return c->family->mask(&c->version, 7, page, &c->error);
 }
 
 void case_redo(struct index_case *c, unsigned id)
@@ -172,7 +181,7 @@ void case_mutate(struct index_case *c, unsigned id)
 				assert_int_equal(wa_page_check(c->page), 0);
 		}
 		/* Masking bears whatever is there. */
-		status = wa_mask(&c->version, c->record.rmid, 0, c->page, &c->error);
+		status = case_mask(c, c->page);
 		assert_true(status == 0 || status == -EBADMSG);
 		free_record(&c->record);
 	}

@@ -17,15 +17,24 @@
 #define CASE_END 0x20000ull /* the record's end: pd_lsn afterwards */
 #define CASE_TUPLE 16 /* bytes of a plain tuple: header and a key of 8 */
 
+/* What the records of one resource manager have in common. */
+struct case_family {
+	uint8_t rmid;
+	unsigned special; /* bytes of special space */
+	wa_mask_fn mask;
+};
+
 struct index_case {
 	struct wa_version version;
+	const struct case_family *family;
+	wa_redo_fn redo;
 	struct wa_record record;
 	struct wa_error error;
 	uint8_t *page; /* of the block at hand, before and after */
 };
 
-/* `info` is the record's type. The page is an empty one with 16 bytes of special space. */
-struct index_case *case_new(int major, uint8_t rmid, uint8_t info);
+/* `info` is the record's type, `redo` its function: called directly, so that a test links only what it needs. The page is an empty one. */
+struct index_case *case_new(int major, const struct case_family *family, uint8_t info, wa_redo_fn redo);
 void case_free(struct index_case *c);
 
 void case_main(struct index_case *c, const void *bytes, size_t size);
@@ -33,6 +42,9 @@ void case_ref(struct index_case *c, unsigned id, uint32_t blkno, bool will_init,
 
 /* Redo block `id` on the page. Returns what wa_redo_block does; the page's LSN is set back to 0 before. */
 int case_run(struct index_case *c, unsigned id);
+
+/* Mask `page` as one of the family. Returns what wa_mask does. */
+int case_mask(struct index_case *c, uint8_t *page);
 
 /* case_run, which must succeed and must set the LSN; and which must refuse. */
 void case_redo(struct index_case *c, unsigned id);
