@@ -25,6 +25,7 @@ enum wa_redo_class {
 	WA_VM = 2,	/* may clear bits of visibility-map pages that it does not name */
 	WA_STATE = 4,	/* something outside pages (walapply/state) */
 	WA_IMAGES = 8,	/* names blocks, but only images change them */
+	WA_AFTER_IMAGE = 16, /* redo has something to do on top of an image, which was taken before the last change */
 };
 
 #define WA_RMGRS(R)                                                                                                                \
@@ -151,10 +152,10 @@ enum wa_redo_class {
 	T(GIN, 0x70, "INSERT_LISTPAGE", 13, 18, WA_PAGE, gin_insert_list)                                                          \
 	T(GIN, 0x80, "DELETE_LISTPAGE", 13, 18, WA_PAGE, gin_delete_list)                                                          \
 	T(GIN, 0x90, "VACUUM_DATA_LEAF_PAGE", 13, 18, WA_PAGE, gin_vacuum_leaf)                                                    \
-	T(GIST, 0x00, "PAGE_UPDATE", 13, 18, WA_PAGE, gist_update)                                                                 \
+	T(GIST, 0x00, "PAGE_UPDATE", 13, 18, WA_PAGE | WA_AFTER_IMAGE, gist_update)                                                \
 	T(GIST, 0x10, "DELETE", 13, 18, WA_PAGE, gist_delete)                                                                      \
 	T(GIST, 0x20, "PAGE_REUSE", 13, 18, WA_NONE, none)                                                                         \
-	T(GIST, 0x30, "PAGE_SPLIT", 13, 18, WA_PAGE, gist_split)                                                                   \
+	T(GIST, 0x30, "PAGE_SPLIT", 13, 18, WA_PAGE | WA_AFTER_IMAGE, gist_split)                                                  \
 	T(GIST, 0x60, "PAGE_DELETE", 13, 18, WA_PAGE, gist_page_delete)                                                            \
 	T(GIST, 0x70, "ASSIGN_LSN", 13, 18, WA_NONE, none)                                                                         \
 	T(SEQ, 0x00, "LOG", 13, 18, WA_PAGE, seq_log)                                                                              \

@@ -14,7 +14,8 @@ static const wa_mask_fn mask_functions[WA_RMGR_BUILTIN] = {WA_RMGRS(MASK_FUNCTIO
 static int unknown(const struct wa_version *version, const struct wa_record *record, struct wa_error *error)
 {
 	if (record->rmid >= WA_RMGR_CUSTOM_MIN)
-		wa_bad(error, record->lsn, "resource manager %u belongs to an extension: only Postgres itself can replay it", record->rmid);
+		wa_bad(error, record->lsn, "resource manager %u belongs to an extension: only Postgres itself can replay it",
+		       record->rmid);
 	else
 		wa_bad(error, record->lsn, "resource manager %u, record type %02X: not known for Postgres %d", record->rmid,
 		       record->info & 0xF0, version->major);
@@ -27,20 +28,28 @@ int wa_redo_block(const struct wa_version *version, const struct wa_record *reco
 	const struct wa_record_type *type = wa_record_type(version->major, record->rmid, record->info);
 	if (type == NULL)
 		return unknown(version, record, error);
+	struct wa_redo redo = {.version = version,
+			       .record = record,
+			       .ref = ref,
+			       .page = page,
+			       .blkno = ref->block.blkno,
+			       .op = type->op,
+			       .error = error};
+	size_t count;
+	wa_redo_fn function = redo_functions[type - wa_record_types(&count)];
 	if (ref->apply_image) {
 		int status = wa_image_restore(ref, record->lsn, page, error);
 		if (status < 0)
 			return status;
 		if (!wa_page_is_new(page))
 			wa_page_set_lsn(page, record->end);
-		return WA_RESTORED;
+		if (!(type->redo_class & WA_AFTER_IMAGE))
+			return WA_RESTORED;
+		redo.restored = true;
+		status = function(&redo);
+		return status < 0 ? status : WA_RESTORED;
 	}
-	if (!(type->redo_class & WA_PAGE))
-		return WA_SKIPPED;
-	struct wa_redo redo = {.version = version, .record = record, .ref = ref, .page = page, .blkno = ref->block.blkno, .op = type->op,
-			       .error = error};
-	size_t count;
-	return wa_redo_call(redo_functions[type - wa_record_types(&count)], &redo);
+	return type->redo_class & WA_PAGE ? wa_redo_call(function, &redo) : WA_SKIPPED;
 }
 
 int wa_mask(const struct wa_version *version, uint8_t rmid, uint32_t blkno, uint8_t *page, struct wa_error *error)

@@ -9,7 +9,7 @@
 
 /* One call of a redo function.
  * It has been settled that the record is to be applied: no image replaces the page, and pd_lsn < record->end (or will_init: the page is
- * all zeros then). Afterwards the caller writes record->end into pd_lsn, unless keep_lsn was set. */
+ * all zeros then). Or `restored` is set. Afterwards the caller writes record->end into pd_lsn, unless keep_lsn was set. */
 struct wa_redo {
 	const struct wa_version *version;
 	const struct wa_record *record;
@@ -18,6 +18,7 @@ struct wa_redo {
 	uint32_t blkno; /* ref->block.blkno */
 	uint8_t op;	/* record->info & op_mask of the resource manager */
 	bool keep_lsn;
+	bool restored; /* an image has just replaced the page: only for types of class WA_AFTER_IMAGE */
 	struct wa_error *error;
 };
 
