@@ -94,7 +94,7 @@ enum wa_redo_class {
 	T(STANDBY, 0x10, "RUNNING_XACTS", 13, 18, WA_STATE, none)                                                                  \
 	T(STANDBY, 0x20, "INVALIDATIONS", 13, 18, WA_NONE, none)                                                                   \
 	T(HEAP2, 0x00, "REWRITE", 13, 18, WA_STATE, none)                                                                          \
-	T(HEAP2, 0x10, "CLEAN", 13, 13, WA_PAGE, heap2_clean)                                                                      \
+	T(HEAP2, 0x10, "CLEAN", 13, 13, WA_PAGE, heap2_prune_old)                                                                  \
 	T(HEAP2, 0x20, "FREEZE_PAGE", 13, 13, WA_PAGE, heap2_freeze)                                                               \
 	T(HEAP2, 0x30, "CLEANUP_INFO", 13, 13, WA_NONE, none)                                                                      \
 	T(HEAP2, 0x10, "PRUNE", 14, 16, WA_PAGE, heap2_prune_old)                                                                  \

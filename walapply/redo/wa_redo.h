@@ -19,6 +19,7 @@ struct wa_implied {
 	struct wa_block block; /* fork WA_FORK_VM */
 	uint32_t heap_blkno;   /* the heap block whose bits are cleared */
 	uint8_t bits;	       /* which of its two bits: 1 all-visible, 2 all-frozen */
+	bool tail;	       /* a truncation: so are those of all later heap blocks on this page of the map */
 };
 
 enum wa_outcome {
