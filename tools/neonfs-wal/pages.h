@@ -19,7 +19,8 @@ uint8_t *wal_pages_add(struct wal_pages *pages, const struct wa_block *block);
 void wal_pages_remove(struct wal_pages *pages, const struct wa_block *block);
 
 /* Remove every page for which `matches` says so. */
-void wal_pages_remove_if(struct wal_pages *pages, bool (*matches)(const struct wa_block *block, const void *arg), const void *arg);
+void wal_pages_remove_if(struct wal_pages *pages, bool (*matches)(const struct wa_block *block, const void *arg),
+			 const void *arg);
 
 /* How many pages were given up for want of room so far. */
 uint64_t wal_pages_evicted(const struct wal_pages *pages);

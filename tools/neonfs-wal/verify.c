@@ -10,19 +10,20 @@
 
 #define SMGR_TRUNCATE 0x20
 #define DBASE_DROP_OLD 0x10 /* 13, 14 */
-#define DBASE_DROP 0x20	    /* 15+ */
+#define DBASE_DROP 0x20 /* 15+ */
 
 struct wal_verify {
 	struct wa_version version;
 	struct wal_pages *pages;
-	wal_mismatch_fn on_mismatch;
-	void *arg;
+	struct wal_verify_options options;
+	bool rmgrs[256];
 	uint64_t foreign;
 	struct wal_verify_count *counts;
-	uint8_t after[WA_PAGE_SIZE], ours[WA_PAGE_SIZE], theirs[WA_PAGE_SIZE];
+	uint8_t before[WA_PAGE_SIZE], after[WA_PAGE_SIZE]; /* a page as the record found it; the record's after-image */
+	uint8_t ours[WA_PAGE_SIZE], theirs[WA_PAGE_SIZE]; /* masked */
 };
 
-struct wal_verify *wal_verify_new(const struct wa_version *version, uint64_t memory_bytes, wal_mismatch_fn on_mismatch, void *arg)
+struct wal_verify *wal_verify_new(const struct wa_version *version, const struct wal_verify_options *options)
 {
 	size_t types;
 	wa_record_types(&types);
@@ -30,10 +31,13 @@ struct wal_verify *wal_verify_new(const struct wa_version *version, uint64_t mem
 	if (verify == NULL)
 		return NULL;
 	verify->version = *version;
-	verify->on_mismatch = on_mismatch;
-	verify->arg = arg;
+	verify->options = *options;
+	if (options->rmgrs != NULL)
+		memcpy(verify->rmgrs, options->rmgrs, sizeof(verify->rmgrs));
+	else
+		memset(verify->rmgrs, true, sizeof(verify->rmgrs));
 	verify->counts = calloc(types, sizeof(*verify->counts));
-	verify->pages = wal_pages_new(memory_bytes);
+	verify->pages = wal_pages_new(options->memory_bytes);
 	if (verify->counts == NULL || verify->pages == NULL) {
 		wal_verify_free(verify);
 		return NULL;
@@ -101,24 +105,33 @@ static void forget_pages(struct wal_verify *verify, const struct wa_record *reco
 
 /* ----------------------------------------------------------- compare */
 
-static void report(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record, const struct wa_ref *ref,
-		   const char *reason, const uint8_t *page)
+/* A block that differs (reason NULL: verify->ours and ->theirs are masked) or that was refused. page: as redo left it; NULL = there is none. */
+static void report(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record,
+		   const struct wa_ref *ref, const char *reason, const uint8_t *page)
 {
-	struct wal_mismatch mismatch = {.record = record, .ref = ref, .reason = reason, .ours = verify->ours, .theirs = verify->theirs,
-					.before = page, .after = verify->after};
-	for (unsigned i = WA_PAGE_SIZE; reason == NULL && i-- > 0;)
-		if (verify->ours[i] != verify->theirs[i]) {
-			mismatch.offset = i;
-			mismatch.differing++;
-		}
+	struct wal_mismatch mismatch = {.record = record, .ref = ref, .reason = reason, .page_ours = page};
+	if (page != NULL) {
+		mismatch.page_before = verify->before;
+		mismatch.page_theirs = ref->has_image && !ref->apply_image ? verify->after : NULL;
+	}
+	if (reason == NULL) {
+		mismatch.ours = verify->ours;
+		mismatch.theirs = verify->theirs;
+		for (unsigned i = WA_PAGE_SIZE; i-- > 0;)
+			if (verify->ours[i] != verify->theirs[i]) {
+				mismatch.offset = i;
+				mismatch.differing++;
+			}
+	}
 	count->mismatches++;
-	if (verify->on_mismatch != NULL)
-		verify->on_mismatch(verify->arg, &mismatch);
+	if (verify->options.on_mismatch != NULL)
+		verify->options.on_mismatch(verify->options.arg, &mismatch);
 }
 
 /* The mask of the heap blanks everything between pd_lower and pd_upper, which in a page of the visibility map is everything:
  * there only LSN and checksum are left out. */
-static int mask(struct wal_verify *verify, const struct wa_record *record, const struct wa_ref *ref, uint8_t *page, struct wa_error *error)
+static int mask(struct wal_verify *verify, const struct wa_record *record, const struct wa_ref *ref, uint8_t *page,
+		struct wa_error *error)
 {
 	if (ref->block.fork != WA_FORK_VM)
 		return wa_mask(&verify->version, record->rmid, ref->block.blkno, page, error);
@@ -127,8 +140,8 @@ static int mask(struct wal_verify *verify, const struct wa_record *record, const
 }
 
 /* Compare our page with the after-image, and go on from the after-image when they differ. */
-static void compare(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record, const struct wa_ref *ref,
-		    uint8_t *page)
+static void compare(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record,
+		    const struct wa_ref *ref, uint8_t *page)
 {
 	struct wa_error error = {0};
 	memcpy(verify->ours, page, WA_PAGE_SIZE);
@@ -143,7 +156,8 @@ static void compare(struct wal_verify *verify, struct wal_verify_count *count, c
 	memcpy(page, verify->after, WA_PAGE_SIZE);
 }
 
-static int verify_block(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record, const struct wa_ref *ref)
+static int verify_block(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record,
+			const struct wa_ref *ref)
 {
 	struct wa_error error = {0};
 	bool has_after = ref->has_image && !ref->apply_image;
@@ -154,7 +168,7 @@ static int verify_block(struct wal_verify *verify, struct wal_verify_count *coun
 		return 0;
 	}
 	if (has_after && wa_image_restore(ref, record->lsn, verify->after, &error) < 0) {
-		report(verify, count, record, ref, error.text, verify->after);
+		report(verify, count, record, ref, error.text, NULL);
 		wal_pages_remove(verify->pages, &ref->block);
 		return 0;
 	}
@@ -162,12 +176,14 @@ static int verify_block(struct wal_verify *verify, struct wal_verify_count *coun
 		page = wal_pages_add(verify->pages, &ref->block);
 		if (page == NULL)
 			return -ENOMEM;
+		memset(page, 0, WA_PAGE_SIZE);
 	}
 	if (!known) {
 		count->adopted++;
 		memcpy(page, verify->after, WA_PAGE_SIZE);
 		return 0;
 	}
+	memcpy(verify->before, page, WA_PAGE_SIZE);
 	int outcome = wa_redo_block(&verify->version, record, ref, page, &error);
 	if (outcome < 0) {
 		report(verify, count, record, ref, error.text, page);
@@ -181,6 +197,30 @@ static int verify_block(struct wal_verify *verify, struct wal_verify_count *coun
 	count->restored += outcome == WA_RESTORED;
 	if (has_after)
 		compare(verify, count, record, ref, page);
+	return 0;
+}
+
+/* A block of a manager that was left out: its image, or no page at all. */
+static int adopt_block(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record,
+		       const struct wa_ref *ref)
+{
+	struct wa_error error = {0};
+	uint8_t *page = wal_pages_find(verify->pages, &ref->block);
+	if (!ref->has_image) {
+		count->unchecked++;
+		wal_pages_remove(verify->pages, &ref->block);
+		return 0;
+	}
+	if (page == NULL)
+		page = wal_pages_add(verify->pages, &ref->block);
+	if (page == NULL)
+		return -ENOMEM;
+	if (wa_image_restore(ref, record->lsn, page, &error) < 0) {
+		report(verify, count, record, ref, error.text, NULL);
+		wal_pages_remove(verify->pages, &ref->block);
+		return 0;
+	}
+	count->adopted++;
 	return 0;
 }
 
@@ -207,9 +247,11 @@ int wal_verify_record(struct wal_verify *verify, const struct wa_record *record)
 	}
 	struct wal_verify_count *count = &verify->counts[type - wa_record_types(&types)];
 	count->records++;
+	bool chosen = verify->rmgrs[record->rmid];
 	for (unsigned i = 0; i < record->ref_count && error == 0; i++)
-		error = verify_block(verify, count, record, &record->refs[i]);
-	if (type->redo_class & WA_VM)
+		error = chosen ? verify_block(verify, count, record, &record->refs[i])
+			       : adopt_block(verify, count, record, &record->refs[i]);
+	if (type->redo_class & WA_VM && (verify->rmgrs[WA_RMGR_HEAP] || verify->rmgrs[WA_RMGR_HEAP2]))
 		clear_implied(verify, count, record);
 	forget_pages(verify, record);
 	return error;

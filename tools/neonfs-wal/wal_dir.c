@@ -1,7 +1,6 @@
 #include "wal_dir.h"
 
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,8 @@ struct wal_dir {
 	uint64_t open_number;
 	char open_name[WAL_FILE_NAME + 1];
 	bool ended;
+	bool is_short; /* it ended because a file did */
+	bool at_limit; /* it ended because the caller wanted no more */
 	struct wa_error why;
 	uint8_t *piece;
 };
@@ -49,8 +50,8 @@ static int locate(const char *path, char directory[4096], char **ret_only, struc
 	const char *name = slash != NULL ? slash + 1 : path;
 	uint32_t timeline, log, seg;
 	if (!wal_file_name_parse(name, &timeline, &log, &seg)) {
-		snprintf(error->text, sizeof(error->text), "%s is neither a directory nor named like a WAL segment (24 hexadecimal digits)",
-			 path);
+		snprintf(error->text, sizeof(error->text),
+			 "%s is neither a directory nor named like a WAL segment (24 hexadecimal digits)", path);
 		return -EINVAL;
 	}
 	snprintf(directory, 4096, "%.*s", slash == NULL ? 1 : (int)(slash - path + 1), slash == NULL ? "." : path);
@@ -106,10 +107,12 @@ static int feed(struct wal_dir *dir)
 	ssize_t got = pread(dir->fd, dir->piece, count, (off_t)offset);
 	if (got < 0) {
 		status = -errno;
-		snprintf(dir->why.text, sizeof(dir->why.text), "segment %s cannot be read: %s", dir->open_name, strerror(-status));
+		snprintf(dir->why.text, sizeof(dir->why.text), "segment %s cannot be read: %s", dir->open_name,
+			 strerror(-status));
 		return status;
 	}
 	if (got == 0) {
+		dir->is_short = true;
 		snprintf(dir->why.text, sizeof(dir->why.text), "segment %s ends here, at byte %llu of %u", dir->open_name,
 			 (unsigned long long)offset, segment_size);
 		return 0;
@@ -133,8 +136,9 @@ static int learn(struct wal_dir *dir, struct wa_error *error)
 	int status = open_segment(dir, dir->begin.v / dir->files.segment_size);
 	if (status <= 0) {
 		if (status == 0)
-			snprintf(error->text, sizeof(error->text), "%s: there is no segment for start " NF_LSN_FMT " on timeline %u",
-				 dir->files.directory, NF_LSN_ARG(dir->begin), dir->files.history[0].timeline);
+			snprintf(error->text, sizeof(error->text),
+				 "%s: there is no segment for start " NF_LSN_FMT " on timeline %u", dir->files.directory,
+				 NF_LSN_ARG(dir->begin), dir->files.history[0].timeline);
 		else
 			*error = dir->why;
 		return status == 0 ? -EINVAL : status;
@@ -157,8 +161,8 @@ static int start_reading(struct wal_dir *dir, const struct wal_dir_options *opti
 {
 	uint64_t first = first_number(&dir->files);
 	if (first == UINT64_MAX) {
-		snprintf(error->text, sizeof(error->text), "%s has no segment in the history of timeline %u", dir->files.directory,
-			 dir->files.history[0].timeline);
+		snprintf(error->text, sizeof(error->text), "%s has no segment in the history of timeline %u",
+			 dir->files.directory, dir->files.history[0].timeline);
 		return -EINVAL;
 	}
 	dir->begin.v = options->start.v != 0 ? options->start.v : first * dir->files.segment_size;
@@ -226,6 +230,7 @@ int wal_dir_next(struct wal_dir *dir, const struct wa_record **ret_record)
 	while (!dir->ended && status == 0) {
 		status = wa_reader_next(dir->reader, ret_record);
 		if (status == 1 && dir->limit.v != 0 && (*ret_record)->end.v > dir->limit.v) {
+			dir->at_limit = true;
 			dir->why.lsn = (*ret_record)->lsn;
 			snprintf(dir->why.text, sizeof(dir->why.text), "the end that was asked for");
 			return end_here(dir);
@@ -258,6 +263,39 @@ struct wa_end_info wal_dir_end(const struct wal_dir *dir)
 	return wa_reader_end(dir->reader);
 }
 
+/* Has the file's segment been begun: does its first page say that it is this segment's? */
+static bool is_begun(const struct wal_dir *dir, const struct wal_file *file)
+{
+	char name[WAL_FILE_NAME + 1], path[4096 + WAL_FILE_NAME + 2];
+	uint8_t header[16] = {0};
+	uint16_t magic;
+	uint64_t address;
+	wal_file_name(name, file->timeline, file->number, dir->files.segment_size);
+	snprintf(path, sizeof(path), "%s/%s", dir->files.directory, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t got = pread(fd, header, sizeof(header), 0);
+	close(fd);
+	memcpy(&magic, header, sizeof(magic));
+	memcpy(&address, header + 8, sizeof(address));
+	return got == sizeof(header) && wa_major_of_magic(le16toh(magic)) != 0 &&
+	       le64toh(address) == file->number * dir->files.segment_size;
+}
+
+bool wal_dir_is_cut(const struct wal_dir *dir)
+{
+	uint64_t number = wa_reader_wanted(dir->reader).v / dir->files.segment_size;
+	if (dir->is_short || dir->at_limit)
+		return dir->is_short;
+	for (size_t i = 0; i < dir->files.count; i++) {
+		const struct wal_file *file = &dir->files.files[i];
+		if (file->number > number && wal_files_choose(&dir->files, file->number) == file->timeline && is_begun(dir, file))
+			return true;
+	}
+	return false;
+}
+
 int wal_dir_major(const struct wal_dir *dir)
 {
 	return dir->major;
@@ -271,6 +309,11 @@ uint32_t wal_dir_segment_size(const struct wal_dir *dir)
 uint64_t wal_dir_system_id(const struct wal_dir *dir)
 {
 	return dir->system_id;
+}
+
+const char *wal_dir_directory(const struct wal_dir *dir)
+{
+	return dir->files.directory;
 }
 
 uint32_t wal_dir_timeline(const struct wal_dir *dir)

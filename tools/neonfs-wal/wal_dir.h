@@ -11,15 +11,16 @@
 struct wal_dir;
 
 struct wal_dir_options {
-	uint32_t timeline;   /* 0 = the highest there is */
+	uint32_t timeline; /* 0 = the highest there is */
 	struct nf_lsn start; /* the first record at or after it; 0 = the first in the oldest segment */
-	struct nf_lsn end;   /* records that end after it are not given; 0 = up to the end of the log */
+	struct nf_lsn end; /* records that end after it are not given; 0 = up to the end of the log */
 };
 
 /* Open `path`: a directory with segments, a data directory (its pg_wal is taken), or one segment file.
  * Returns 0; -ENOENT no segments there, -EINVAL a file that is no segment, a start that is not there, a wrong timeline; -ENOMEM; another -errno from the
  * system. error->text says what in one line. */
-NF_MUST_CHECK int wal_dir_open(const char *path, const struct wal_dir_options *options, struct wal_dir **ret_dir, struct wa_error *error);
+NF_MUST_CHECK int wal_dir_open(const char *path, const struct wal_dir_options *options, struct wal_dir **ret_dir,
+			       struct wa_error *error);
 void wal_dir_close(struct wal_dir *dir); /* NULL is legal */
 
 /* The next record; it holds until the next call.
@@ -32,9 +33,14 @@ const struct wa_error *wal_dir_why(const struct wal_dir *dir);
 /* How far it has come (wa_reader_end). */
 struct wa_end_info wal_dir_end(const struct wal_dir *dir);
 
+/* At the end: does it look as if this were not where the log was left? True when a segment file is shorter than a segment, and
+ * when a later segment was begun. Reads the first pages of later segments. */
+bool wal_dir_is_cut(const struct wal_dir *dir);
+
 int wal_dir_major(const struct wal_dir *dir); /* from the first page of the first segment: known once it is open */
 uint32_t wal_dir_segment_size(const struct wal_dir *dir);
 uint64_t wal_dir_system_id(const struct wal_dir *dir);
+const char *wal_dir_directory(const struct wal_dir *dir); /* where the segments are; the dir's own */
 uint32_t wal_dir_timeline(const struct wal_dir *dir);
 
 /* Bytes of WAL from where reading began to where it stands, and to the end of the last segment there is: for a progress display. */

@@ -206,8 +206,8 @@ static int choose_timeline(struct wal_files *files, uint32_t timeline, struct wa
 		present = present || files->files[i].timeline == timeline;
 	}
 	if (timeline != 0 && !present) {
-		snprintf(error->text, sizeof(error->text), "%s has no segment of timeline %u; the highest is %u", files->directory, timeline,
-			 highest);
+		snprintf(error->text, sizeof(error->text), "%s has no segment of timeline %u; the highest is %u",
+			 files->directory, timeline, highest);
 		return -EINVAL;
 	}
 	files->history[0] = (struct wal_history){.timeline = timeline != 0 ? timeline : highest};
@@ -233,7 +233,8 @@ int wal_files_list(const char *directory, const char *only, uint32_t timeline, s
 	if (status == 0 && count == 0)
 		status = -ENOENT;
 	if (status < 0) {
-		snprintf(error->text, sizeof(error->text), status == -ENOENT ? "%s: no WAL segments there" : "%s: memory is short", directory);
+		snprintf(error->text, sizeof(error->text),
+			 status == -ENOENT ? "%s: no WAL segments there" : "%s: memory is short", directory);
 	} else {
 		qsort(found, count, sizeof(*found), by_name);
 		status = take_found(files, found, count, error);

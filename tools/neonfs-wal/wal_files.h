@@ -37,7 +37,8 @@ void wal_file_name(char name[WAL_FILE_NAME + 1], uint32_t timeline, uint64_t num
 
 /* List `directory` for timeline `timeline` (0 = the highest), or only the file `only` in it. Fills *files, whose former contents do not matter;
  * wal_files_free also after an error. Returns 0 or -errno with a line in error->text. */
-NF_MUST_CHECK int wal_files_list(const char *directory, const char *only, uint32_t timeline, struct wal_files *files, struct wa_error *error);
+NF_MUST_CHECK int wal_files_list(const char *directory, const char *only, uint32_t timeline, struct wal_files *files,
+				 struct wa_error *error);
 void wal_files_free(struct wal_files *files);
 
 /* The timeline whose file of segment `number` is to be read; 0 = there is none. */

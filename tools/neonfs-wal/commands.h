@@ -1,0 +1,9 @@
+/* The commands of neonfs-wal. Each returns an exit code and has printed what is to be said. */
+#ifndef WAL_COMMANDS_H
+#define WAL_COMMANDS_H
+
+#include "tools/lib/cli.h"
+
+int run_verify(const struct tl_call *call);
+
+#endif
