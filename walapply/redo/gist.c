@@ -17,6 +17,10 @@
  * A child gets its new NSN, which is the record's end, after the record has been written: an image of it in the record is of before. So its
  * split is completed on top of the image too.
  *
+ * A leaf of which tuples were deleted used to be marked so (F_TUPLES_DELETED), by vacuum and by redo: 13 to its end, 15.18, 18.6. Nothing
+ * has ever read the mark, and newer minors (15.20) do not make it any more. Records do not tell the minor, so it is made for 13 alone,
+ * and masked.
+ *
  * Source: access/gist.h, access/gistxlog.h; access/gist/gistxlog.c; gistplacetopage in access/gist/gist.c. */
 #include "walapply/redo/index_tuple.h"
 
@@ -24,6 +28,7 @@
 #define GIST_ROOT 0u
 #define GIST_PAGE_ID 0xFF81u
 #define GIST_DELETED_LOWER (WA_PAGE_HEADER + 8u) /* a deleted page has nothing but an xid */
+#define MAJOR_NO_MARK 14 /* first whose newest minor does not set F_TUPLES_DELETED */
 #define DELETE_OFFSETS_OLD 6u
 #define DELETE_OFFSETS 8u /* from major 16 on */
 
@@ -37,6 +42,12 @@ static unsigned get_flags(const uint8_t *page)
 static void change_flags(uint8_t *page, unsigned clear, unsigned set)
 {
 	wa_put16(page + INDEX_SPECIAL_AT + 12, (uint16_t)((get_flags(page) & ~clear) | set));
+}
+
+static void mark_tuples_deleted(struct wa_redo *redo)
+{
+	if (redo->version->major < MAJOR_NO_MARK)
+		change_flags(redo->page, 0, F_TUPLES_DELETED);
 }
 
 static void set_nsn(uint8_t *page, uint64_t nsn)
@@ -135,7 +146,7 @@ static int update(struct wa_redo *redo)
 		if (status < 0)
 			return status;
 		if (get_flags(redo->page) & F_LEAF)
-			change_flags(redo->page, 0, F_TUPLES_DELETED);
+			mark_tuples_deleted(redo);
 	}
 	return append_tuples(redo, &r, inserts);
 }
@@ -164,9 +175,11 @@ int wa_redo_gist_delete(struct wa_redo *redo)
 	if (redo->ref->id != 0)
 		return bad_ref(redo);
 	status = delete_listed(redo, &r, count);
-	if (status == 0)
-		change_flags(redo->page, F_HAS_GARBAGE, F_TUPLES_DELETED);
-	return status;
+	if (status < 0)
+		return status;
+	change_flags(redo->page, F_HAS_GARBAGE, 0);
+	mark_tuples_deleted(redo);
+	return 0;
 }
 
 struct split {
@@ -260,6 +273,6 @@ int wa_mask_gist(const struct wa_version *version, uint32_t blkno, uint8_t *page
 	set_nsn(page, 0);
 	if (get_flags(page) & F_LEAF)
 		wa_mask_line_pointer_flags(page);
-	change_flags(page, F_HAS_GARBAGE, F_FOLLOW_RIGHT);
+	change_flags(page, F_HAS_GARBAGE | F_TUPLES_DELETED, F_FOLLOW_RIGHT);
 	return 0;
 }
