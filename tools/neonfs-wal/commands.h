@@ -4,6 +4,8 @@
 
 #include "tools/lib/cli.h"
 
+int run_dump(const struct tl_call *call);
+int run_stats(const struct tl_call *call);
 int run_verify(const struct tl_call *call);
 
 #endif

@@ -8,10 +8,9 @@
 #include "tools/lib/format.h"
 #include "tools/lib/proto.h"
 #include "tools/neonfs-wal/page_place.h"
+#include "tools/neonfs-wal/select.h"
 
 #define WINDOW 16 /* bytes shown from the first difference on */
-
-static const char *const fork_names[WA_FORKS] = {"main", "fsm", "vm", "init"};
 
 static const char *type_name(int major, const struct wa_record *record)
 {
@@ -45,7 +44,7 @@ static void save_pages(struct wal_verify_report *report, const struct wal_mismat
 		if (pages[i].page == NULL)
 			continue;
 		snprintf(name, sizeof(name), "%X-%08X_%u.%u.%u_%s_%u.%s", NF_LSN_ARG(mismatch->record->lsn), block->rel.spc,
-			 block->rel.db, block->rel.rel, fork_names[block->fork % WA_FORKS], block->blkno, pages[i].name);
+			 block->rel.db, block->rel.rel, wal_fork_name(block->fork), block->blkno, pages[i].name);
 		int status = write_page(report->save_directory, name, pages[i].page);
 		if (status < 0 && report->save_error == 0)
 			report->save_error = status;
@@ -65,8 +64,7 @@ static char *hex(char buf[2 * WINDOW + 1], const uint8_t *page, unsigned offset)
 static json_t *block_json(const struct wa_block *block)
 {
 	return json_pack("{s:I, s:I, s:I, s:s, s:I}", "spc", (json_int_t)block->rel.spc, "db", (json_int_t)block->rel.db, "rel",
-			 (json_int_t)block->rel.rel, "fork", fork_names[block->fork % WA_FORKS], "block",
-			 (json_int_t)block->blkno);
+			 (json_int_t)block->rel.rel, "fork", wal_fork_name(block->fork), "block", (json_int_t)block->blkno);
 }
 
 static json_t *mismatch_json(const struct wal_verify_report *report, const struct wal_mismatch *mismatch)
@@ -95,7 +93,7 @@ static void print_mismatch(const struct wal_verify_report *report, const struct 
 	const struct wa_block *block = &mismatch->ref->block;
 	printf(NF_LSN_FMT " %s %s, block reference %u, relation %u/%u/%u %s block %u: ", NF_LSN_ARG(record->lsn),
 	       wa_rmgr_name(record->rmid), type_name(report->major, record), mismatch->ref->id, block->rel.spc, block->rel.db,
-	       block->rel.rel, fork_names[block->fork % WA_FORKS], block->blkno);
+	       block->rel.rel, wal_fork_name(block->fork), block->blkno);
 	if (mismatch->reason != NULL) {
 		printf("refused: %s\n", mismatch->reason);
 		return;

@@ -13,6 +13,8 @@
 
 struct wal_dir {
 	struct wal_files files;
+	char *only; /* the one file that is read; NULL = all */
+	uint32_t timeline; /* asked for; 0 = the highest */
 	struct wa_reader *reader;
 	struct nf_lsn begin, limit;
 	uint64_t last_byte; /* the end of the last segment there is */
@@ -120,13 +122,17 @@ static int feed(struct wal_dir *dir)
 	return wa_reader_feed(dir->reader, wanted, dir->piece, (size_t)got) == 0 ? 1 : -EINVAL;
 }
 
-static int new_reader(struct wal_dir *dir, struct wa_error *error)
+static int new_reader(struct wal_dir *dir, const struct wa_reader_config *config, struct wa_error *error)
 {
-	struct wa_reader_config config = {.segment_size = dir->files.segment_size, .start = dir->begin, .find = true};
-	int status = wa_reader_new(&config, &dir->reader);
-	if (status < 0)
+	struct wa_reader *reader;
+	int status = wa_reader_new(config, &reader);
+	if (status < 0) {
 		snprintf(error->text, sizeof(error->text), "memory is short");
-	return status;
+		return status;
+	}
+	wa_reader_free(dir->reader);
+	dir->reader = reader;
+	return 0;
 }
 
 /* The version and cluster, from the first page of the segment that reading begins in. */
@@ -176,7 +182,8 @@ static int start_reading(struct wal_dir *dir, const struct wal_dir_options *opti
 		snprintf(error->text, sizeof(error->text), "memory is short");
 		return -ENOMEM;
 	}
-	return new_reader(dir, error);
+	const struct wa_reader_config config = {.segment_size = dir->files.segment_size, .start = dir->begin, .find = true};
+	return new_reader(dir, &config, error);
 }
 
 int wal_dir_open(const char *path, const struct wal_dir_options *options, struct wal_dir **ret_dir, struct wa_error *error)
@@ -191,11 +198,12 @@ int wal_dir_open(const char *path, const struct wal_dir_options *options, struct
 	dir->fd = -1;
 	error->lsn.v = 0;
 	int status = locate(path, directory, &only, error);
+	dir->only = only;
+	dir->timeline = only != NULL ? 0 : options->timeline;
 	if (status == 0)
-		status = wal_files_list(directory, only, only != NULL ? 0 : options->timeline, &dir->files, error);
+		status = wal_files_list(directory, only, dir->timeline, &dir->files, error);
 	if (status == 0)
 		status = start_reading(dir, options, error);
-	free(only);
 	if (status < 0) {
 		wal_dir_close(dir);
 		return status;
@@ -212,6 +220,7 @@ void wal_dir_close(struct wal_dir *dir)
 		close(dir->fd);
 	wa_reader_free(dir->reader);
 	wal_files_free(&dir->files);
+	free(dir->only);
 	free(dir->piece);
 	free(dir);
 }
@@ -253,6 +262,37 @@ int wal_dir_next(struct wal_dir *dir, const struct wa_record **ret_record)
 	return status;
 }
 
+int wal_dir_resume(struct wal_dir *dir, struct wa_error *error)
+{
+	struct wa_end_info end = wa_reader_end(dir->reader);
+	struct wal_files files;
+	struct wa_reader_config config = {.segment_size = dir->files.segment_size,
+					  .major = dir->major,
+					  .system_id = dir->system_id,
+					  .start = end.end,
+					  .prev = end.last,
+					  .find = end.last.v == 0};
+	int status = wal_files_list(dir->files.directory, dir->only, dir->timeline, &files, error);
+	if (status == 0 && files.segment_size != dir->files.segment_size) {
+		snprintf(error->text, sizeof(error->text), "%s now holds segments of another size", dir->files.directory);
+		status = -EINVAL;
+	}
+	if (status == 0)
+		status = new_reader(dir, &config, error);
+	if (status < 0) {
+		wal_files_free(&files);
+		return status;
+	}
+	wal_files_free(&dir->files);
+	dir->files = files;
+	dir->last_byte = (files.files[files.count - 1].number + 1) * files.segment_size;
+	if (dir->fd >= 0)
+		close(dir->fd);
+	dir->fd = -1;
+	dir->ended = dir->is_short = dir->at_limit = false;
+	return 0;
+}
+
 const struct wa_error *wal_dir_why(const struct wal_dir *dir)
 {
 	return &dir->why;
@@ -261,6 +301,11 @@ const struct wa_error *wal_dir_why(const struct wal_dir *dir)
 struct wa_end_info wal_dir_end(const struct wal_dir *dir)
 {
 	return wa_reader_end(dir->reader);
+}
+
+bool wal_dir_is_at_limit(const struct wal_dir *dir)
+{
+	return dir->at_limit;
 }
 
 /* Has the file's segment been begun: does its first page say that it is this segment's? */

@@ -27,11 +27,18 @@ void wal_dir_close(struct wal_dir *dir); /* NULL is legal */
  * Returns 1; 0 at the end (wal_dir_end, wal_dir_why); -EBADMSG corrupt, -ENOMEM, or another -errno from reading (wal_dir_why says what). */
 NF_MUST_CHECK int wal_dir_next(struct wal_dir *dir, const struct wa_record **ret_record);
 
+/* After the end, of a log that is still being written: look again, and go on after the last record with what has come since.
+ * Returns 0; or -errno as wal_dir_open, then *error says what, and it may be tried again. */
+NF_MUST_CHECK int wal_dir_resume(struct wal_dir *dir, struct wa_error *error);
+
 /* Why it ended or failed, and where: "0/3000060: no record was written here (length 0)" without the position. */
 const struct wa_error *wal_dir_why(const struct wal_dir *dir);
 
 /* How far it has come (wa_reader_end). */
 struct wa_end_info wal_dir_end(const struct wal_dir *dir);
+
+/* At the end: was it the end that options.end asked for? */
+bool wal_dir_is_at_limit(const struct wal_dir *dir);
 
 /* At the end: does it look as if this were not where the log was left? True when a segment file is shorter than a segment, and
  * when a later segment was begun. Reads the first pages of later segments. */
