@@ -22,6 +22,17 @@ INSERT INTO ha SELECT i, md5(i::text) FROM generate_series(100, 40000) i;
 RESET ALL;
 DELETE FROM ha WHERE k % 2 = 0;
 VACUUM ha;
+-- Long chains with gaps everywhere: tuples of one overflow page go to two others.
+CREATE TABLE ha_gaps (id int, k int);
+CREATE INDEX ha_gaps_k ON ha_gaps USING hash (k);
+INSERT INTO ha_gaps SELECT i, i % 4 FROM generate_series(1, 24000) i;
+DELETE FROM ha_gaps WHERE id % 3 = 0;
+VACUUM ha_gaps;
+DELETE FROM ha_gaps WHERE id % 5 < 2 AND k <> 1;
+VACUUM ha_gaps;
+INSERT INTO ha_gaps SELECT i, i % 7 FROM generate_series(1, 9000) i;
+DELETE FROM ha_gaps WHERE k > 1;
+VACUUM ha_gaps;
 CREATE UNLOGGED TABLE hu (k int);
 CREATE INDEX hu_k ON hu USING hash (k);
 INSERT INTO hu SELECT generate_series(1, 1000);
