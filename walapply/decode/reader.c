@@ -33,6 +33,8 @@ int wa_reader_new(const struct wa_reader_config *config, struct wa_reader **ret_
 		return -EINVAL;
 	if (config->major != 0 && (config->major < WA_MAJOR_MIN || config->major > WA_MAJOR_MAX))
 		return -EINVAL;
+	if ((!config->find && config->start.v % 8 != 0) || config->start.v > UINT64_MAX - 2ull * WA_SEGMENT_MAX)
+		return -EINVAL;
 	struct wa_reader *reader = calloc(1, sizeof(*reader));
 	if (reader == NULL)
 		return -ENOMEM;

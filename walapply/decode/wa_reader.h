@@ -63,7 +63,8 @@ struct wa_end_info {
 	struct nf_lsn aborted, missing;
 };
 
-/* Returns 0; -EINVAL for a segment size or major that cannot be; -ENOMEM. */
+/* Returns 0; -EINVAL for a segment size or major that cannot be, or a start where no record can begin (unless find, records begin at
+ * multiples of 8; the last two GiB of all addresses are never reached); -ENOMEM. */
 NF_MUST_CHECK int wa_reader_new(const struct wa_reader_config *config, struct wa_reader **ret_reader);
 void wa_reader_free(struct wa_reader *reader); /* NULL is legal */
 
