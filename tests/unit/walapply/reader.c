@@ -522,6 +522,15 @@ static void broken_record(void **state)
 	assert_int_equal(outcome.end.aborted.v, start);
 	assert_int_equal(outcome.end.missing.v, BEGIN + 2 * WA_PAGE_SIZE);
 	wal_free(&wal);
+	/* The same where it ends with its page. */
+	wal = two_records();
+	start = wal_put_plain(&wal, 3, 2 * WA_PAGE_SIZE - wal.at % WA_PAGE_SIZE - 24 - WA_RECORD_HEADER - 5);
+	assert_int_equal(wal.at, BEGIN + 2 * WA_PAGE_SIZE);
+	wal_byte(&wal, start)[60] ^= 4;
+	expect_end(&wal, 0, WA_END_CRC, start, 2);
+	read_wal(&wal, &outcome);
+	assert_int_equal(outcome.end.missing.v, BEGIN + WA_PAGE_SIZE);
+	wal_free(&wal);
 	/* One that is not split names no page. */
 	wal = two_records();
 	start = wal_put_plain(&wal, 3, 200);
