@@ -80,6 +80,9 @@ static inline int gin_check(struct wa_redo *redo, unsigned mask, unsigned expect
 {
 	if (wa_page_check(redo->page) < 0 || wa_page_special(redo->page) != GIN_SPECIAL_AT)
 		return wa_redo_bad(redo, "the page is not one of a GIN index");
+	if ((expected & GIN_DATA) && wa_page_upper(redo->page) != GIN_SPECIAL_AT)
+		return wa_redo_bad(redo, "a page of a posting tree has no tuples, and this one ends at %u",
+				   wa_page_upper(redo->page));
 	if ((gin_flags(redo->page) & mask) != expected)
 		return wa_redo_bad(redo, "the page is of another kind (flags %02X) than the record is about",
 				   gin_flags(redo->page));
