@@ -9,6 +9,7 @@
 #include "walapply/redo/wa_redo.h"
 
 #define SMGR_TRUNCATE 0x20
+#define HEAP_BLOCKS_PER_MAP_PAGE 32672
 #define DBASE_DROP_OLD 0x10 /* 13, 14 */
 #define DBASE_DROP 0x20 /* 15+ */
 
@@ -76,6 +77,8 @@ static bool is_truncated(const struct wa_block *block, const void *arg)
 	const struct wa_block *from = arg;
 	if (!wa_locator_equal(block->rel, from->rel))
 		return false;
+	if (block->fork == WA_FORK_VM) /* a page that is cut into stays: its rest has been cleared (wa_implied_blocks) */
+		return block->blkno >= (from->blkno + (uint64_t)HEAP_BLOCKS_PER_MAP_PAGE - 1) / HEAP_BLOCKS_PER_MAP_PAGE;
 	return block->fork != WA_FORK_MAIN || block->blkno >= from->blkno;
 }
 
