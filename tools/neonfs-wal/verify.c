@@ -1,9 +1,11 @@
 #include "tools/neonfs-wal/verify.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/nf_cursor.h"
+#include "tools/neonfs-wal/early_clear.h"
 #include "tools/neonfs-wal/pages.h"
 #include "walapply/decode/wa_image.h"
 #include "walapply/redo/wa_redo.h"
@@ -18,6 +20,7 @@ struct wal_verify {
 	struct wal_pages *pages;
 	struct wal_verify_options options;
 	bool rmgrs[256];
+	struct wal_early early;
 	uint64_t foreign;
 	struct wal_verify_count *counts;
 	uint8_t before[WA_PAGE_SIZE], after[WA_PAGE_SIZE]; /* a page as the record found it; the record's after-image */
@@ -142,6 +145,15 @@ static int mask(struct wal_verify *verify, const struct wa_record *record, const
 	return 0;
 }
 
+static void differ(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record,
+		   const struct wa_ref *ref, const uint8_t *page)
+{
+	if (ref->block.fork == WA_FORK_VM && wal_early_note(&verify->early, record, ref, verify->ours, verify->theirs))
+		count->early++;
+	else
+		report(verify, count, record, ref, NULL, page);
+}
+
 /* Compare our page with the after-image, and go on from the after-image when they differ. */
 static void compare(struct wal_verify *verify, struct wal_verify_count *count, const struct wa_record *record,
 		    const struct wa_ref *ref, uint8_t *page)
@@ -153,7 +165,7 @@ static void compare(struct wal_verify *verify, struct wal_verify_count *count, c
 	if (mask(verify, record, ref, verify->ours, &error) < 0 || mask(verify, record, ref, verify->theirs, &error) < 0)
 		report(verify, count, record, ref, error.text, page);
 	else if (memcmp(verify->ours, verify->theirs, WA_PAGE_SIZE) != 0)
-		report(verify, count, record, ref, NULL, page);
+		differ(verify, count, record, ref, page);
 	else
 		return;
 	memcpy(page, verify->after, WA_PAGE_SIZE);
@@ -233,6 +245,7 @@ static void clear_implied(struct wal_verify *verify, struct wal_verify_count *co
 	struct wa_error error = {0};
 	int blocks = wa_implied_blocks(&verify->version, record, implied, &error);
 	for (int i = 0; i < blocks; i++) {
+		wal_early_explain(&verify->early, &implied[i]);
 		uint8_t *page = wal_pages_find(verify->pages, &implied[i].block);
 		if (page != NULL)
 			count->redone += wa_redo_implied(&implied[i], page) == WA_REDONE;
@@ -258,4 +271,21 @@ int wal_verify_record(struct wal_verify *verify, const struct wa_record *record)
 		clear_implied(verify, count, record);
 	forget_pages(verify, record);
 	return error;
+}
+
+void wal_verify_finish(struct wal_verify *verify)
+{
+	size_t types;
+	for (unsigned i = 0; i < verify->early.count; i++) {
+		const struct wal_early_clear *early = &verify->early.list[i];
+		const struct wa_record_type *type = wa_record_type(verify->version.major, early->rmid, early->info);
+		struct wa_ref ref = {.id = early->ref_id, .block = early->implied.block};
+		struct wa_record record = {.lsn = early->lsn, .rmid = early->rmid, .info = early->info};
+		char reason[120];
+		snprintf(reason, sizeof(reason),
+			 "Postgres had cleared bits %u of heap block %u, and no record that does so follows", early->implied.bits,
+			 early->implied.heap_blkno);
+		report(verify, &verify->counts[type - wa_record_types(&types)], &record, &ref, reason, NULL);
+	}
+	verify->early.count = 0;
 }

@@ -5,6 +5,8 @@
  * page is at hand yet (the start, or given up for want of room) the after-image is taken over, so one pass needs nothing but WAL.
  * After a mismatch the after-image is taken over too: one fault is counted once.
  *
+ * In one thing an after-image may run ahead of the log: early_clear.h.
+ *
  * Resource managers may be left out: of their records the after-images are taken over, and no redo function of theirs is called. For one
  * thread. */
 #ifndef WAL_VERIFY_H
@@ -21,6 +23,7 @@ struct wal_verify_count {
 	uint64_t restored; /* blocks replaced by an image */
 	uint64_t compared; /* blocks compared with their after-image */
 	uint64_t mismatches; /* of those, different; or refused by redo */
+	uint64_t early; /* compared pages of the visibility map that lacked bits which a later record cleared */
 	uint64_t adopted; /* blocks whose image was taken over: nothing to compare with, or a manager left out */
 	uint64_t unchecked; /* blocks with neither a page nor an image */
 };
@@ -51,6 +54,9 @@ void wal_verify_free(struct wal_verify *verify); /* NULL is legal */
 
 /* Take one record, in LSN order. Returns 0, or -ENOMEM. */
 NF_MUST_CHECK int wal_verify_record(struct wal_verify *verify, const struct wa_record *record);
+
+/* The log has ended: report what still waited for a record to come (early_clear.h). */
+void wal_verify_finish(struct wal_verify *verify);
 
 /* One count a row of wa_record_types(), in its order. */
 const struct wal_verify_count *wal_verify_counts(const struct wal_verify *verify);

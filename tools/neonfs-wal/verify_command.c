@@ -68,6 +68,7 @@ static int verify_source(const struct tl_call *call, struct wal_source *source, 
 			 const struct wal_verify_report *report)
 {
 	int code = take_all(source, verify);
+	wal_verify_finish(verify);
 	if (source->records == 0)
 		return code;
 	if (tl_flag(call, "json"))

@@ -129,6 +129,7 @@ static void add(struct wal_verify_count *sum, const struct wal_verify_count *cou
 	sum->restored += count->restored;
 	sum->compared += count->compared;
 	sum->mismatches += count->mismatches;
+	sum->early += count->early;
 	sum->adopted += count->adopted;
 	sum->unchecked += count->unchecked;
 }
@@ -187,6 +188,9 @@ void wal_verify_print(const struct wal_verify_report *report, const struct wal_v
 	if (wal_verify_foreign(verify) > 0)
 		printf("%llu records of extensions or of unknown types were not replayed\n",
 		       (unsigned long long)wal_verify_foreign(verify));
+	if (sum.early > 0)
+		printf("%llu pages of the visibility map lacked bits that a later record cleared, as Postgres does it\n",
+		       (unsigned long long)sum.early);
 	if (wal_verify_evicted(verify) > 0)
 		printf("%llu pages were given up for want of room and taken over again later; more --memory compares more\n",
 		       (unsigned long long)wal_verify_evicted(verify));
@@ -196,9 +200,9 @@ void wal_verify_print(const struct wal_verify_report *report, const struct wal_v
 
 static json_t *count_json(const struct wal_verify_count *count)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "records", (json_int_t)count->records, "redone",
-			 (json_int_t)count->redone, "restored", (json_int_t)count->restored, "compared",
-			 (json_int_t)count->compared, "mismatches", (json_int_t)count->mismatches, "adopted",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "early", (json_int_t)count->early, "records",
+			 (json_int_t)count->records, "redone", (json_int_t)count->redone, "restored", (json_int_t)count->restored,
+			 "compared", (json_int_t)count->compared, "mismatches", (json_int_t)count->mismatches, "adopted",
 			 (json_int_t)count->adopted, "unchecked", (json_int_t)count->unchecked);
 }
 
