@@ -15,8 +15,8 @@
  *   PRUNE of 16            redirections (pairs), dead, and unused for the rest
  *   VACUUM of 16           unused
  *   FREEZE_PAGE of 16      plans of 12 bytes, then the offset numbers of all plans
- *   PRUNE_* of 17+         each part only if its flag is set: count of plans, plans; count and redirections; count and dead; count and
- *                          unused; then the offset numbers of all plans
+ *   PRUNE_* of 17+         each part only if its flag is set: count of plans, 2 bytes of padding, plans; count and redirections;
+ *                          count and dead; count and unused; then the offset numbers of all plans
  *   a plan                 xmax 0, infomask2 4, infomask 6, flags 8, tuples 10
  *
  * Source: src/backend/access/rmgrdesc/heapdesc.c, src/include/access/heapam_xlog.h. */
@@ -101,13 +101,15 @@ static void freeze_16(struct wa_describe *d)
 	plans(d, &data, count, &offsets);
 }
 
-/* A part of block 0's data of 17: its count, and its elements of `size` bytes; nothing where the flag is not set. */
-static struct nf_reader part(struct wa_describe *d, struct nf_reader *data, bool there, size_t size, uint16_t *ret_count)
+/* A part of block 0's data of 17: its count, `pad` bytes, and its elements of `size` bytes; nothing where the flag is not set. */
+static struct nf_reader part(struct wa_describe *d, struct nf_reader *data, bool there, size_t pad, size_t size,
+			     uint16_t *ret_count)
 {
 	*ret_count = 0;
 	if (!there)
 		return (struct nf_reader){0};
 	uint16_t count = nf_read_u16(data);
+	nf_read_bytes(data, pad);
 	struct nf_reader elements = *data;
 	nf_read_bytes(data, count * size);
 	wa_describe_check(d, data);
@@ -119,10 +121,10 @@ static struct nf_reader part(struct wa_describe *d, struct nf_reader *data, bool
 static void prune_lists(struct wa_describe *d, uint8_t flags, struct nf_reader *data)
 {
 	uint16_t plan_count, redirected_count, dead_count, unused_count;
-	struct nf_reader plan = part(d, data, flags & PRUNE_PLANS, PLAN_SIZE, &plan_count);
-	struct nf_reader redirected = part(d, data, flags & PRUNE_REDIRECTED, 4, &redirected_count);
-	struct nf_reader dead = part(d, data, flags & PRUNE_DEAD, 2, &dead_count);
-	struct nf_reader unused = part(d, data, flags & PRUNE_UNUSED, 2, &unused_count);
+	struct nf_reader plan = part(d, data, flags & PRUNE_PLANS, 2, PLAN_SIZE, &plan_count);
+	struct nf_reader redirected = part(d, data, flags & PRUNE_REDIRECTED, 0, 4, &redirected_count);
+	struct nf_reader dead = part(d, data, flags & PRUNE_DEAD, 0, 2, &dead_count);
+	struct nf_reader unused = part(d, data, flags & PRUNE_UNUSED, 0, 2, &unused_count);
 	wa_text_put(d->out, ", nplans: %u, nredirected: %u, ndead: %u, nunused: %u", plan_count, redirected_count, dead_count,
 		    unused_count);
 	if (plan_count > 0)

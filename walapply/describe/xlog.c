@@ -29,10 +29,10 @@ static void restore_point(struct wa_describe *d)
 }
 
 static const struct wa_describe_row xlog_rows[] = {
-	{0x00, 13, 17, CHECKPOINT_HEAD CHECKPOINT_TAIL "shutdown", NULL}, /* CHECKPOINT_SHUTDOWN */
-	{0x00, 18, 18, CHECKPOINT_HEAD CHECKPOINT_LEVEL CHECKPOINT_TAIL "shutdown", NULL},
-	{0x10, 13, 17, CHECKPOINT_HEAD CHECKPOINT_TAIL "online", NULL}, /* CHECKPOINT_ONLINE */
-	{0x10, 18, 18, CHECKPOINT_HEAD CHECKPOINT_LEVEL CHECKPOINT_TAIL "online", NULL},
+	{0x00, 13, 16, CHECKPOINT_HEAD CHECKPOINT_TAIL "shutdown", NULL}, /* CHECKPOINT_SHUTDOWN */
+	{0x00, 17, 18, CHECKPOINT_HEAD CHECKPOINT_LEVEL CHECKPOINT_TAIL "shutdown", NULL},
+	{0x10, 13, 16, CHECKPOINT_HEAD CHECKPOINT_TAIL "online", NULL}, /* CHECKPOINT_ONLINE */
+	{0x10, 17, 18, CHECKPOINT_HEAD CHECKPOINT_LEVEL CHECKPOINT_TAIL "online", NULL},
 	{0x30, 13, 18, "{0:u32}", NULL}, /* NEXTOID */
 	{0x50, 13, 18, "{0:lsn}", NULL}, /* BACKUP_END */
 	{0x60, 13, 18, /* PARAMETER_CHANGE */
@@ -41,9 +41,9 @@ static const struct wa_describe_row xlog_rows[] = {
 	 NULL},
 	{0x70, 13, 18, NULL, restore_point}, /* RESTORE_POINT */
 	{0x80, 13, 18, "{0:bool}", NULL}, /* FPW_CHANGE */
-	{0x90, 13, 17, "tli {8:u32}; prev tli {12:u32}; time {0:time}", NULL}, /* END_OF_RECOVERY */
-	{0x90, 18, 18, "tli {8:u32}; prev tli {12:u32}; time {0:time}; wal_level {16:level}", NULL},
+	{0x90, 13, 16, "tli {8:u32}; prev tli {12:u32}; time {0:time}", NULL}, /* END_OF_RECOVERY */
+	{0x90, 17, 18, "tli {8:u32}; prev tli {12:u32}; time {0:time}; wal_level {16:level}", NULL},
 	{0xD0, 13, 18, "lsn {0:lsn}; time {8:time}", NULL}, /* OVERWRITE_CONTRECORD */
-	{0xE0, 18, 18, "wal_level {0:level}", NULL}, /* CHECKPOINT_REDO */
+	{0xE0, 17, 18, "wal_level {0:level}", NULL}, /* CHECKPOINT_REDO */
 };
 WA_DESCRIBE_ROWS(xlog);
