@@ -1,20 +1,17 @@
 /* neonfs-wal dump: records, one after the other. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tools/neonfs-wal/commands.h"
 #include "tools/neonfs-wal/record_print.h"
 #include "tools/neonfs-wal/select.h"
 #include "tools/neonfs-wal/source.h"
 
-#define FOLLOW_PAUSE_US 250000
-
 struct dump {
 	struct wal_source source;
 	struct wal_select select;
 	struct wal_printer printer;
-	bool is_json, follow;
+	bool is_json;
 	uint64_t limit, printed;
 };
 
@@ -27,8 +24,8 @@ static int print_record(struct dump *dump, const struct wa_record *record)
 	return ferror(stdout) ? TL_FAILED : TL_OK;
 }
 
-/* Print up to where the log ends now, or the limit. */
-static int print_what_is_there(struct dump *dump)
+/* Print up to where the log ends, or the limit. */
+static int print_records(struct dump *dump)
 {
 	const struct wa_record *record;
 	int code = TL_OK;
@@ -38,30 +35,12 @@ static int print_what_is_there(struct dump *dump)
 	return code;
 }
 
-/* Wait for more, for as long as it takes. */
-static int follow(struct dump *dump)
-{
-	struct wa_error error;
-	int code = TL_OK;
-	while (code == TL_OK && dump->printed < dump->limit && !dump->source.failed && !wal_dir_is_at_limit(dump->source.dir)) {
-		if (fflush(stdout) != 0)
-			return TL_FAILED;
-		usleep(FOLLOW_PAUSE_US);
-		if (wal_dir_resume(dump->source.dir, &error) < 0)
-			return tl_fail("%s", error.text);
-		code = print_what_is_there(dump);
-	}
-	return code == TL_OK && dump->source.failed ? TL_FAILED : code;
-}
-
 static int dump_all(struct dump *dump)
 {
-	int code = print_what_is_there(dump);
+	int code = print_records(dump);
 	if (ferror(stdout))
 		return TL_OK; /* tl_finish tells, unless it was a reader that had enough */
-	if (code == TL_OK && dump->follow)
-		code = follow(dump);
-	else if (code == TL_OK && dump->printed < dump->limit)
+	if (code == TL_OK && dump->printed < dump->limit)
 		code = wal_source_finish(&dump->source);
 	if (dump->printer.damaged > 0 && code == TL_OK)
 		return tl_fail("%llu records hold bytes that do not fit their type: they are marked \"damaged\"",
@@ -74,6 +53,8 @@ static int open_and_dump(const struct tl_call *call, struct dump *dump)
 	int code = wal_source_open(call, &dump->source);
 	if (code != TL_OK)
 		return code;
+	if (tl_flag(call, "follow"))
+		wal_source_follow(&dump->source);
 	if (wal_printer_init(&dump->printer, &dump->source.version, tl_flag(call, "details")) == 0)
 		code = dump_all(dump);
 	else
@@ -85,7 +66,7 @@ static int open_and_dump(const struct tl_call *call, struct dump *dump)
 
 int run_dump(const struct tl_call *call)
 {
-	struct dump dump = {.is_json = tl_flag(call, "json"), .follow = tl_flag(call, "follow")};
+	struct dump dump = {.is_json = tl_flag(call, "json")};
 	int code = wal_select_parse(call, &dump.select);
 	if (code == TL_OK)
 		code = wal_option_number(call, "limit", 1, UINT64_MAX, UINT64_MAX, &dump.limit);

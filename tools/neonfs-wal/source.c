@@ -1,12 +1,15 @@
 #include "tools/neonfs-wal/source.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/lib/format.h"
 #include "tools/lib/proto.h"
 #include "tools/neonfs-wal/control.h"
 
+#define FOLLOW_PAUSE_US 250000
 #define PROGRESS_RECORDS 4096 /* a look at the clock after so many */
 
 int wal_option_lsn(const struct tl_call *call, const char *name, struct nf_lsn *ret_lsn)
@@ -76,10 +79,52 @@ void wal_source_close(struct wal_source *source)
 	source->dir = NULL;
 }
 
+/* ----------------------------------------------------------- following */
+
+static volatile sig_atomic_t stop_following;
+
+static void on_signal(int number)
+{
+	(void)number;
+	stop_following = 1;
+}
+
+void wal_source_follow(struct wal_source *source)
+{
+	const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	source->follow = true;
+}
+
+/* Wait, look again, and read on. The last look is one that began after the signal, so that nothing written before it is missed.
+ * Returns as wal_dir_next, 0 when it is to stop. */
+static int wait_for_more(struct wal_source *source, const struct wa_record **ret_record)
+{
+	int status = 0;
+	while (status == 0 && source->follow && !wal_dir_is_at_limit(source->dir)) {
+		struct wa_error error;
+		source->follow = !stop_following;
+		if (fflush(stdout) != 0)
+			return 0;
+		if (source->follow)
+			usleep(FOLLOW_PAUSE_US);
+		if (wal_dir_resume(source->dir, &error) < 0) {
+			source->failed = true;
+			(void)tl_fail("%s", error.text);
+			return 0;
+		}
+		status = wal_dir_next(source->dir, ret_record);
+	}
+	return status;
+}
+
 const struct wa_record *wal_source_next(struct wal_source *source)
 {
 	const struct wa_record *record;
 	int status = wal_dir_next(source->dir, &record);
+	if (status == 0)
+		status = wait_for_more(source, &record);
 	if (status == 1) {
 		if (source->records == 0)
 			source->first = record->lsn;

@@ -24,6 +24,7 @@ struct wal_source {
 	struct wal_dir *dir;
 	struct wa_version version;
 	bool knows_control; /* version.checksums and log_hints are the cluster's */
+	bool follow; /* at the end, wait for more until SIGINT or SIGTERM comes */
 	bool failed; /* reading has failed, and the message was printed */
 	struct nf_lsn first; /* where the first record began; 0 = there was none */
 	uint64_t records;
@@ -35,7 +36,10 @@ struct wal_source {
 NF_MUST_CHECK int wal_source_open(const struct tl_call *call, struct wal_source *ret_source);
 void wal_source_close(struct wal_source *source);
 
-/* The next record (it holds until the next call), or NULL: the end, or failed. Draws progress. */
+/* Wait for more at the end from now on: until SIGINT or SIGTERM, which then stop reading and not the program. */
+void wal_source_follow(struct wal_source *source);
+
+/* The next record (it holds until the next call), or NULL: the end, or failed. Draws progress. Following, stdout is flushed before it waits. */
 const struct wa_record *wal_source_next(struct wal_source *source);
 
 /* After the end: TL_OK; or TL_FAILED with a message when reading failed, when there was no record, or when the log is cut: a file is too short,

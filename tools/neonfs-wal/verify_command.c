@@ -87,6 +87,8 @@ static int with_options(const struct tl_call *call, const struct wal_verify_opti
 		return code;
 	report->major = source.version.major;
 	report->list = tl_flag(call, "json") ? json_array() : NULL;
+	if (tl_flag(call, "follow"))
+		wal_source_follow(&source);
 	struct wal_verify *verify = wal_verify_new(&source.version, options);
 	code = verify != NULL ? verify_source(call, &source, verify, report) : tl_fail("memory is short; give less --memory");
 	wal_verify_free(verify);
