@@ -169,8 +169,9 @@ NF_MUST_CHECK int bd_branch_delete(struct bd_store *store, struct bd_branch_id b
 NF_MUST_CHECK int bd_branch_detach(struct bd_store *store, struct bd_branch_id branch);
 NF_MUST_CHECK int bd_branch_rename(struct bd_store *store, struct bd_branch_id branch, const char *new_name);
 NF_MUST_CHECK int bd_branch_protect(struct bd_store *store, struct bd_branch_id branch, bool is_protected);
-/* The front end tells how many open file descriptions and working directories a branch has. */
-void bd_branch_use(struct bd_store *store, struct bd_branch_id branch, int delta);
+/* The front end tells that a file of a branch was opened (+1) and closed (-1): the branch's in_use. Takes no lock, so that opening files in one branch
+ * does not wait for the freeze of another. Opened while its branch is being deleted, a file answers as one of a deleted branch. */
+void bd_inode_use(struct bd_inode *inode, int delta);
 
 enum bd_diff_kind { BD_DIFF_ADDED, BD_DIFF_REMOVED, BD_DIFF_CHANGED, BD_DIFF_META };
 /* Compare two views at file level, from metadata and block versions alone (no data is read). Called for each path that

@@ -200,7 +200,9 @@ struct bd_store {
 	_Atomic int error;		/* sticky: read-only because of it */
 	char error_message[256];	/* written once, before `error` */
 	pthread_mutex_t error_lock;
-	_Atomic uint64_t reads, writes, fsyncs, checkpoints, read_bytes, written_bytes, inline_bytes,
+	/* numbers of checkpoints: of the last that began, and of the last that ended well */
+	_Atomic uint64_t checkpoint_begun, checkpoint_done;
+	_Atomic uint64_t reads, writes, fsyncs, read_bytes, written_bytes, inline_bytes,
 		collected_extents, collected_bytes;
 };
 
@@ -394,8 +396,10 @@ NF_MUST_CHECK int bd_sweep_file(struct bd_store *store, struct bd_branch *branch
 				void *arg, uint64_t *ret_dropped);
 NF_MUST_CHECK int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, bd_progress_fn progress, void *arg,
 				  uint64_t *ret_dropped);
-/* Under collect_lock: do every sweep that was asked for, and checkpoint (background.c). `progress` may be NULL. */
+/* Under collect_lock: do every sweep that was asked for (background.c). `progress` may be NULL. The requests stay until
+ * bd_sweep_finish finds that a checkpoint has made the sweeps durable. */
 NF_MUST_CHECK int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped);
+NF_MUST_CHECK int bd_sweep_finish(struct bd_store *store);
 /* Collect one extent: move what lives, delete the rest (collect.c). */
 NF_MUST_CHECK int bd_collect_extent(struct bd_store *store, uint32_t id, struct bd_gc_result *result);
 

@@ -520,7 +520,7 @@ int bd_store_status(struct bd_store *store, struct bd_status *ret_status)
 		.blocks_in_memory = bd_leaf_cache_bytes(store) / sizeof(struct bd_leaf) * BD_LEAF_BLOCKS,
 		.reads = store->reads, .writes = store->writes, .fsyncs = store->fsyncs,
 		.log_syncs = bd_log_sync_count(store->log),
-		.checkpoints = store->checkpoints,
+		.checkpoints = store->checkpoint_done,
 		.collected_extents = store->collected_extents,
 		.collected_copied_bytes = store->collected_bytes,
 		.read_bytes = store->read_bytes, .written_bytes = store->written_bytes,

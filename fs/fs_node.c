@@ -145,7 +145,7 @@ int fs_handle_open(struct fs *fs, struct bd_inode *inode, int flags, struct fs_h
 
 	if (inode != NULL) {
 		bd_inode_ref(inode, 1);
-		bd_branch_use(fs->store, bd_inode_view(inode).branch, 1);
+		bd_inode_use(inode, 1);
 	}
 	atomic_fetch_add(&fs->open_handles, 1);
 	*ret_handle = handle;
@@ -172,7 +172,7 @@ void fs_handle_close(struct fs *fs, struct fs_handle *handle)
 	pthread_mutex_unlock(&fs->lock);
 
 	if (handle->inode != NULL) {
-		bd_branch_use(fs->store, bd_inode_view(handle->inode).branch, -1);
+		bd_inode_use(handle->inode, -1);
 		bd_inode_unref(handle->inode, 1);
 		bd_listing_free(handle->listing);
 	} else {

@@ -298,12 +298,9 @@ int bd_branch_list(struct bd_store *store, struct bd_branch_info **ret_infos, si
 	return 0;
 }
 
-void bd_branch_use(struct bd_store *store, struct bd_branch_id id, int delta)
+void bd_inode_use(struct bd_inode *inode, int delta)
 {
-	struct bd_branch *branch = bd_branch_acquire(store, id.v);
-	if (branch != NULL)
-		atomic_fetch_add(&branch->in_use, delta);
-	bd_branch_release(branch);
+	atomic_fetch_add(&inode->branch->in_use, delta);
 }
 
 int bd_op_begin(struct bd_inode *inode)

@@ -46,7 +46,7 @@ static int look_up(struct bd_inode *inode, struct read_batch *batch)
 	return error;
 }
 
-/* Blocks from `at` on that lie one behind the other in one extent. */
+/* Blocks from `at` on that lie one behind the other in one extent or log record, or are holes. */
 static unsigned run_length(const struct read_batch *batch, unsigned at)
 {
 	unsigned n = 1;
@@ -55,35 +55,54 @@ static unsigned run_length(const struct read_batch *batch, unsigned at)
 	return n;
 }
 
+/* The reads of a batch, and the extents held for them. */
+struct fetch {
+	struct bd_store *store;
+	struct nf_io_op ops[READ_BLOCKS];
+	unsigned op_count;
+	struct bd_extent *held[READ_BLOCKS];
+	unsigned held_count;
+};
+
+/* Prepare the read of `n` blocks from `loc` on. */
+static int fetch_run(struct fetch *fetch, uint64_t loc, unsigned n, uint8_t *to)
+{
+	struct bd_extent **extent = &fetch->held[fetch->held_count];
+	int error = 0;
+	if (bd_loc_is_extent(loc)) {
+		error = bd_extent_get(fetch->store, bd_loc_extent_id(loc), extent);
+		if (error == 0) {
+			fetch->ops[fetch->op_count++] = bd_extent_read_op(*extent, bd_loc_slot(loc), n, to);
+			fetch->held_count++;
+		}
+	} else if (bd_loc_is_log(loc)) {
+		error = bd_log_read_op(fetch->store->log, loc, n, to, &fetch->ops[fetch->op_count]);
+		if (error == 1) {
+			fetch->op_count++;
+			error = 0;
+		}
+	} else {
+		memset(to, 0, (size_t)n * NF_BLOCK_SIZE);
+	}
+	return error;
+}
+
 /* Read every place of the batch; holes become zeros. Not verified. */
 static int fetch(struct bd_store *store, const struct read_batch *batch, uint8_t *buf)
 {
-	struct nf_io_op ops[READ_BLOCKS];
-	struct bd_extent *held[READ_BLOCKS];
-	unsigned op_count = 0;
+	struct fetch fetch;
 	int error = 0;
+	fetch.store = store;
+	fetch.op_count = fetch.held_count = 0;
 	for (unsigned i = 0; i < batch->count && error == 0;) {
-		uint64_t loc = batch->places[i].loc;
-		uint8_t *to = buf + (size_t)i * NF_BLOCK_SIZE;
-		unsigned n = 1;
-		if (bd_loc_is_extent(loc)) {
-			n = run_length(batch, i);
-			error = bd_extent_get(store, bd_loc_extent_id(loc), &held[op_count]);
-			if (error == 0) {
-				ops[op_count] = bd_extent_read_op(held[op_count], bd_loc_slot(loc), n, to);
-				op_count++;
-			}
-		} else if (bd_loc_is_log(loc)) {
-			error = bd_log_read(store->log, loc, to);
-		} else {
-			memset(to, 0, NF_BLOCK_SIZE);
-		}
+		unsigned n = run_length(batch, i);
+		error = fetch_run(&fetch, batch->places[i].loc, n, buf + (size_t)i * NF_BLOCK_SIZE);
 		i += n;
 	}
-	if (error == 0 && op_count > 0)
-		error = nf_io_run(store->io, ops, op_count);
-	for (unsigned i = 0; i < op_count; i++)
-		bd_extent_put(store, held[i]);
+	if (error == 0 && fetch.op_count > 0)
+		error = nf_io_run(store->io, fetch.ops, fetch.op_count);
+	for (unsigned i = 0; i < fetch.held_count; i++)
+		bd_extent_put(store, fetch.held[i]);
 	return error;
 }
 

@@ -1,7 +1,8 @@
 /* The two background threads and what they decide.
  *
  * flusher    keeps memory and log small: flushes dirty inodes, checkpoints, retires inline blocks. Writers may wait for it.
- * collector  keeps the disk small: sweeps removed files, snapshots and branches; collects extents with much garbage. Nobody waits for it.
+ * collector  keeps the disk small: sweeps removed files, snapshots and branches; collects extents with much garbage. Nobody waits for it, so it
+ *            looks once a second for what there is to do, and makes no checkpoints of its own: those that come are enough.
  * Both sleep on a condition; an idle store wakes each of them once a second. */
 #include "blockdev/gc/background.h"
 
@@ -14,7 +15,6 @@
 #define CHECKPOINT_INDEX_BYTES (UINT64_C(32) << 20)
 #define CHECKPOINT_INTERVAL_S 30
 #define IDLE_INODES 8192u
-#define DELETE_BYTES (64u << 10) /* of items in one record */
 /* Garbage that is left alone: this many slots, and this share of what lives. */
 #define GARBAGE_SLOTS 8192u
 #define GARBAGE_SHARE 5u	/* one fifth */
@@ -51,6 +51,7 @@ void bd_background_free(struct bd_store *store)
 	pthread_mutex_destroy(&bg->retire_lock);
 	free(bg->inlines);
 	free(bg->purges);
+	free(bg->swept);
 	free(bg);
 	store->background = NULL;
 }
@@ -63,29 +64,6 @@ void bd_background_kick(struct bd_store *store)
 		bg->kicked = true;
 		pthread_cond_signal(&bg->flusher_wake);
 	}
-	pthread_mutex_unlock(&bg->lock);
-}
-
-void bd_background_purge(struct bd_store *store, uint32_t branch, uint64_t file)
-{
-	struct bd_background *bg = store->background;
-	pthread_mutex_lock(&bg->lock);
-	bool known = false;
-	for (size_t i = 0; i < bg->purge_count && !known && file == 0; i++)
-		known = bg->purges[i].branch == branch && bg->purges[i].file == 0;
-	if (!known && bg->purge_count == bg->purge_capacity) {
-		size_t capacity = bg->purge_capacity * 2 + 64;
-		struct purge *purges = realloc(bg->purges, capacity * sizeof(*purges));
-		if (purges != NULL) {
-			bg->purges = purges;
-			bg->purge_capacity = capacity;
-		} else {
-			known = true; /* its record stays in the index: the next mount does it */
-		}
-	}
-	if (!known)
-		bg->purges[bg->purge_count++] = (struct purge){.branch = branch, .file = file};
-	pthread_cond_signal(&bg->collector_wake);
 	pthread_mutex_unlock(&bg->lock);
 }
 
@@ -176,147 +154,6 @@ static void *flusher_main(void *arg)
 }
 
 /* ---- collector */
-
-/* Take the whole purge list. */
-static struct purge *take_purges(struct bd_background *bg, size_t *ret_count)
-{
-	pthread_mutex_lock(&bg->lock);
-	struct purge *purges = bg->purges;
-	*ret_count = bg->purge_count;
-	bg->purges = NULL;
-	bg->purge_count = bg->purge_capacity = 0;
-	pthread_mutex_unlock(&bg->lock);
-	return purges;
-}
-
-/* A branch also when it is dead. */
-static struct bd_branch *any_branch(struct bd_store *store, uint32_t id)
-{
-	pthread_rwlock_rdlock(&store->table_lock);
-	struct bd_branch *branch = id < store->branch_slots ? store->branches[id] : NULL;
-	if (branch != NULL)
-		atomic_fetch_add(&branch->refs, 1);
-	pthread_rwlock_unlock(&store->table_lock);
-	return branch;
-}
-
-struct deletion {
-	struct bd_store *store;
-	struct bd_commit *commit;
-};
-
-static int delete_one(void *arg, const uint8_t *bytes, size_t key_size, const uint8_t *value, size_t size)
-{
-	const struct deletion *deletion = arg;
-	struct bd_key key;
-	uint64_t ticket;
-	(void)value, (void)size;
-	if (key_size > sizeof(key.bytes))
-		return -EUCLEAN;
-	memcpy(key.bytes, bytes, key_size);
-	key.size = (uint16_t)key_size;
-	bd_commit_delete(deletion->commit, &key);
-	return deletion->commit->items.size > DELETE_BYTES ? bd_commit_apply(deletion->store, deletion->commit, &ticket) : 0;
-}
-
-static int delete_prefix(struct bd_store *store, const struct bd_key *prefix, struct bd_commit *commit)
-{
-	struct deletion deletion = {.store = store, .commit = commit};
-	return bd_index_each(store->index, prefix, delete_one, &deletion);
-}
-
-/* Has another sweep of the branch been asked for since, or will be when an open view goes? Then its record is that one's. */
-static bool is_needed_again(struct bd_store *store, const struct purge *purge, const struct bd_branch *branch)
-{
-	struct bd_background *bg = store->background;
-	/* First: who lets the last view go asks before it takes its mark away. */
-	bool again = branch != NULL && !branch->dead && bd_inode_keeps_views(store, branch);
-	pthread_mutex_lock(&bg->lock);
-	for (size_t i = 0; i < bg->purge_count; i++)
-		again = again || (bg->purges[i].branch == purge->branch && bg->purges[i].file == 0);
-	pthread_mutex_unlock(&bg->lock);
-	return again;
-}
-
-/* Everything of a dead branch that only its own names and snapshots needed. */
-static int delete_remains(struct bd_store *store, uint32_t branch, struct bd_commit *commit)
-{
-	struct bd_key key;
-	bd_key_u32(&key, 'O', branch);
-	int error = delete_prefix(store, &key, commit);
-	bd_key_u32(&key, 'S', branch);
-	return error != 0 ? error : delete_prefix(store, &key, commit);
-}
-
-/* After a checkpoint made the sweep durable: its request goes; with the last one of a dead branch the branch itself. */
-static int finish_purge(struct bd_store *store, const struct purge *purge)
-{
-	struct bd_commit commit;
-	struct bd_key key;
-	uint64_t ticket;
-	int error = bd_commit_init(&commit);
-	if (error != 0)
-		return error;
-	struct bd_branch *branch = any_branch(store, purge->branch);
-	/* Who asks for a sweep holds the table exclusively from its record to its request. */
-	pthread_rwlock_rdlock(&store->table_lock);
-	bool last = purge->file == 0 && !is_needed_again(store, purge, branch);
-	bool gone = last && branch != NULL && !bd_branch_stands(branch);
-	if (purge->file != 0) {
-		bd_key_file_prefix(&key, 'O', purge->branch, purge->file);
-		bd_commit_delete(&commit, &key);
-	}
-	if (last) {
-		bd_key_u32(&key, 'V', purge->branch);
-		bd_commit_delete(&commit, &key);
-	}
-	if (last && branch != NULL && branch->dead)
-		error = delete_remains(store, purge->branch, &commit);
-	if (gone) {
-		bd_key_u32(&key, 'R', purge->branch);
-		bd_commit_delete(&commit, &key);
-	}
-	if (error == 0 && commit.items.size > 0)
-		error = bd_commit_apply(store, &commit, &ticket);
-	pthread_rwlock_unlock(&store->table_lock);
-	bd_commit_free(&commit);
-	if (error == 0 && gone) {
-		pthread_rwlock_wrlock(&store->table_lock);
-		store->branches[purge->branch] = NULL;
-		pthread_rwlock_unlock(&store->table_lock);
-		bd_branch_release(branch);
-	}
-	bd_branch_release(branch);
-	return error;
-}
-
-int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
-{
-	size_t count, done = 0;
-	struct purge *purges = take_purges(store->background, &count);
-	int error = 0;
-	for (; done < count && error == 0; done++) {
-		struct bd_branch *branch = any_branch(store, purges[done].branch);
-		if (branch != NULL && purges[done].file != 0 && !branch->dead)
-			error = bd_sweep_file(store, branch, purges[done].file, progress, arg, ret_dropped);
-		else if (branch != NULL && purges[done].file == 0)
-			error = bd_sweep_branch(store, branch, progress, arg, ret_dropped);
-		bd_branch_release(branch);
-		if (error == 0 && progress != NULL && progress(arg, "sweep", done + 1, count) != 0)
-			error = -ECANCELED;
-		if (error == 0 && bd_background_is_stopping(store))
-			error = -ECANCELED;
-	}
-	if (error == 0 && count > 0)
-		error = bd_checkpoint(store);
-	for (size_t i = 0; i < count && error == 0; i++)
-		error = finish_purge(store, &purges[i]);
-	/* What was not finished keeps its record, and is asked for again. */
-	for (size_t i = 0; i < count && error != 0; i++)
-		bd_background_purge(store, purges[i].branch, purges[i].file);
-	free(purges);
-	return error;
-}
 
 static int compare_worth(const void *a, const void *b)
 {
@@ -420,6 +257,8 @@ int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, stru
 		error = collect_all(store, true, UINT32_MAX, progress, arg, &result);
 	if (error == 0)
 		error = bd_checkpoint(store);
+	if (error == 0)
+		error = bd_sweep_finish(store);
 	pthread_mutex_unlock(&store->collect_lock);
 	if (error == 0)
 		*ret_result = result;
@@ -439,7 +278,9 @@ static void *collector_main(void *arg)
 		if (bd_store_writable(store) == 0) {
 			struct bd_gc_result result = {0};
 			pthread_mutex_lock(&store->collect_lock);
-			int error = bd_sweep_pending(store, NULL, NULL, &result.versions_dropped);
+			int error = bd_sweep_finish(store);
+			if (error == 0)
+				error = bd_sweep_pending(store, NULL, NULL, &result.versions_dropped);
 			if (error == 0)
 				error = collect_all(store, false, 4, NULL, NULL, &result);
 			pthread_mutex_unlock(&store->collect_lock);

@@ -12,7 +12,8 @@ struct bd_inline {
 
 struct purge {
 	uint32_t branch;
-	uint64_t file; /* 0: the branch */
+	uint64_t file;	     /* 0: the branch */
+	uint64_t checkpoint; /* swept: the last one that may have begun before the end of the sweep */
 };
 
 struct bd_background {
@@ -21,11 +22,14 @@ struct bd_background {
 	pthread_mutex_t inline_lock;
 	struct bd_inline *inlines;
 	size_t inline_first, inline_count, inline_capacity;
-	/* work for the collector */
+	/* work for the collector; guarded by lock, as are stop and kicked */
 	pthread_mutex_t lock;
 	pthread_cond_t flusher_wake, collector_wake;
 	struct purge *purges;
 	size_t purge_count, purge_capacity;
+	/* swept, their requests still in the index: a checkpoint has to make the sweep durable first. Guarded by collect_lock */
+	struct purge *swept;
+	size_t swept_count, swept_capacity;
 	bool stop, kicked;
 	bool flusher_runs, collector_runs;
 	pthread_t flusher, collector;

@@ -72,6 +72,7 @@ static int checkpoint(struct bd_store *store)
 	struct bd_index_batch *batch = bd_index_batch_new();
 	if (batch == NULL)
 		return -ENOMEM;
+	uint64_t number = atomic_fetch_add(&store->checkpoint_begun, 1) + 1;
 	uint64_t replay = bd_log_tail(store->log), retain = replay, synced;
 	/* After the tail: what was logged before it has a sequence up to here, and what has one up to here will be logged in step 2. */
 	uint64_t filled = bd_extents_sequence(store);
@@ -109,7 +110,7 @@ static int checkpoint(struct bd_store *store)
 	if (error != 0)
 		return bd_store_fail(store, error, "checkpoint");
 	bd_log_release(store->log, replay, retain);
-	atomic_fetch_add(&store->checkpoints, 1);
+	atomic_store(&store->checkpoint_done, number);
 	return 0;
 }
 

@@ -293,7 +293,7 @@ int bd_log_sync(struct bd_log *log, uint64_t ticket)
 	return error;
 }
 
-/* Under lock: the bytes of a block that is not written yet, or NULL. */
+/* Under lock: the bytes of blocks of a record that is not written yet, or NULL. */
 static const uint8_t *find_in_batches(const struct bd_log *log, uint64_t lsn)
 {
 	for (unsigned i = 0; i < 2; i++) {
@@ -305,20 +305,21 @@ static const uint8_t *find_in_batches(const struct bd_log *log, uint64_t lsn)
 	return NULL;
 }
 
-int bd_log_read(struct bd_log *log, uint64_t loc, void *buf)
+int bd_log_read_op(struct bd_log *log, uint64_t loc, unsigned count, void *buf, struct nf_io_op *ret_op)
 {
-	uint64_t lsn = bd_loc_lsn(loc);
+	uint64_t lsn = bd_loc_lsn(loc), size = (uint64_t)count * NF_BLOCK_SIZE;
 	pthread_mutex_lock(&log->lock);
 	int error = lsn < log->retain ? -ESTALE : 0;
 	const uint8_t *bytes = error == 0 ? find_in_batches(log, lsn) : NULL;
 	if (bytes != NULL)
-		memcpy(buf, bytes, NF_BLOCK_SIZE);
+		memcpy(buf, bytes, size);
 	pthread_mutex_unlock(&log->lock);
 	if (error != 0 || bytes != NULL)
 		return error;
-	if (lsn % log->ring_bytes + NF_BLOCK_SIZE > log->ring_bytes)
+	if (lsn % log->ring_bytes + size > log->ring_bytes)
 		return -EUCLEAN;
-	return nf_io_run_one(log->io, NF_IO_READ, log->file, lsn % log->ring_bytes, buf, NF_BLOCK_SIZE);
+	*ret_op = (struct nf_io_op){.kind = NF_IO_READ, .file = log->file, .offset = lsn % log->ring_bytes, .buf = buf, .size = size};
+	return 1;
 }
 
 bool bd_log_is_retained(struct bd_log *log, uint64_t loc)

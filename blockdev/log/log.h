@@ -73,8 +73,9 @@ NF_MUST_CHECK int bd_log_append_blocks(struct bd_log *log, const struct bd_block
 				       uint64_t *ret_loc, uint64_t *ret_ticket);
 /* Make everything up to `ticket` durable; UINT64_MAX = everything appended so far. */
 NF_MUST_CHECK int bd_log_sync(struct bd_log *log, uint64_t ticket);
-/* Read one inline block. -ESTALE when its place has been given up. */
-NF_MUST_CHECK int bd_log_read(struct bd_log *log, uint64_t loc, void *buf);
+/* Read `count` blocks of one record, of which the first is at `loc`. Returns 0: they are in buf (NF_IO_ALIGN-aligned) already; 1: run *ret_op, and
+ * then mind that the ring may have come round, which only checksums tell; -ESTALE: given up already; -EUCLEAN: no such place. */
+NF_MUST_CHECK int bd_log_read_op(struct bd_log *log, uint64_t loc, unsigned count, void *buf, struct nf_io_op *ret_op);
 bool bd_log_is_retained(struct bd_log *log, uint64_t loc);
 
 /* What one operation may append between bd_log_enter and bd_log_leave. A few may take more: there is some slack. */

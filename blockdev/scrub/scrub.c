@@ -130,6 +130,8 @@ static int check_index(struct scrub *scrub)
 	int error = bd_store_writable(store) == 0 ? bd_sweep_pending(store, scrub->progress, scrub->arg, &dropped) : 0;
 	if (error == 0)
 		error = bd_checkpoint(store);
+	if (error == 0)
+		error = bd_sweep_finish(store);
 	if (error == -EROFS)
 		error = 0;
 	if (error == 0)

@@ -174,12 +174,14 @@ static void deletion_is_refused_for_three_reasons(void **state)
 	assert_true(info.is_protected);
 	assert_int_equal(bd_branch_delete(api->store, child.id), -EPERM);
 	assert_ok(bd_branch_protect(api->store, child.id, false));
-	bd_branch_use(api->store, child.id, 2);
-	bd_branch_use(api->store, child.id, -1);
+	root = api_root(api, api_head(child.id));
+	bd_inode_use(root, 2);
+	bd_inode_use(root, -1);
 	assert_ok(bd_branch_get(api->store, child.id, &info));
 	assert_int_equal(info.in_use, 1);
 	assert_int_equal(bd_branch_delete(api->store, child.id), -EBUSY);
-	bd_branch_use(api->store, child.id, -1);
+	bd_inode_use(root, -1);
+	bd_inode_unref(root, 1);
 	assert_ok(bd_branch_delete(api->store, child.id));
 	assert_int_equal(bd_branch_get(api->store, child.id, &info), -ENOENT);
 	assert_int_equal(bd_branch_find(api->store, "child", &info), -ENOENT);

@@ -159,9 +159,12 @@ void mt_op_branch_delete(struct mt *mt)
 	view = mt_head_view(mt, branch);
 	mt_trace(mt, "delete branch %s", mt->branches[branch].name);
 	if (want == 0 && mt_chance(mt, 200)) {
-		bd_branch_use(mt->store, view.branch, 1);
+		struct bd_inode *top;
+		mt_expect(mt, "bd_root", bd_root(mt->store, view, &top), 0);
+		bd_inode_use(top, 1);
 		mt_expect(mt, "bd_branch_delete in use", bd_branch_delete(mt->store, view.branch), -EBUSY);
-		bd_branch_use(mt->store, view.branch, -1);
+		bd_inode_use(top, -1);
+		bd_inode_unref(top, 1);
 	}
 	if (want == 0)
 		mt_handles_close(mt, branch);
