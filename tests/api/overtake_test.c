@@ -1,0 +1,184 @@
+/* A block is written again while its last version is being made durable: what had been durable, or was about to be, must not be lost by it. */
+#include "api.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Above what goes through the log. */
+#define PIECE (32 * BLOCK)
+
+/* At the n-th flush that this thread asks for, `act` runs: bytes are on their way to the disk then, and no inode is locked. */
+struct overtaking {
+	struct api *api;
+	struct bd_inode *file;
+	void (*act)(struct overtaking *overtaking);
+	unsigned wait; /* flushes to pass */
+	bool done;
+};
+
+static __thread struct overtaking *overtaken;
+
+static void overtake(void *arg, enum nf_fault_kind kind)
+{
+	struct overtaking *overtaking = overtaken;
+
+	(void)arg;
+	if (overtaking == NULL || kind != NF_FAULT_FSYNC || overtaking->done || overtaking->wait-- > 0)
+		return;
+	overtaking->done = true;
+	overtaking->act(overtaking);
+}
+
+static void arm(struct overtaking *overtaking)
+{
+	nf_io_fault_hook(overtaking->api->io, overtake, NULL);
+	overtaken = overtaking;
+}
+
+static void disarm(struct overtaking *overtaking)
+{
+	nf_io_fault_hook(overtaking->api->io, NULL, NULL);
+	overtaken = NULL;
+	assert_true(overtaking->done);
+}
+
+/* Every byte is one of the versions from `first` on. */
+static void expect_since(struct bd_inode *file, size_t size, uint8_t first)
+{
+	uint8_t *bytes = malloc(size);
+
+	assert_non_null(bytes);
+	assert_int_equal(bd_read(file, 0, bytes, size), size);
+	for (size_t i = 0; i < size; i++) {
+		if (bytes[i] < first || bytes[i] > 3)
+			fail_msg("byte %zu is %02x, older than %02x", i, bytes[i], first);
+	}
+	free(bytes);
+}
+
+static void write_third(struct overtaking *overtaking)
+{
+	api_put(overtaking->file, 0, 3, PIECE);
+}
+
+static void a_block_written_again_during_its_fsync_is_durable(void **state)
+{
+	struct overtaking overtaking = {.api = *state, .act = write_third};
+	struct api *api = overtaking.api;
+
+	api_wrap(api);
+	overtaking.file = api_create(api->root, "file", S_IFREG | 0600);
+	api_put(overtaking.file, 0, 1, PIECE);
+	assert_ok(bd_fsync(overtaking.file, true));
+	api_put(overtaking.file, 0, 2, PIECE);
+	arm(&overtaking);
+	assert_ok(bd_fsync(overtaking.file, true));
+	disarm(&overtaking);
+	bd_inode_unref(overtaking.file, 1);
+	api_crash(api);
+	overtaking.file = api_lookup(api->root, "file");
+	expect_since(overtaking.file, PIECE, 2);
+	bd_inode_unref(overtaking.file, 1);
+}
+
+/* The same for everything. */
+static void a_block_written_again_during_a_sync_of_all_is_durable(void **state)
+{
+	struct overtaking overtaking = {.api = *state, .act = write_third};
+	struct api *api = overtaking.api;
+
+	api_wrap(api);
+	overtaking.file = api_create(api->root, "file", S_IFREG | 0600);
+	api_put(overtaking.file, 0, 1, PIECE);
+	assert_ok(bd_store_sync(api->store));
+	api_put(overtaking.file, 0, 2, PIECE);
+	arm(&overtaking);
+	assert_ok(bd_store_sync(api->store));
+	disarm(&overtaking);
+	bd_inode_unref(overtaking.file, 1);
+	api_crash(api);
+	overtaking.file = api_lookup(api->root, "file");
+	expect_since(overtaking.file, PIECE, 2);
+	bd_inode_unref(overtaking.file, 1);
+}
+
+/* The log alone had the version: a checkpoint gives that part of it up. */
+static void a_logged_block_written_again_during_a_checkpoint_is_kept(void **state)
+{
+	struct overtaking overtaking = {.api = *state, .act = write_third};
+	struct api *api = overtaking.api;
+	uint8_t bytes[2 * BLOCK];
+
+	api_wrap(api);
+	overtaking.file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_inode *other = api_create(api->root, "other", S_IFREG | 0600);
+	memset(bytes, 2, sizeof(bytes));
+	assert_ok(bd_write(overtaking.file, 0, bytes, sizeof(bytes), BD_WRITE_SYNC));
+	api_put(other, 0, 1, PIECE);
+	arm(&overtaking);
+	assert_ok(bd_store_checkpoint(api->store));
+	disarm(&overtaking);
+	bd_inode_unref(other, 1);
+	bd_inode_unref(overtaking.file, 1);
+	api_crash(api);
+	overtaking.file = api_lookup(api->root, "file");
+	expect_since(overtaking.file, sizeof(bytes), 2);
+	bd_inode_unref(overtaking.file, 1);
+}
+
+/* An extent whose last block was overwritten, and is again when that is made durable, goes. */
+static int arm_at_the_second(void *arg, const char *phase, uint64_t done, uint64_t total)
+{
+	struct overtaking *overtaking = arg;
+
+	(void)total;
+	if (strcmp(phase, "collect") != 0)
+		return 0;
+	if (done > 1)
+		return 1;
+	api_put(overtaking->file, 0, 2, PIECE);
+	arm(overtaking);
+	return 0;
+}
+
+static void an_extent_whose_block_is_written_twice_meanwhile_is_not_missed(void **state)
+{
+	struct overtaking overtaking = {.api = *state, .act = write_third};
+	struct api *api = overtaking.api;
+	struct bd_gc_result result;
+
+	api_wrap(api);
+	struct bd_inode *other = api_create(api->root, "other", S_IFREG | 0600);
+	api_put(other, 0, 1, 8192 * BLOCK);
+	overtaking.file = api_create(api->root, "file", S_IFREG | 0600);
+	api_put(overtaking.file, 0, 1, PIECE);
+	assert_ok(bd_store_sync(api->store));
+	api_put(other, 0, 1, 8192 * BLOCK);
+	assert_ok(bd_store_sync(api->store));
+	/* The first extent has nothing that lives, the second little besides the file. */
+	api_put(other, 0, 1, 8192 * BLOCK);
+	assert_ok(bd_store_sync(api->store));
+	assert_int_equal(bd_store_gc(api->store, arm_at_the_second, &overtaking, &result), -ECANCELED);
+	disarm(&overtaking);
+	bd_inode_unref(other, 1);
+	bd_inode_unref(overtaking.file, 1);
+	api_crash(api);
+	overtaking.file = api_lookup(api->root, "file");
+	expect_since(overtaking.file, PIECE, 1);
+	bd_inode_unref(overtaking.file, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		api_test(a_block_written_again_during_its_fsync_is_durable),
+		api_test(a_block_written_again_during_a_sync_of_all_is_durable),
+		api_test(a_logged_block_written_again_during_a_checkpoint_is_kept),
+		api_test(an_extent_whose_block_is_written_twice_meanwhile_is_not_missed),
+	};
+
+	return cmocka_run_group_tests_name("api_overtake", tests, NULL, NULL);
+}
