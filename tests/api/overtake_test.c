@@ -171,6 +171,92 @@ static void an_extent_whose_block_is_written_twice_meanwhile_is_not_missed(void 
 	bd_inode_unref(overtaking.file, 1);
 }
 
+/* ---- a block of the ring is overwritten, and retired, while a checkpoint is under way that has passed its file */
+
+struct retiring {
+	struct overtaking overtaking; /* first */
+	struct bd_inode *log;
+	pthread_t thread;
+	atomic_bool resumed, done;
+};
+
+static __thread struct retiring *retirer;
+
+/* Once the checkpoint has ended, the one that the retirement waits to make fails: the crash finds the first one's state. */
+static void fail_second(void *arg, enum nf_fault_kind kind)
+{
+	struct retiring *retiring = retirer;
+	const struct nf_fault fault = {.kinds_mask = 1u << NF_FAULT_WRITE | 1u << NF_FAULT_FSYNC, .countdown = 1, .sticky = true, .error = -EIO};
+
+	overtake(arg, kind);
+	if (retiring == NULL || !retiring->resumed)
+		return;
+	while (!retiring->done)
+		usleep(1000);
+	nf_io_fault_set(retiring->overtaking.api->io, &fault);
+}
+
+static void *retire_main(void *arg)
+{
+	struct retiring *retiring = arg;
+	const size_t size = 256 * KIB;
+	uint8_t *bytes = calloc(1, size);
+	int error = bytes != NULL ? 0 : -ENOMEM;
+
+	retirer = retiring;
+	if (error == 0)
+		memset(bytes, 3, size);
+	if (error == 0)
+		error = bd_write(retiring->overtaking.file, 0, bytes, size, 0);
+	/* At half the ring the writer tidies up; nothing is to be moved, for that would have to wait. */
+	for (unsigned i = 0; i < 60 && error == 0; i++)
+		error = bd_write(retiring->log, 0, bytes, size, BD_WRITE_SYNC);
+	free(bytes);
+	return (void *)(intptr_t)error;
+}
+
+static void retire_beside(struct overtaking *overtaking)
+{
+	struct retiring *retiring = (struct retiring *)overtaking;
+
+	assert_int_equal(pthread_create(&retiring->thread, NULL, retire_main, retiring), 0);
+	usleep(500000);
+	retiring->resumed = true;
+}
+
+static void a_logged_block_retired_during_a_checkpoint_is_kept(void **state)
+{
+	struct retiring retiring = {.overtaking = {.api = *state, .act = retire_beside}};
+	struct overtaking *overtaking = &retiring.overtaking;
+	struct api *api = overtaking->api;
+	uint8_t bytes[2 * BLOCK];
+	void *error;
+
+	api_wrap(api);
+	overtaking->file = api_create(api->root, "file", S_IFREG | 0600);
+	retiring.log = api_create(api->root, "log", S_IFREG | 0600);
+	struct bd_inode *other = api_create(api->root, "other", S_IFREG | 0600);
+	memset(bytes, 2, sizeof(bytes));
+	assert_ok(bd_write(overtaking->file, 0, bytes, sizeof(bytes), BD_WRITE_SYNC));
+	assert_ok(bd_store_checkpoint(api->store));
+	api_put(other, 0, 1, PIECE);
+	arm(overtaking);
+	nf_io_fault_hook(api->io, fail_second, NULL);
+	assert_ok(bd_store_checkpoint(api->store));
+	retiring.done = true;
+	assert_int_equal(pthread_join(retiring.thread, &error), 0);
+	assert_int_not_equal((intptr_t)error, 0);
+	disarm(overtaking);
+	nf_io_fault_set(api->io, &(struct nf_fault){0});
+	bd_inode_unref(other, 1);
+	bd_inode_unref(retiring.log, 1);
+	bd_inode_unref(overtaking->file, 1);
+	api_crash(api);
+	overtaking->file = api_lookup(api->root, "file");
+	expect_since(overtaking->file, sizeof(bytes), 2);
+	bd_inode_unref(overtaking->file, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +264,7 @@ int main(void)
 		api_test(a_block_written_again_during_a_sync_of_all_is_durable),
 		api_test(a_logged_block_written_again_during_a_checkpoint_is_kept),
 		api_test(an_extent_whose_block_is_written_twice_meanwhile_is_not_missed),
+		api_test(a_logged_block_retired_during_a_checkpoint_is_kept),
 	};
 
 	return cmocka_run_group_tests_name("api_overtake", tests, NULL, NULL);
