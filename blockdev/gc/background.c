@@ -15,6 +15,7 @@
 #define CHECKPOINT_INTERVAL_S 30
 #define IDLE_INODES 8192u
 #define DELETE_BYTES (64u << 10) /* of items in one record */
+#define FINISH_PURGES 4096u	 /* under one claim of room in the log: far less than a claim is for */
 /* Garbage that is left alone: this many slots, and this share of what lives. */
 #define GARBAGE_SLOTS 8192u
 #define GARBAGE_SHARE 5u	/* one fifth */
@@ -290,6 +291,32 @@ static int finish_purge(struct bd_store *store, const struct purge *purge)
 	return error;
 }
 
+/* Claim room in the log for the collector. When there is no disk to make room with, collecting is what helps: it goes on without. */
+static int enter_log(struct bd_store *store, bool *ret_entered)
+{
+	*ret_entered = false;
+	int error = bd_tidy_if_needed(store);
+	if (error == 0) {
+		error = bd_log_enter(store->log);
+		*ret_entered = error == 0;
+	}
+	return error == -ENOSPC ? 0 : error;
+}
+
+static int finish_purges(struct bd_store *store, const struct purge *purges, size_t count)
+{
+	int error = 0;
+	for (size_t i = 0; i < count && error == 0;) {
+		bool entered;
+		error = enter_log(store, &entered);
+		for (size_t end = NF_MIN(i + FINISH_PURGES, count); i < end && error == 0; i++)
+			error = finish_purge(store, &purges[i]);
+		if (entered)
+			bd_log_leave(store->log);
+	}
+	return error;
+}
+
 int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
 {
 	size_t count, done = 0;
@@ -309,8 +336,8 @@ int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg,
 	}
 	if (error == 0 && count > 0)
 		error = bd_checkpoint(store);
-	for (size_t i = 0; i < count && error == 0; i++)
-		error = finish_purge(store, &purges[i]);
+	if (error == 0)
+		error = finish_purges(store, purges, count);
 	/* What was not finished keeps its record, and is asked for again. */
 	for (size_t i = 0; i < count && error != 0; i++)
 		bd_background_purge(store, purges[i].branch, purges[i].file);
@@ -367,16 +394,12 @@ bool bd_background_is_stopping(struct bd_store *store)
 	return stop;
 }
 
-/* Collect one extent, with room in the log for its moves. When there is no disk to make room with, collecting is what helps. */
+/* Collect one extent, with room in the log for its moves. */
 static int collect_one(struct bd_store *store, uint32_t id, struct bd_gc_result *result)
 {
-	int error = bd_tidy_if_needed(store);
-	bool entered = false;
-	if (error == 0) {
-		error = bd_log_enter(store->log);
-		entered = error == 0;
-	}
-	if (error == 0 || error == -ENOSPC)
+	bool entered;
+	int error = enter_log(store, &entered);
+	if (error == 0)
 		error = bd_collect_extent(store, id, result);
 	if (entered)
 		bd_log_leave(store->log);
