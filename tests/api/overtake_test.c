@@ -114,6 +114,31 @@ static void a_block_written_again_during_a_sync_of_all_is_durable(void **state)
 	bd_inode_unref(overtaking.file, 1);
 }
 
+static void write_on(struct overtaking *overtaking)
+{
+	api_put(overtaking->file, PIECE + BLOCK / 2, 3, BLOCK / 2);
+}
+
+static void a_file_written_on_while_it_is_cloned_leaves_nothing_behind_the_end(void **state)
+{
+	struct overtaking overtaking = {.api = *state, .act = write_on};
+	struct api *api = overtaking.api;
+
+	api_wrap(api);
+	overtaking.file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_inode *clone = api_create(api->root, "clone", S_IFREG | 0600);
+	api_put(overtaking.file, 0, 2, PIECE + BLOCK / 2);
+	arm(&overtaking);
+	assert_int_equal(bd_clone_range(overtaking.file, 0, clone, 0, 2 * PIECE), PIECE + BLOCK / 2);
+	disarm(&overtaking);
+	assert_int_equal(api_attr(clone).size_bytes, PIECE + BLOCK / 2);
+	api_set_size(clone, PIECE + BLOCK);
+	api_expect(clone, 0, 2, PIECE + BLOCK / 2);
+	api_expect(clone, PIECE + BLOCK / 2, 0, BLOCK / 2);
+	bd_inode_unref(clone, 1);
+	bd_inode_unref(overtaking.file, 1);
+}
+
 /* The log alone had the version: a checkpoint gives that part of it up. */
 static void a_logged_block_written_again_during_a_checkpoint_is_kept(void **state)
 {
@@ -271,6 +296,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		api_test(a_block_written_again_during_its_fsync_is_durable),
 		api_test(a_block_written_again_during_a_sync_of_all_is_durable),
+		api_test(a_file_written_on_while_it_is_cloned_leaves_nothing_behind_the_end),
 		api_test(a_logged_block_written_again_during_a_checkpoint_is_kept),
 		api_test(an_extent_whose_block_is_written_twice_meanwhile_is_not_missed),
 		api_test(a_logged_block_retired_during_a_checkpoint_is_kept),
