@@ -10,11 +10,12 @@
 /* Above what goes through the log. */
 #define PIECE (32 * BLOCK)
 
-/* At the first flush that this thread asks for, `act` runs in another: bytes are on their way to the disk then, and no inode is locked. */
+/* Before the first call of the kind that this thread makes, `act` runs in another; no inode is locked then. */
 struct overtaking {
 	struct api *api;
 	struct bd_inode *file;
 	void (*act)(struct overtaking *overtaking);
+	enum nf_fault_kind kind;
 	bool done;
 };
 
@@ -34,7 +35,7 @@ static void overtake(void *arg, enum nf_fault_kind kind)
 	pthread_t thread;
 
 	(void)arg;
-	if (overtaking == NULL || kind != NF_FAULT_FSYNC || overtaking->done)
+	if (overtaking == NULL || kind != overtaking->kind || overtaking->done)
 		return;
 	overtaking->done = true;
 	assert_int_equal(pthread_create(&thread, NULL, act_main, overtaking), 0);
@@ -75,7 +76,7 @@ static void write_third(struct overtaking *overtaking)
 
 static void a_block_written_again_during_its_fsync_is_durable(void **state)
 {
-	struct overtaking overtaking = {.api = *state, .act = write_third};
+	struct overtaking overtaking = {.api = *state, .act = write_third, .kind = NF_FAULT_FSYNC};
 	struct api *api = overtaking.api;
 
 	api_wrap(api);
@@ -96,7 +97,7 @@ static void a_block_written_again_during_its_fsync_is_durable(void **state)
 /* The same for everything. */
 static void a_block_written_again_during_a_sync_of_all_is_durable(void **state)
 {
-	struct overtaking overtaking = {.api = *state, .act = write_third};
+	struct overtaking overtaking = {.api = *state, .act = write_third, .kind = NF_FAULT_FSYNC};
 	struct api *api = overtaking.api;
 
 	api_wrap(api);
@@ -121,7 +122,7 @@ static void write_on(struct overtaking *overtaking)
 
 static void a_file_written_on_while_it_is_cloned_leaves_nothing_behind_the_end(void **state)
 {
-	struct overtaking overtaking = {.api = *state, .act = write_on};
+	struct overtaking overtaking = {.api = *state, .act = write_on, .kind = NF_FAULT_FSYNC};
 	struct api *api = overtaking.api;
 
 	api_wrap(api);
@@ -142,7 +143,7 @@ static void a_file_written_on_while_it_is_cloned_leaves_nothing_behind_the_end(v
 /* The log alone had the version: a checkpoint gives that part of it up. */
 static void a_logged_block_written_again_during_a_checkpoint_is_kept(void **state)
 {
-	struct overtaking overtaking = {.api = *state, .act = write_third};
+	struct overtaking overtaking = {.api = *state, .act = write_third, .kind = NF_FAULT_FSYNC};
 	struct api *api = overtaking.api;
 	uint8_t bytes[2 * BLOCK];
 
@@ -180,7 +181,7 @@ static int arm_at_the_second(void *arg, const char *phase, uint64_t done, uint64
 
 static void an_extent_whose_block_is_written_twice_meanwhile_is_not_missed(void **state)
 {
-	struct overtaking overtaking = {.api = *state, .act = write_third};
+	struct overtaking overtaking = {.api = *state, .act = write_third, .kind = NF_FAULT_FSYNC};
 	struct api *api = overtaking.api;
 	struct bd_gc_result result;
 
@@ -203,6 +204,39 @@ static void an_extent_whose_block_is_written_twice_meanwhile_is_not_missed(void 
 	overtaking.file = api_lookup(api->root, "file");
 	expect_since(overtaking.file, PIECE, 1);
 	bd_inode_unref(overtaking.file, 1);
+}
+
+/* Data is synced beside a checkpoint that is about to write the slot table of the same extent. */
+static void sync_other(struct overtaking *overtaking)
+{
+	struct bd_inode *other = api_create(overtaking->api->root, "other", S_IFREG | 0600);
+
+	api_put(other, 0, 1, PIECE);
+	assert_ok(bd_fsync(other, true));
+	bd_inode_unref(other, 1);
+}
+
+static void a_slot_table_written_beside_a_sync_is_durable(void **state)
+{
+	struct api *api = *state;
+	struct bd_scrub_result result;
+
+	api_wrap(api);
+	for (unsigned round = 0; round < 8; round++) {
+		struct overtaking overtaking = {.api = api, .act = sync_other, .kind = NF_FAULT_WRITE};
+		overtaking.file = api_create(api->root, "file", S_IFREG | 0600);
+		api_put(overtaking.file, 0, 2, 40 * PIECE);
+		assert_ok(bd_store_sync(api->store));
+		arm(&overtaking);
+		assert_ok(bd_store_checkpoint(api->store));
+		disarm(&overtaking);
+		bd_inode_unref(overtaking.file, 1);
+		api_crash_as(api, round);
+		assert_ok(bd_store_scrub(api->store, NULL, NULL, NULL, &result));
+		assert_int_equal(result.bad_keys + result.bad_blocks, 0);
+		assert_ok(bd_unlink(api->root, "file"));
+		assert_ok(bd_unlink(api->root, "other"));
+	}
 }
 
 /* ---- a block of the ring is overwritten, and retired, while a checkpoint is under way that has passed its file */
@@ -260,7 +294,7 @@ static void retire_beside(struct overtaking *overtaking)
 
 static void a_logged_block_retired_during_a_checkpoint_is_kept(void **state)
 {
-	struct retiring retiring = {.overtaking = {.api = *state, .act = retire_beside}};
+	struct retiring retiring = {.overtaking = {.api = *state, .act = retire_beside, .kind = NF_FAULT_FSYNC}};
 	struct overtaking *overtaking = &retiring.overtaking;
 	struct api *api = overtaking->api;
 	uint8_t bytes[2 * BLOCK];
@@ -299,6 +333,7 @@ int main(void)
 		api_test(a_file_written_on_while_it_is_cloned_leaves_nothing_behind_the_end),
 		api_test(a_logged_block_written_again_during_a_checkpoint_is_kept),
 		api_test(an_extent_whose_block_is_written_twice_meanwhile_is_not_missed),
+		api_test(a_slot_table_written_beside_a_sync_is_durable),
 		api_test(a_logged_block_retired_during_a_checkpoint_is_kept),
 	};
 
