@@ -116,6 +116,7 @@ struct bd_leaf {
 struct bd_pending {
 	uint32_t block;
 	uint64_t sequence; /* of the data write: durable once bd_extents_synced reaches it */
+	uint64_t oldest;   /* of the first write since log and index had one of the block; 0: the log alone had the one before */
 };
 
 /* ---- inodes */
@@ -286,7 +287,8 @@ NF_MUST_CHECK int bd_inode_make(struct bd_inode *dir, const struct bd_create *ho
 void bd_inode_commit(struct bd_inode *inode, struct bd_commit *commit);
 /* Under inode->lock: put it on its branch's dirty list. */
 void bd_inode_mark_dirty(struct bd_inode *inode);
-/* Under inode->lock exclusive: pending blocks whose data is synced (up to `synced`), logged blocks and attributes to log and index. */
+/* Under inode->lock exclusive: pending blocks whose data is synced (up to `synced`), logged blocks and attributes to log and index. Whatever was
+ * written up to `synced` is in the log afterwards, or something newer of the same block. */
 NF_MUST_CHECK int bd_inode_flush(struct bd_inode *inode, uint64_t synced, uint64_t *ret_ticket);
 /* Flush every dirty inode of a branch (data of extents is synced first). `frozen`: the caller holds epoch_lock exclusive; else it is
  * taken shared for each inode. */

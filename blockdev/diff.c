@@ -300,16 +300,15 @@ static void take_next(struct level *level, const struct bd_dirent *ret_entries[S
 	level->at[B] += ret_entries[B] != NULL;
 }
 
-static int walk(struct diff *diff)
+/* The roots are held to the end: so the views keep their versions, also when their snapshots are deleted meanwhile. */
+static int walk(struct diff *diff, const struct bd_view views[SIDES])
 {
 	struct bd_inode *roots[SIDES] = {NULL, NULL};
 	int error = 0;
 	for (enum side s = A; s < SIDES && error == 0; s++)
-		error = bd_inode_get(diff->store, diff->branch[s], diff->epoch[s], BD_FILE_ID_ROOT.v, &roots[s]);
+		error = bd_root(diff->store, views[s], &roots[s]);
 	if (error == 0)
 		error = level_push(diff, roots, 0);
-	for (enum side s = A; s < SIDES; s++)
-		bd_inode_unref(roots[s], roots[s] != NULL);
 	while (error == 0 && diff->level != NULL) {
 		const struct bd_dirent *entries[SIDES];
 		take_next(diff->level, entries);
@@ -318,6 +317,8 @@ static int walk(struct diff *diff)
 		else
 			error = visit(diff, entries);
 	}
+	for (enum side s = A; s < SIDES; s++)
+		bd_inode_unref(roots[s], roots[s] != NULL);
 	return error;
 }
 
@@ -332,7 +333,7 @@ int bd_diff(struct bd_store *store, struct bd_view a, struct bd_view b,
 				      .zero_sum = XXH3_64bits(zeros, NF_BLOCK_SIZE)};
 		diff->branch[A] = bd_branch_acquire(store, a.branch.v);
 		diff->branch[B] = bd_branch_acquire(store, b.branch.v);
-		error = diff->branch[A] != NULL && diff->branch[B] != NULL ? walk(diff) : -ENOENT;
+		error = diff->branch[A] != NULL && diff->branch[B] != NULL ? walk(diff, (const struct bd_view[]){a, b}) : -ENOENT;
 		while (diff->level != NULL)
 			level_pop(diff);
 		bd_branch_release(diff->branch[A]);

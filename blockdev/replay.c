@@ -118,9 +118,10 @@ static int replay_move(struct replay *replay, struct nf_reader body)
 	struct bd_place place;
 	if (error == 0)
 		error = bd_index_place(replay->store, &id, &place);
-	if (error == -ENOENT || (error == 0 && place.loc != from))
+	if (error == -ENOENT || (error == 0 && place.loc != from && place.loc != to))
 		return 0;
-	/* The slot's table entry: moves have no run item of their own. */
+	/* The slot's table entry: moves have no run item of their own. Also when the index knows the move already: it may have become durable with a
+	 * checkpoint that had written the tables before. */
 	struct bd_items items = {0};
 	bd_items_run(&items, &id, 1, to, &sum);
 	if (error == 0 && items.failed)
@@ -131,7 +132,7 @@ static int replay_move(struct replay *replay, struct nf_reader body)
 	if (error == 0)
 		error = bd_extent_replay_run(replay->store, &run);
 	bd_items_free(&items);
-	return error != 0 ? error : put_place(replay, &id, to, sum);
+	return error != 0 || place.loc == to ? error : put_place(replay, &id, to, sum);
 }
 
 static int replay_item(void *arg, uint64_t lsn, bool apply, uint8_t type, struct nf_reader body)

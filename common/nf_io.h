@@ -104,7 +104,8 @@ enum nf_fault_kind { NF_FAULT_READ, NF_FAULT_WRITE, NF_FAULT_FSYNC, NF_FAULT_ALL
 /* `lower` stays the caller's and must outlive the wrapper. */
 NF_MUST_CHECK int nf_io_fault_create(struct nf_io *lower, struct nf_io **ret_io);
 void nf_io_fault_set(struct nf_io *io, const struct nf_fault *fault);
-/* Call `hook` on the calling thread before each call passes, and with NULL no more: to hold a thread up at a chosen place. */
+/* Call `hook` on the calling thread before each call, and with NULL no more: to hold a thread up at a chosen place. A fault that it sets
+ * may strike that call. */
 typedef void (*nf_fault_hook_fn)(void *arg, enum nf_fault_kind kind);
 void nf_io_fault_hook(struct nf_io *io, nf_fault_hook_fn hook, void *arg);
 /* True once the fault has struck since it was set. */

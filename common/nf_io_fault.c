@@ -50,6 +50,12 @@ static int strike(struct fault_io *io, enum nf_fault_kind kind, bool *ret_torn)
 	struct nf_fault *fault = &io->fault;
 
 	pthread_mutex_lock(&io->lock);
+	nf_fault_hook_fn hook = io->hook;
+	void *arg = io->hook_arg;
+	pthread_mutex_unlock(&io->lock);
+	if (hook != NULL)
+		hook(arg, kind);
+	pthread_mutex_lock(&io->lock);
 	io->calls[kind]++;
 	if ((fault->kinds_mask & (1u << kind)) && fault->countdown > 0) {
 		if (fault->countdown == 1) {
@@ -60,11 +66,7 @@ static int strike(struct fault_io *io, enum nf_fault_kind kind, bool *ret_torn)
 			fault->countdown--;
 	}
 	*ret_torn = error != 0 && fault->torn;
-	nf_fault_hook_fn hook = io->hook;
-	void *arg = io->hook_arg;
 	pthread_mutex_unlock(&io->lock);
-	if (hook != NULL)
-		hook(arg, kind);
 	return error;
 }
 

@@ -288,9 +288,6 @@ static int write_table(struct bd_store *store, struct bd_extent *extent, uint64_
 		memcpy(copy + low, extent->table + low, high - low);
 		leave_out(extent, copy, dirty_low, dirty_high, until);
 	}
-	extent->unsynced |= any;
-	if (any)
-		extents->sequence++; /* so that the sync that follows does not think itself done */
 	pthread_mutex_unlock(&extents->lock);
 	int error = 0;
 	if (any)
@@ -298,6 +295,11 @@ static int write_table(struct bd_store *store, struct bd_extent *extent, uint64_
 	free(copy);
 	uint8_t *gone = NULL;
 	pthread_mutex_lock(&extents->lock);
+	/* After the write: somebody else's sync could take an earlier mark, and be done before the bytes are there. */
+	if (any) {
+		extent->unsynced = true;
+		extents->sequence++; /* so that the sync that follows does not think itself done */
+	}
 	if (error == 0 && extent->sealed && extent->unfilled == 0 && extent->dirty_high == 0) {
 		gone = extent->table;
 		extent->table = NULL;

@@ -12,11 +12,13 @@
 
 #define BATCH 128u
 
-/* Entries of [block, block + count) as they are; pending ones are recorded first, so that every place is in the index. */
-static int source_entries(struct bd_inode *from, uint32_t block, uint32_t count, struct bd_place *places)
+/* Entries of [block, block + count) as they are, and the file's size then. -EAGAIN: one is pending: it is to be recorded first, so that every place
+ * is in the index. */
+static int source_entries(struct bd_inode *from, uint32_t block, uint32_t count, struct bd_place *places, uint64_t *ret_size)
 {
 	int error = 0;
 	pthread_rwlock_wrlock(&from->lock);
+	*ret_size = from->attr.size_bytes;
 	for (uint32_t i = 0; i < count && error == 0; i++) {
 		struct bd_leaf *leaf;
 		error = bd_map_leaf(from, (block + i) >> BD_LEAF_SHIFT, &leaf);
@@ -101,16 +103,17 @@ static int share(struct bd_inode *to, uint32_t block, uint32_t count, const stru
 	return error != 0 ? error : (int)done;
 }
 
-/* Whole blocks; returns how many were shared from the start of the range on. */
+/* Whole blocks, up to the end that the source had, `from_end`; returns how many were shared from the start of the range on. */
 static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_inode *to, uint32_t to_block, uint32_t count,
-		       uint64_t target_end)
+		       uint64_t from_end, uint64_t target_end)
 {
 	struct bd_place places[BATCH];
-	int error = source_entries(from, from_block, count, places);
+	uint64_t from_size;
+	int error = source_entries(from, from_block, count, places, &from_size);
 	if (error == -EAGAIN) {
 		error = bd_fsync(from, true);
 		if (error == 0)
-			error = source_entries(from, from_block, count, places);
+			error = source_entries(from, from_block, count, places, &from_size);
 		if (error == -EAGAIN)
 			return 0; /* written to meanwhile: copy */
 	}
@@ -120,11 +123,14 @@ static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_ino
 		return error;
 	pthread_rwlock_rdlock(&to->store->clone_lock);
 	/* Under the barrier, look again: a place seen before may have been collected since. */
-	error = source_entries(from, from_block, count, places);
+	error = source_entries(from, from_block, count, places, &from_size);
+	/* Written on meanwhile: its last block has more than zeros behind the end that is copied. */
+	if (from_size > from_end && (uint64_t)(from_block + count) << NF_BLOCK_SHIFT > from_end)
+		count--;
 	int done = error == -EAGAIN ? 0 : error;
-	if (error == 0)
+	if (error == 0 && count > 0)
 		done = share_holes(to, to_block, count, places);
-	if (error == 0 && done == 0)
+	if (error == 0 && count > 0 && done == 0)
 		done = share(to, to_block, count, places, target_end);
 	pthread_rwlock_unlock(&to->store->clone_lock);
 	bd_op_end(to);
@@ -215,7 +221,7 @@ ssize_t bd_clone_range(struct bd_inode *from, uint64_t from_offset, struct bd_in
 				blocks--;
 			int shared = share_batch(from, (uint32_t)(at >> NF_BLOCK_SHIFT), to,
 						 (uint32_t)((to_offset + done) >> NF_BLOCK_SHIFT), (uint32_t)blocks,
-						 to_offset + size);
+						 from_attr.size_bytes, to_offset + size);
 			if (shared > 0) {
 				done += NF_MIN(left, (uint64_t)shared * NF_BLOCK_SIZE);
 				error = touch_target(to, to_offset + done);

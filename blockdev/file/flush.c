@@ -24,9 +24,12 @@ int inode_reserve_pending(struct bd_inode *inode, unsigned count)
 void inode_add_pending(struct bd_inode *inode, uint32_t block, unsigned count, uint64_t sequence)
 {
 	assert(inode->pending_count + count <= inode->pending_capacity);
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++, block++) {
+		const struct bd_leaf *leaf = bd_map_peek(inode, block >> BD_LEAF_SHIFT);
+		bool logged = leaf != NULL && leaf->entries[block % BD_LEAF_BLOCKS].state == BD_LOGGED;
 		inode->pending[inode->pending_count++] =
-			(struct bd_pending){.block = block + i, .sequence = sequence};
+			(struct bd_pending){.block = block, .sequence = sequence, .oldest = logged ? 0 : sequence};
+	}
 }
 
 static int compare_pending(const void *a, const void *b)
@@ -47,10 +50,15 @@ static void compact_pending(struct bd_inode *inode)
 		return;
 	qsort(inode->pending, inode->pending_count, sizeof(*inode->pending), compare_pending);
 	uint32_t kept = 0;
+	uint64_t oldest = UINT64_MAX;
 	for (uint32_t i = 0; i < inode->pending_count; i++) {
 		bool last = i + 1 == inode->pending_count || inode->pending[i + 1].block != inode->pending[i].block;
-		if (last)
-			inode->pending[kept++] = inode->pending[i];
+		oldest = NF_MIN(oldest, inode->pending[i].oldest);
+		if (!last)
+			continue;
+		inode->pending[kept] = inode->pending[i];
+		inode->pending[kept++].oldest = oldest;
+		oldest = UINT64_MAX;
 	}
 	inode->pending_count = kept;
 }
@@ -71,12 +79,15 @@ static int run_commit(struct bd_store *store, struct run *run, struct bd_commit 
 	return commit->items.size < COMMIT_BYTES ? 0 : bd_commit_apply(store, commit, ret_ticket);
 }
 
-/* Record the pending blocks whose bytes are durable (sequence <= synced); keep the others. */
-static int flush_pending(struct bd_inode *inode, uint64_t synced, struct bd_commit *commit, uint64_t *ret_ticket)
+/* Record the pending blocks whose bytes are durable (sequence <= synced); keep the others. *ret_overtaken: one of those had been written up to
+ * `synced`, but again since, so neither version is recorded. */
+static int flush_pending(struct bd_inode *inode, uint64_t synced, struct bd_commit *commit, uint64_t *ret_ticket,
+			 bool *ret_overtaken)
 {
 	struct run run = {.count = 0};
 	uint32_t kept = 0;
 	int error = 0;
+	*ret_overtaken = false;
 	compact_pending(inode);
 	for (uint32_t i = 0; i < inode->pending_count; i++) {
 		struct bd_pending pending = inode->pending[i];
@@ -85,6 +96,7 @@ static int flush_pending(struct bd_inode *inode, uint64_t synced, struct bd_comm
 		if (entry == NULL || entry->state != BD_PENDING)
 			continue;
 		if (pending.sequence > synced || error != 0) {
+			*ret_overtaken |= pending.oldest <= synced;
 			inode->pending[kept++] = pending;
 			continue;
 		}
@@ -150,7 +162,13 @@ int bd_inode_flush(struct bd_inode *inode, uint64_t synced, uint64_t *ret_ticket
 	 * to the index all the same, so that none is of an older epoch. */
 	if (inode->attr_dirty && !inode->removed)
 		bd_inode_commit(inode, &commit);
-	error = flush_pending(inode, synced, &commit, ret_ticket);
+	bool overtaken;
+	error = flush_pending(inode, synced, &commit, ret_ticket, &overtaken);
+	/* Nobody writes to the file meanwhile, so this is the last time. A reader that waits for a flush is the price; it is rare. */
+	if (error == 0 && overtaken)
+		error = bd_extents_sync(inode->store, &synced);
+	if (error == 0 && overtaken)
+		error = flush_pending(inode, synced, &commit, ret_ticket, &overtaken);
 	if (error == 0 && commit.items.size > 0)
 		error = bd_commit_apply(inode->store, &commit, ret_ticket);
 	if (error == 0)

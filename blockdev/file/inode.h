@@ -11,8 +11,8 @@ void inode_discard(struct bd_inode *inode);
 /* Under branch->dirty_lock: hold an inode of the dirty list; false when it is on its way out. */
 bool inode_hold_dirty(struct bd_inode *inode);
 void inode_mark_clean(struct bd_inode *inode);
-/* Under inode->lock exclusive: room for `count` more pending blocks; then, remember that blocks' data lies in an extent and waits for its log
- * record. */
+/* Under inode->lock exclusive: room for `count` more pending blocks; then, before the map says so, remember that blocks' data lies in an extent and
+ * waits for its log record. */
 NF_MUST_CHECK int inode_reserve_pending(struct bd_inode *inode, unsigned count);
 void inode_add_pending(struct bd_inode *inode, uint32_t block, unsigned count, uint64_t sequence);
 

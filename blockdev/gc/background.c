@@ -204,16 +204,23 @@ bool bd_background_is_stopping(struct bd_store *store)
 	return stop;
 }
 
-/* Collect one extent, with room in the log for its moves. When there is no disk to make room with, collecting is what helps. */
-static int collect_one(struct bd_store *store, uint32_t id, struct bd_gc_result *result)
+int background_enter_log(struct bd_store *store, bool *ret_entered)
 {
+	*ret_entered = false;
 	int error = bd_tidy_if_needed(store);
-	bool entered = false;
 	if (error == 0) {
 		error = bd_log_enter(store->log);
-		entered = error == 0;
+		*ret_entered = error == 0;
 	}
-	if (error == 0 || error == -ENOSPC)
+	return error == -ENOSPC ? 0 : error;
+}
+
+/* Collect one extent, with room in the log for its moves. */
+static int collect_one(struct bd_store *store, uint32_t id, struct bd_gc_result *result)
+{
+	bool entered;
+	int error = background_enter_log(store, &entered);
+	if (error == 0)
 		error = bd_collect_extent(store, id, result);
 	if (entered)
 		bd_log_leave(store->log);

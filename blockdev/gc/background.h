@@ -35,4 +35,8 @@ struct bd_background {
 	pthread_t flusher, collector;
 };
 
+/* Claim room in the log for the collector; the caller leaves it when *ret_entered. When there is no disk to make room with, collecting is what
+ * helps: it goes on without. */
+NF_MUST_CHECK int background_enter_log(struct bd_store *store, bool *ret_entered);
+
 #endif

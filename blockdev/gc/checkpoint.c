@@ -76,10 +76,13 @@ static int checkpoint(struct bd_store *store)
 	uint64_t replay = bd_log_tail(store->log), retain = replay, synced;
 	/* After the tail: what was logged before it has a sequence up to here, and what has one up to here will be logged in step 2. */
 	uint64_t filled = bd_extents_sequence(store);
+	/* Now: a retirement beside this forgets a block of the ring that memory has a newer version of, and the index may not have that yet when it
+	 * was written after its file was flushed. */
+	uint64_t noted = bd_inline_oldest(store);
 	batch_ids(store, batch);
 	int error = flush_branches(store);
-	/* Only now: a write that appended its blocks before `replay` holds its inode's lock until it has noted them. */
-	retain = NF_MIN(replay, bd_inline_oldest(store));
+	/* And once more: a write that appended its blocks before `replay` holds its inode's lock until it has noted them. */
+	retain = NF_MIN(replay, NF_MIN(noted, bd_inline_oldest(store)));
 	if (error == 0)
 		error = bd_sync_log(store, UINT64_MAX);
 	if (error == 0)

@@ -12,9 +12,13 @@
 
 #define BATCH 128u
 
-/* Under inode->lock: the head's entry when it is this very version, else NULL. */
+/* Under inode->lock: the head's entry when it is this very version, else NULL. Of a dead branch only the index counts: what it had in memory alone
+ * is forgotten, and the sweep deletes under maps that somebody still holds. */
 static struct bd_entry *own_entry(struct bd_inode *inode, const struct bd_block_id *id, struct bd_leaf **ret_leaf)
 {
+	*ret_leaf = NULL;
+	if (inode->branch->dead)
+		return NULL;
 	struct bd_leaf *leaf = bd_map_peek(inode, id->block >> BD_LEAF_SHIFT);
 	struct bd_entry *entry = leaf != NULL ? &leaf->entries[id->block % BD_LEAF_BLOCKS] : NULL;
 	*ret_leaf = leaf;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define DELETE_BYTES (64u << 10) /* of items in one record */
+#define FINISH_PURGES 4096u	 /* under one claim of room in the log: far less than a claim is for */
 
 void bd_background_purge(struct bd_store *store, uint32_t branch, uint64_t file)
 {
@@ -205,11 +206,19 @@ int bd_sweep_finish(struct bd_store *store)
 {
 	struct bd_background *bg = store->background;
 	uint64_t durable = atomic_load(&store->checkpoint_done);
-	size_t done = 0;
+	size_t count = 0, done = 0;
 	int error = 0;
-	while (error == 0 && done < bg->swept_count && bg->swept[done].checkpoint < durable) {
-		error = finish_purge(store, &bg->swept[done], done + 1);
-		done += error == 0;
+	while (count < bg->swept_count && bg->swept[count].checkpoint < durable)
+		count++;
+	while (done < count && error == 0) {
+		bool entered;
+		error = background_enter_log(store, &entered);
+		for (size_t end = NF_MIN(done + FINISH_PURGES, count); done < end && error == 0;) {
+			error = finish_purge(store, &bg->swept[done], done + 1);
+			done += error == 0;
+		}
+		if (entered)
+			bd_log_leave(store->log);
 	}
 	bg->swept_count -= done;
 	memmove(bg->swept, bg->swept + done, bg->swept_count * sizeof(*bg->swept));

@@ -122,6 +122,12 @@ static int pins_of_file(struct sweep *sweep, uint64_t file, struct pins *ret_pin
 			struct bd_inode *inode = bd_inode_find(sweep->store, sweep->branch->id, UINT32_MAX, file);
 			there = inode != NULL;
 			bd_inode_unref(inode, there);
+			/* Or one that had no name has got its first since, and left memory: after that the index has it. */
+			hops.view_epoch = UINT32_MAX;
+			if (!there && (error == 0 || error == -ENOENT)) {
+				error = bd_chain_get(sweep->store, hops, 'I', file, NULL, value, sizeof(value), &size);
+				there = error == 0 && size > 0;
+			}
 		}
 		if (there)
 			epochs[count++] = sweep->pins.epochs[i];

@@ -84,12 +84,17 @@ void api_reopen(struct api *api)
 	find_main(api);
 }
 
-void api_crash(struct api *api)
+void api_crash_as(struct api *api, uint64_t seed)
 {
 	bd_inode_unref(api->root, 1);
 	bd_store_abandon(api->store);
-	nf_io_mem_power_cut(api->lower != NULL ? api->lower : api->io, 4711);
+	nf_io_mem_power_cut(api->lower != NULL ? api->lower : api->io, seed);
 	find_main(api);
+}
+
+void api_crash(struct api *api)
+{
+	api_crash_as(api, 4711);
 }
 
 void api_wrap(struct api *api)

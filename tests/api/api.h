@@ -38,6 +38,8 @@ int api_open(struct api *api, char *ret_message);
 void api_reopen(struct api *api);
 /* The same through a power cut instead of a close. */
 void api_crash(struct api *api);
+/* What the disk keeps of what was not synced, by seed. */
+void api_crash_as(struct api *api, uint64_t seed);
 
 /* Release the root, close, and open again with the fault wrapper around the memory. */
 void api_wrap(struct api *api);

@@ -498,6 +498,25 @@ static void a_line_of_deleted_branches_goes_with_its_last_heir(void **state)
 	expect_live(api, 0);
 }
 
+/* The kernel lets go of what it knows of a deleted branch when it likes: until then its inodes, with their maps, stay in memory. */
+static void a_deleted_branch_is_dropped_although_its_inodes_are_held(void **state)
+{
+	struct api *api = *state;
+	struct bd_branch_info gone;
+
+	assert_ok(bd_branch_create_empty(api->store, "gone", 1, 2, &gone));
+	put_in(api, gone.id, "file", 1, 100);
+	put_in(api, api->main.id, "file", 2, 100);
+	struct bd_inode *root = api_root(api, api_head(gone.id)), *file = api_lookup(root, "file");
+	api_expect(file, 0, 1, 100 * BLOCK);
+	assert_ok(bd_branch_delete(api->store, gone.id));
+	expect_live(api, 100);
+	bd_inode_unref(file, 1);
+	bd_inode_unref(root, 1);
+	expect_live(api, 100);
+	expect_in(api, "main", "file", 2, 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -519,6 +538,7 @@ int main(void)
 		api_test(only_a_child_can_be_detached),
 		api_test(a_detached_child_outlives_its_parent),
 		api_test(a_line_of_deleted_branches_goes_with_its_last_heir),
+		api_test(a_deleted_branch_is_dropped_although_its_inodes_are_held),
 	};
 
 	return cmocka_run_group_tests_name("api_branch", tests, NULL, NULL);

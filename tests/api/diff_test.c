@@ -207,6 +207,43 @@ static void it_can_be_ended_and_asked_wrongly(void **state)
 	assert_int_equal(bd_diff(api->store, api_head((struct bd_branch_id){4711}), then, note, &report), -ENOENT);
 }
 
+struct deleting {
+	struct report report; /* first */
+	struct api *api;
+};
+
+static int delete_middle(void *arg, enum bd_diff_kind kind, const char *path, uint64_t blocks)
+{
+	struct deleting *deleting = arg;
+	struct api *api = deleting->api;
+
+	if (deleting->report.count == 0) {
+		assert_ok(bd_snapshot_delete(api->store, api->main.id, "middle"));
+		assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	}
+	return note(&deleting->report, kind, path, blocks);
+}
+
+static void a_snapshot_deleted_meanwhile_is_compared_to_the_end(void **state)
+{
+	struct deleting deleting = {.api = *state};
+	struct api *api = deleting.api;
+
+	put_file(api->root, "a", 1, BLOCK);
+	struct bd_inode *file = api_create(api->root, "b", S_IFREG | 0600);
+	api_put(file, 0, 1, BLOCK);
+	freeze(api, "first");
+	api_put(file, 0, 2, BLOCK);
+	struct bd_view middle = freeze(api, "middle");
+	api_put(file, 0, 1, BLOCK);
+	bd_inode_unref(file, 1);
+	assert_ok(bd_unlink(api->root, "a"));
+	assert_ok(bd_diff(api->store, middle, api_head(api->main.id), delete_middle, &deleting));
+	assert_string_equal(deleting.report.text, "- a 1\n* b 1\n");
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_int_equal(bd_diff(api->store, middle, api_head(api->main.id), note, &deleting.report), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +254,7 @@ int main(void)
 		api_test(metadata_is_told_apart),
 		api_test(branches_and_clones_are_compared),
 		api_test(it_can_be_ended_and_asked_wrongly),
+		api_test(a_snapshot_deleted_meanwhile_is_compared_to_the_end),
 	};
 
 	return cmocka_run_group_tests_name("api_diff", tests, NULL, NULL);

@@ -217,6 +217,95 @@ static void an_extent_removed_beside_a_checkpoint_stays_removed(void **state)
 	bd_inode_unref(removing.file, 1);
 }
 
+/* ---- the collector moves blocks while a checkpoint stands between its slot tables and its index: the index gets the moves, the tables do not */
+
+enum { MOVED_STEPS = 6, EXTENT_BLOCKS = 8192, LEFT = EXTENT_BLOCKS / 8 };
+
+struct moving {
+	struct api *api;
+	pthread_t thread;
+	atomic_bool begun;
+	unsigned steps; /* of the checkpoint, before it is held up */
+	unsigned collected;
+};
+
+static __thread struct moving *held_at_step;
+
+static void hold_at_step(void *arg, enum nf_fault_kind kind)
+{
+	struct moving *moving = held_at_step;
+
+	(void)arg;
+	(void)kind;
+	if (moving == NULL || moving->begun || moving->steps-- > 0)
+		return;
+	moving->begun = true;
+	usleep(HOLD_MS * 1000);
+}
+
+static void *stepping_main(void *arg)
+{
+	struct moving *moving = arg;
+
+	held_at_step = moving;
+	int error = bd_store_checkpoint(moving->api->store);
+	held_at_step = NULL;
+	moving->begun = true;
+	return (void *)(intptr_t)error;
+}
+
+static int checkpoint_beside_the_second(void *arg, const char *phase, uint64_t done, uint64_t total)
+{
+	struct moving *moving = arg;
+
+	(void)done;
+	(void)total;
+	if (strcmp(phase, "collect") != 0)
+		return 0;
+	if (moving->collected++ > 0)
+		return 1;
+	assert_int_equal(pthread_create(&moving->thread, NULL, stepping_main, moving), 0);
+	assert_true(wait_for(&moving->begun, 10000));
+	return 0;
+}
+
+static void blocks_moved_beside_a_checkpoint_keep_their_slots(void **state)
+{
+	struct api *api = *state;
+	struct bd_gc_result result;
+	void *error;
+
+	api_wrap(api);
+	for (unsigned step = 0; step < MOVED_STEPS; step++) {
+		struct moving moving = {.api = api, .steps = step};
+		struct bd_inode *file = api_create(api->root, "file", S_IFREG | 0600);
+		/* Two extents, an eighth of each left. */
+		api_put(file, 0, 1, 2 * EXTENT_BLOCKS * BLOCK);
+		for (unsigned i = 0; i < 2; i++)
+			api_put(file, (i * EXTENT_BLOCKS + LEFT) * BLOCK, 2, (EXTENT_BLOCKS - LEFT) * BLOCK);
+		assert_ok(bd_store_sync(api->store));
+		nf_io_fault_hook(api->io, hold_at_step, NULL);
+		assert_int_equal(bd_store_gc(api->store, checkpoint_beside_the_second, &moving, &result), -ECANCELED);
+		assert_int_equal(moving.collected, 2);
+		assert_int_equal(pthread_join(moving.thread, &error), 0);
+		assert_int_equal((intptr_t)error, 0);
+		nf_io_fault_hook(api->io, NULL, NULL);
+		bd_inode_unref(file, 1);
+		api_crash(api);
+		file = api_lookup(api->root, "file");
+		/* Enough of what was moved dies, so that its extent is collected too. */
+		api_put(file, 0, 3, LEFT / 2 * BLOCK);
+		assert_ok(bd_store_sync(api->store));
+		collect(api);
+		api_expect(file, 0, 3, LEFT / 2 * BLOCK);
+		api_expect(file, LEFT / 2 * BLOCK, 1, LEFT / 2 * BLOCK);
+		api_expect(file, EXTENT_BLOCKS * BLOCK, 1, LEFT * BLOCK);
+		bd_inode_unref(file, 1);
+		assert_ok(bd_unlink(api->root, "file"));
+		collect(api);
+	}
+}
+
 /* ---- a create in a directory waits for the log's disk, its record of the directory made, while somebody changes the directory's mode */
 
 struct changing {
@@ -424,6 +513,7 @@ int main(void)
 		api_test(a_snapshot_taken_during_a_sweep_keeps_its_files),
 		api_test(a_sweep_that_was_stopped_is_done_again),
 		api_test(an_extent_removed_beside_a_checkpoint_stays_removed),
+		api_test(blocks_moved_beside_a_checkpoint_keep_their_slots),
 		api_test(a_mode_set_beside_a_create_is_kept),
 		api_test(an_open_view_of_a_deleted_snapshot_stays_as_it_was),
 		api_test(a_view_that_a_crash_closed_is_dropped),
