@@ -11,3 +11,10 @@ if(NEONFS_SANITIZE)
 	target_compile_options(neonfs_flags INTERFACE -fsanitize=${NEONFS_SANITIZE} -fno-omit-frame-pointer)
 	target_link_options(neonfs_flags INTERFACE -fsanitize=${NEONFS_SANITIZE})
 endif()
+
+# Coverage for libFuzzer in all code; only the targets of tests/fuzz link its main.
+option(NEONFS_FUZZ "Build the fuzz targets (needs clang)" OFF)
+if(NEONFS_FUZZ)
+	target_compile_options(neonfs_flags INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined)
+	target_link_options(neonfs_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
