@@ -71,6 +71,8 @@ def parse_options(arguments):
     parser.add_argument("--chain", type=int, help="length of the chain (128)")
     parser.add_argument("--many", type=int, help="number of branches (2000)")
     parser.add_argument("--space-seconds", type=int, help="of the run of updates (1800)")
+    parser.add_argument("--space-together", action="store_true",
+                        help="ext4 and neonfs at the same time, each with half of the machine: half the time (one after the other)")
     parser.add_argument("--memory-limit-mb", type=int, default=192, help="the limit tried in the memory part (192)")
     parser.add_argument("--image-gb", type=int, help="size of the xfs and btrfs images (12)")
     parser.add_argument("--quick", action="store_true", help="a small run of everything; options given beside it hold")
