@@ -8,6 +8,7 @@
 #include "reader_impl.h"
 
 #include "common/nf_cursor.h"
+#include "walapply/decode/wa_records.h"
 
 #define FIRST_IS_CONTRECORD 1
 #define LONG_HEADER 2
@@ -24,17 +25,19 @@ struct page_header {
 	uint32_t segment_size, page_size;
 };
 
+static const uint16_t magics[WA_MAJOR_MAX - WA_MAJOR_MIN + 1] = {0xD106, 0xD10D, 0xD110, 0xD113, 0xD116, 0xD118};
+
 int wa_major_of_magic(uint16_t magic)
 {
-	switch (magic) {
-	case 0xD106: return 13;
-	case 0xD10D: return 14;
-	case 0xD110: return 15;
-	case 0xD113: return 16;
-	case 0xD116: return 17;
-	case 0xD118: return 18;
-	default: return 0;
-	}
+	for (int major = WA_MAJOR_MIN; major <= WA_MAJOR_MAX; major++)
+		if (magics[major - WA_MAJOR_MIN] == magic)
+			return major;
+	return 0;
+}
+
+uint16_t wa_magic_of_major(int major)
+{
+	return major < WA_MAJOR_MIN || major > WA_MAJOR_MAX ? 0 : magics[major - WA_MAJOR_MIN];
 }
 
 size_t wa_wal_header_len(const uint8_t *header)

@@ -95,5 +95,7 @@ uint64_t wa_reader_system_id(const struct wa_reader *reader);
 
 /* Postgres's major version by a page's magic number; 0 = none that is known. */
 int wa_major_of_magic(uint16_t magic);
+/* And the other way round; 0 = no such version. */
+uint16_t wa_magic_of_major(int major);
 
 #endif

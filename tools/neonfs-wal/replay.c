@@ -1,0 +1,193 @@
+/* The command: options, the order of the steps, and what is said. */
+#include "tools/neonfs-wal/replay.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "tools/lib/format.h"
+#include "tools/neonfs-wal/replay_impl.h"
+
+#define MEMORY_MIN (16u << 20)
+
+const struct tl_option wal_replay_options[] = {
+	{.name = "to", .argument = "LSN", .help = "replay what ends at or before LSN (default: all there is)"},
+	{.name = "wal", .argument = "DIR", .help = "a directory of WAL segments; DATADIR/pg_wal is looked at too"},
+	{.name = "timeline", .letter = 't', .argument = "N", .help = "follow timeline N (default: the highest that is there)"},
+	{.name = "no-finish", .help = "write no checkpoint at the end: leave pg_control, pg_wal and backup_label alone"},
+	{.name = "tablespace-map", .argument = "OLD=NEW[,...]", .help = "tablespaces that the log creates at OLD go to NEW"},
+	{.name = "threads", .letter = 'j', .argument = "N", .help = "threads that work (default: one for each processor)"},
+	{.name = "memory", .argument = "BYTES", .help = "room for pages (default: a quarter of the machine's)"},
+	{.name = "json", .help = "print one JSON object"},
+	{0},
+};
+
+/* --------------------------------------------------------------- options */
+
+static int parse_maps(char *text, struct rp_options *options)
+{
+	for (char *map; (map = strsep(&text, ",")) != NULL;) {
+		char *equals = strchr(map, '=');
+		if (equals == NULL || equals == map || equals[1] != '/' || options->map_count == RP_SPACE_MAPS_MAX)
+			return tl_usage("--tablespace-map wants at most %d pairs OLD=NEW, NEW an absolute path", RP_SPACE_MAPS_MAX);
+		*equals = 0;
+		options->maps[options->map_count++] =
+			(struct rp_space_map){.from = map, .from_size = (size_t)(equals - map), .to = equals + 1};
+	}
+	return TL_OK;
+}
+
+static int parse_number(const struct tl_call *call, const char *name, uint64_t low, uint64_t high, uint64_t *number)
+{
+	const char *text = tl_value(call, name);
+	if (text != NULL && tl_parse_number(text, low, high, number) < 0)
+		return tl_usage("--%s: \"%s\" is not a number from %llu to %llu", name, text, (unsigned long long)low,
+				(unsigned long long)high);
+	return TL_OK;
+}
+
+static int parse_options(const struct tl_call *call, struct rp_options *options, char **ret_maps)
+{
+	const char *to = tl_value(call, "to"), *memory = tl_value(call, "memory"), *maps = tl_value(call, "tablespace-map");
+	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0;
+	*options = (struct rp_options){.directory = call->args[0], .wal = tl_value(call, "wal"), .finish = !tl_flag(call, "no-finish")};
+	options->memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
+	if (to != NULL && (nf_lsn_parse(to, &options->to) < 0 || options->to.v == 0))
+		return tl_usage("--to: \"%s\" is not an LSN (like 16/B374D848)", to);
+	if (memory != NULL && (tl_parse_bytes(memory, &options->memory) < 0 || options->memory < MEMORY_MIN))
+		return tl_usage("--memory: \"%s\" is not a size of at least 16M", memory);
+	int code = parse_number(call, "threads", 1, RP_THREADS_MAX, &threads);
+	if (code == TL_OK)
+		code = parse_number(call, "timeline", 1, UINT32_MAX, &timeline);
+	options->threads = (unsigned)NF_MIN(threads, (uint64_t)RP_THREADS_MAX);
+	options->timeline = (uint32_t)timeline;
+	if (code == TL_OK && maps != NULL) {
+		*ret_maps = strdup(maps);
+		code = *ret_maps != NULL ? parse_maps(*ret_maps, options) : tl_fail("memory is short");
+	}
+	return code;
+}
+
+/* ----------------------------------------------------------------- steps */
+
+static int make_parts(struct replay *replay)
+{
+	int status = rp_rels_new(replay->root, replay->version.major, &replay->control, &replay->rels);
+	if (status == 0) {
+		replay->cache = rp_cache_new(replay->rels, replay->options.memory, replay->version.checksums);
+		replay->slru = rp_slru_new(replay->root, replay->version.major);
+		if (replay->cache == NULL || replay->slru == NULL)
+			status = -ENOMEM;
+	}
+	if (status == 0)
+		status = rp_pool_new(&replay->version, replay->cache, replay->options.threads, &replay->pool);
+	return status < 0 ? rp_fail(replay, status, "%s", strerror(-status)) : 0;
+}
+
+static void free_parts(struct replay *replay)
+{
+	rp_pool_free(replay->pool);
+	rp_batch_free(&replay->batches[0]);
+	rp_batch_free(&replay->batches[1]);
+	rp_cache_free(replay->cache);
+	rp_rels_free(replay->rels);
+	rp_slru_free(replay->slru);
+	rp_prepared_free(replay);
+	rp_log_close(replay->log);
+	free(replay->drops);
+	if (replay->root >= 0)
+		close(replay->root);
+}
+
+static int run_steps(struct replay *replay)
+{
+	replay->root = open(replay->options.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (replay->root < 0)
+		return rp_fail(replay, -errno, "%s", strerror(errno));
+	int status = rp_examine(replay);
+	if (status == 0)
+		status = make_parts(replay);
+	if (status == 0)
+		status = rp_run(replay);
+	if (status == 0)
+		status = replay->options.finish ? rp_finish(replay) : rp_sync(replay);
+	return status;
+}
+
+/* ------------------------------------------------------------------ words */
+
+static double seconds_since(const struct timespec *start)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
+}
+
+static json_t *lsn_json(struct nf_lsn lsn)
+{
+	char text[NF_LSN_TEXT_MAX];
+	snprintf(text, sizeof(text), NF_LSN_FMT, NF_LSN_ARG(lsn));
+	return json_string(text);
+}
+
+static int say_json(const struct replay *replay, double seconds)
+{
+	json_t *object = json_pack("{s:o, s:o, s:I, s:I, s:I, s:f, s:b}", "start", lsn_json(replay->start), "end", lsn_json(replay->end),
+				   "timeline", (json_int_t)replay->end_timeline, "records", (json_int_t)replay->records, "blocks",
+				   (json_int_t)rp_pool_redone(replay->pool), "seconds", seconds, "finished", replay->options.finish);
+	if (object == NULL)
+		return tl_fail("memory is short");
+	json_dumpf(object, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(object);
+	return tl_finish(TL_OK);
+}
+
+static int say(const struct replay *replay, double seconds)
+{
+	char bytes[TL_NUMBER_MAX];
+	printf("replayed " NF_LSN_FMT " to " NF_LSN_FMT ": %llu records, %llu block changes, %s of WAL in %.3f s\n", NF_LSN_ARG(replay->start),
+	       NF_LSN_ARG(replay->end), (unsigned long long)replay->records, (unsigned long long)rp_pool_redone(replay->pool),
+	       tl_bytes_human(bytes, replay->end.v - replay->start.v), seconds);
+	if (replay->options.finish)
+		printf("ready to start on timeline %u\n", replay->end_timeline);
+	return tl_finish(TL_OK);
+}
+
+static int say_failure(const struct replay *replay)
+{
+	if (replay->error.lsn.v != 0)
+		return tl_fail(NF_LSN_FMT ": %s", NF_LSN_ARG(replay->error.lsn), replay->error.text);
+	return tl_fail("%s", replay->error.text);
+}
+
+int run_replay(const struct tl_call *call)
+{
+	struct timespec start;
+	char *maps = NULL;
+	struct replay *replay = calloc(1, sizeof(*replay));
+	if (replay == NULL)
+		return tl_fail("memory is short");
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	tl_subject(call->args[0]);
+	replay->root = -1;
+	int code = parse_options(call, &replay->options, &maps);
+	if (code == TL_OK) {
+		tl_progress_start(&replay->progress, "replay");
+		int status = run_steps(replay);
+		tl_progress_end(&replay->progress);
+		if (status < 0)
+			code = say_failure(replay);
+		else
+			code = tl_flag(call, "json") ? say_json(replay, seconds_since(&start)) : say(replay, seconds_since(&start));
+	}
+	free_parts(replay);
+	free(replay);
+	free(maps);
+	return code;
+}

@@ -1,0 +1,122 @@
+/* One replay: what its parts share. For tools/neonfs-wal/replay*.c only.
+ *
+ *   replay.c            the command: options, order of the steps, what is said
+ *   replay_start.c      what the directory is, where replay starts and how far it may go
+ *   replay_run.c        from records to batches (replay_batch.c, replay_pool.c) and operations
+ *   replay_state.c      operations on files and directories
+ *   replay_prepared.c   prepared transactions and replication origins
+ *   replay_slru.c       status logs
+ *   replay_rels.c       relation files     replay_cache.c  their pages
+ *   replay_unlogged.c   unlogged relations, and what is swept away
+ *   replay_finish.c     the checkpoint at the end
+ *   replay_log.c        segments to records     replay_files.c  small files */
+#ifndef REPLAY_IMPL_H
+#define REPLAY_IMPL_H
+
+#include "tools/lib/progress.h"
+#include "tools/neonfs-wal/replay_log.h"
+#include "tools/neonfs-wal/replay_pool.h"
+#include "tools/neonfs-wal/replay_slru.h"
+
+/* Where a tablespace goes instead of where the log says. */
+struct rp_space_map {
+	const char *from, *to;
+	size_t from_size;
+};
+
+#define RP_SPACE_MAPS_MAX 32
+#define RP_RECENT 256u
+
+struct rp_options {
+	const char *directory;
+	const char *wal; /* another directory of segments, or NULL */
+	struct nf_lsn to; /* 0 = the end of the log */
+	uint32_t timeline; /* 0 = the highest */
+	uint64_t memory;
+	unsigned threads;
+	bool finish; /* write the checkpoint at the end */
+	struct rp_space_map maps[RP_SPACE_MAPS_MAX];
+	unsigned map_count;
+};
+
+struct rp_prepared;
+struct rp_origin;
+struct rp_drop {
+	struct wa_locator rel;
+};
+
+struct replay {
+	struct rp_options options;
+	int root;
+	struct wa_version version;
+	struct wa_control control;
+	uint8_t control_bytes[WA_CONTROL_FILE_SIZE];
+	struct wa_counters counters;
+
+	bool from_backup; /* backup_label is there */
+	bool from_standby; /* and the backup was of a standby */
+	struct nf_lsn start, lowest; /* where replay begins; where it may end at the earliest */
+	uint32_t start_timeline;
+
+	struct rp_log *log;
+	struct rp_rels *rels;
+	struct rp_cache *cache;
+	struct rp_pool *pool;
+	struct rp_slru *slru;
+	struct rp_prepared *prepared; /* by xid */
+	struct rp_origin *origins;
+
+	struct rp_batch batches[2];
+	unsigned batch; /* the one that is filled */
+	struct rp_drop *drops; /* relations to be dropped once the batch is done */
+	size_t drop_count, drop_room;
+	struct rp_rel *recent[RP_RECENT]; /* relations found lately, by number */
+
+	uint64_t records;
+	struct nf_lsn end, last; /* the end and the start of the last record replayed */
+	uint32_t end_timeline;
+	struct tl_progress progress;
+	struct wa_error error; /* why it failed; lsn 0 = no place */
+};
+
+/* All that return int: 0, or a negative error with replay->error filled. */
+
+/* Put a reason into replay->error. Returns status. */
+int rp_fail(struct replay *replay, int status, const char *format, ...) NF_PRINTF(3, 4);
+
+/* replay_start.c: look at the directory, settle start and lowest, open the log, see that it reaches options.to. Changes nothing. */
+NF_MUST_CHECK int rp_examine(struct replay *replay);
+
+/* replay_run.c: replay up to options.to. */
+NF_MUST_CHECK int rp_run(struct replay *replay);
+/* All page work that was read is done, and relations that wait for their drop are dropped: nothing else works. */
+NF_MUST_CHECK int rp_quiet(struct replay *replay);
+
+/* replay_state.c: carry out one operation. */
+NF_MUST_CHECK int rp_state(struct replay *replay, const struct wa_state_op *op);
+/* Drop relations: all forks, known or not. Quiet. */
+NF_MUST_CHECK int rp_drop_now(struct replay *replay, struct wa_locator rel);
+/* Links of tablespace_map. */
+NF_MUST_CHECK int rp_apply_tablespace_map(struct replay *replay);
+
+/* replay_prepared.c */
+NF_MUST_CHECK int rp_prepared_load(struct replay *replay);
+NF_MUST_CHECK int rp_prepared_op(struct replay *replay, const struct wa_state_op *op);
+NF_MUST_CHECK int rp_prepared_store(struct replay *replay);
+NF_MUST_CHECK int rp_origins_load(struct replay *replay);
+NF_MUST_CHECK int rp_origin_op(struct replay *replay, const struct wa_state_op *op);
+NF_MUST_CHECK int rp_origins_store(struct replay *replay);
+void rp_prepared_free(struct replay *replay);
+
+/* replay_unlogged.c: at the start, relations with an init fork lose their others; at the end, the main fork is a copy of it. */
+NF_MUST_CHECK int rp_unlogged_remove(struct replay *replay);
+NF_MUST_CHECK int rp_unlogged_init(struct replay *replay);
+/* Files that a stopped cluster must not have. */
+NF_MUST_CHECK int rp_sweep(struct replay *replay);
+/* Make everything durable. */
+NF_MUST_CHECK int rp_sync(struct replay *replay);
+
+/* replay_finish.c: the log, the history and pg_control for a start at the end. */
+NF_MUST_CHECK int rp_finish(struct replay *replay);
+
+#endif
