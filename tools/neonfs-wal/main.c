@@ -2,6 +2,7 @@
 #include "tools/neonfs-wal/commands.h"
 
 #include "tools/neonfs-wal/select.h"
+#include "tools/neonfs-wal/replay.h"
 #include "tools/neonfs-wal/source.h"
 
 static const struct tl_option dump_options[] = {
@@ -89,6 +90,7 @@ static const struct tl_command commands[] = {
 	 .required = 1,
 	 .options = verify_options,
 	 .run = run_verify},
+	WAL_REPLAY_COMMAND,
 	{0},
 };
 

@@ -34,7 +34,8 @@ static int parse_maps(char *text, struct rp_options *options)
 	for (char *map; (map = strsep(&text, ",")) != NULL;) {
 		char *equals = strchr(map, '=');
 		if (equals == NULL || equals == map || equals[1] != '/' || options->map_count == RP_SPACE_MAPS_MAX)
-			return tl_usage("--tablespace-map wants at most %d pairs OLD=NEW, NEW an absolute path", RP_SPACE_MAPS_MAX);
+			return tl_usage("--tablespace-map wants at most %d pairs OLD=NEW, NEW an absolute path",
+					RP_SPACE_MAPS_MAX);
 		*equals = 0;
 		options->maps[options->map_count++] =
 			(struct rp_space_map){.from = map, .from_size = (size_t)(equals - map), .to = equals + 1};
@@ -55,7 +56,8 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 {
 	const char *to = tl_value(call, "to"), *memory = tl_value(call, "memory"), *maps = tl_value(call, "tablespace-map");
 	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0;
-	*options = (struct rp_options){.directory = call->args[0], .wal = tl_value(call, "wal"), .finish = !tl_flag(call, "no-finish")};
+	*options = (struct rp_options){
+		.directory = call->args[0], .wal = tl_value(call, "wal"), .finish = !tl_flag(call, "no-finish")};
 	options->memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
 	if (to != NULL && (nf_lsn_parse(to, &options->to) < 0 || options->to.v == 0))
 		return tl_usage("--to: \"%s\" is not an LSN (like 16/B374D848)", to);
@@ -137,9 +139,10 @@ static json_t *lsn_json(struct nf_lsn lsn)
 
 static int say_json(const struct replay *replay, double seconds)
 {
-	json_t *object = json_pack("{s:o, s:o, s:I, s:I, s:I, s:f, s:b}", "start", lsn_json(replay->start), "end", lsn_json(replay->end),
-				   "timeline", (json_int_t)replay->end_timeline, "records", (json_int_t)replay->records, "blocks",
-				   (json_int_t)rp_pool_redone(replay->pool), "seconds", seconds, "finished", replay->options.finish);
+	json_t *object =
+		json_pack("{s:o, s:o, s:I, s:I, s:I, s:f, s:b}", "start", lsn_json(replay->start), "end", lsn_json(replay->end),
+			  "timeline", (json_int_t)replay->end_timeline, "records", (json_int_t)replay->records, "blocks",
+			  (json_int_t)rp_pool_redone(replay->pool), "seconds", seconds, "finished", replay->options.finish);
 	if (object == NULL)
 		return tl_fail("memory is short");
 	json_dumpf(object, stdout, JSON_INDENT(2));
@@ -151,9 +154,9 @@ static int say_json(const struct replay *replay, double seconds)
 static int say(const struct replay *replay, double seconds)
 {
 	char bytes[TL_NUMBER_MAX];
-	printf("replayed " NF_LSN_FMT " to " NF_LSN_FMT ": %llu records, %llu block changes, %s of WAL in %.3f s\n", NF_LSN_ARG(replay->start),
-	       NF_LSN_ARG(replay->end), (unsigned long long)replay->records, (unsigned long long)rp_pool_redone(replay->pool),
-	       tl_bytes_human(bytes, replay->end.v - replay->start.v), seconds);
+	printf("replayed " NF_LSN_FMT " to " NF_LSN_FMT ": %llu records, %llu block changes, %s of WAL in %.3f s\n",
+	       NF_LSN_ARG(replay->start), NF_LSN_ARG(replay->end), (unsigned long long)replay->records,
+	       (unsigned long long)rp_pool_redone(replay->pool), tl_bytes_human(bytes, replay->end.v - replay->start.v), seconds);
 	if (replay->options.finish)
 		printf("ready to start on timeline %u\n", replay->end_timeline);
 	return tl_finish(TL_OK);
@@ -184,7 +187,8 @@ int run_replay(const struct tl_call *call)
 		if (status < 0)
 			code = say_failure(replay);
 		else
-			code = tl_flag(call, "json") ? say_json(replay, seconds_since(&start)) : say(replay, seconds_since(&start));
+			code = tl_flag(call, "json") ? say_json(replay, seconds_since(&start))
+						     : say(replay, seconds_since(&start));
 	}
 	free_parts(replay);
 	free(replay);

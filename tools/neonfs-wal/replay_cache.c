@@ -26,8 +26,8 @@ struct shard {
 	uint8_t *pages;
 	struct frame *frames;
 	uint32_t *table; /* frame numbers or EMPTY; twice the frames, a power of two */
-	uint32_t *free;	 /* stack of free frames */
-	uint32_t *list;	 /* scratch: frames to be read or written */
+	uint32_t *free; /* stack of free frames */
+	uint32_t *list; /* scratch: frames to be read or written */
 	uint32_t free_count, hand;
 };
 
@@ -36,7 +36,7 @@ struct rp_cache {
 	bool checksums;
 	unsigned shards;
 	uint32_t frames; /* of a shard */
-	uint32_t mask;	 /* of its table */
+	uint32_t mask; /* of its table */
 	struct shard shard[RP_SHARDS_MAX];
 };
 
@@ -167,7 +167,8 @@ static int by_place(const void *a, const void *b)
 }
 
 /* The frames of `list` in runs of neighbours: each run is given to rp_rel_read or rp_rel_write. */
-static int transfer(struct rp_cache *cache, struct shard *shard, uint32_t *list, uint32_t count, bool is_write, struct wa_error *error)
+static int transfer(struct rp_cache *cache, struct shard *shard, uint32_t *list, uint32_t count, bool is_write,
+		    struct wa_error *error)
 {
 	struct iovec pages[RUN_MAX];
 	sorting = shard->frames;
@@ -187,8 +188,8 @@ static int transfer(struct rp_cache *cache, struct shard *shard, uint32_t *list,
 		if (status < 0) {
 			char path[RP_PATH_MAX];
 			rp_rels_path(cache->rels, first->rel->block.rel, first->rel->block.fork, 0, path);
-			wa_bad(error, (struct nf_lsn){0}, "%s block %u cannot be %s: %s", path, first->blkno, is_write ? "written" : "read",
-			       strerror(-status));
+			wa_bad(error, (struct nf_lsn){0}, "%s block %u cannot be %s: %s", path, first->blkno,
+			       is_write ? "written" : "read", strerror(-status));
 			return status;
 		}
 		done += run;
@@ -219,7 +220,8 @@ static int check_page(const struct rp_cache *cache, const struct frame *frame, c
 static int make_room(struct rp_cache *cache, struct shard *shard, struct wa_error *error)
 {
 	uint32_t target = NF_MAX(cache->frames / EVICT_PART, RP_CHUNK), chosen = 0, changed = 0;
-	uint32_t *victims = shard->free + shard->free_count; /* the unused end of the stack is room enough: each victim is no free frame */
+	uint32_t *victims =
+		shard->free + shard->free_count; /* the unused end of the stack is room enough: each victim is no free frame */
 	for (uint64_t steps = 0; steps < 3 * (uint64_t)cache->frames && chosen < target; steps++) {
 		struct frame *frame = &shard->frames[shard->hand];
 		if (frame->key != 0 && !frame->wanted) {
@@ -243,7 +245,8 @@ static int make_room(struct rp_cache *cache, struct shard *shard, struct wa_erro
 	return status;
 }
 
-static int take_frame(struct rp_cache *cache, struct shard *shard, const struct rp_want *want, uint32_t *ret_frame, struct wa_error *error)
+static int take_frame(struct rp_cache *cache, struct shard *shard, const struct rp_want *want, uint32_t *ret_frame,
+		      struct wa_error *error)
 {
 	if (shard->free_count == 0) {
 		int status = make_room(cache, shard, error);
@@ -332,7 +335,8 @@ void rp_cache_discard(struct rp_cache *cache, const struct rp_rel *rel, uint32_t
 	for (unsigned i = 0; i < cache->shards; i++) {
 		struct shard *shard = &cache->shard[i];
 		for (uint32_t frame = 0; frame < cache->frames; frame++)
-			if (shard->frames[frame].key != 0 && shard->frames[frame].rel == rel && shard->frames[frame].blkno >= from)
+			if (shard->frames[frame].key != 0 && shard->frames[frame].rel == rel &&
+			    shard->frames[frame].blkno >= from)
 				release(cache, shard, frame);
 	}
 }

@@ -36,7 +36,8 @@ static inline unsigned rp_shard_of(const struct rp_rel *rel, uint32_t blkno, uns
 
 /* Have the pages of `count` <= RP_CHUNK wants, all of shard `shard`, in memory. The frames hold until the next call for the shard.
  * Returns 0; -EBADMSG a page whose checksum does not fit; -errno (error says which block). */
-NF_MUST_CHECK int rp_cache_load(struct rp_cache *cache, unsigned shard, struct rp_want *wants, unsigned count, struct wa_error *error);
+NF_MUST_CHECK int rp_cache_load(struct rp_cache *cache, unsigned shard, struct rp_want *wants, unsigned count,
+				struct wa_error *error);
 uint8_t *rp_cache_page(struct rp_cache *cache, unsigned shard, uint32_t frame);
 /* It is to be written some time. */
 void rp_cache_changed(struct rp_cache *cache, unsigned shard, uint32_t frame);

@@ -76,7 +76,8 @@ static int write_history(struct replay *replay, uint32_t timeline, uint32_t pare
 	int status = rp_log_history(replay->log, parent, &text);
 	if (status < 0)
 		return rp_fail(replay, status, "memory is short");
-	int length = asprintf(&whole, "%s%s%u\t" NF_LSN_FMT "\t%s\n", text, text[0] != 0 ? "\n" : "", parent, NF_LSN_ARG(at), REASON);
+	int length =
+		asprintf(&whole, "%s%s%u\t" NF_LSN_FMT "\t%s\n", text, text[0] != 0 ? "\n" : "", parent, NF_LSN_ARG(at), REASON);
 	free(text);
 	if (length < 0)
 		return rp_fail(replay, -ENOMEM, "memory is short");

@@ -38,7 +38,8 @@ static uint32_t highest_timeline(const char *directory)
 		return 0;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
 		char end;
-		bool is_history = strlen(entry->d_name) == 16 && sscanf(entry->d_name, "%8X.histor%c", &timeline, &end) == 2 && end == 'y';
+		bool is_history =
+			strlen(entry->d_name) == 16 && sscanf(entry->d_name, "%8X.histor%c", &timeline, &end) == 2 && end == 'y';
 		if (is_history || wal_file_name_parse(entry->d_name, &timeline, &log, &seg))
 			highest = NF_MAX(highest, timeline);
 	}
@@ -80,8 +81,8 @@ static int list_files(struct rp_log *log, struct wa_error *error)
 			return one;
 		if (files->segment_size != log->options.segment_size) {
 			log->file_sets++;
-			return wa_bad(error, (struct nf_lsn){0}, "%s has WAL segments of %u bytes, the cluster has %u", files->directory,
-				      files->segment_size, log->options.segment_size);
+			return wa_bad(error, (struct nf_lsn){0}, "%s has WAL segments of %u bytes, the cluster has %u",
+				      files->directory, files->segment_size, log->options.segment_size);
 		}
 		log->highest = NF_MAX(log->highest, highest_timeline(log->options.directories[i]));
 		log->timeline = NF_MAX(log->timeline, files->history[0].timeline);
@@ -156,8 +157,11 @@ void rp_log_close(struct rp_log *log)
 
 int rp_log_seek(struct rp_log *log, struct nf_lsn start, bool find)
 {
-	struct wa_reader_config config = {.segment_size = log->options.segment_size, .major = log->options.major,
-					  .system_id = log->options.system_id, .start = start, .find = find};
+	struct wa_reader_config config = {.segment_size = log->options.segment_size,
+					  .major = log->options.major,
+					  .system_id = log->options.system_id,
+					  .start = start,
+					  .find = find};
 	wa_reader_free(log->reader);
 	log->reader = NULL;
 	log->used = 0;
@@ -200,7 +204,8 @@ static int open_segment(struct rp_log *log, uint64_t number)
 		return 1;
 	}
 	int status = -errno;
-	wa_bad(&log->why, (struct nf_lsn){number * log->options.segment_size}, "segment %s cannot be opened: %s", name, strerror(-status));
+	wa_bad(&log->why, (struct nf_lsn){number * log->options.segment_size}, "segment %s cannot be opened: %s", name,
+	       strerror(-status));
 	return status;
 }
 

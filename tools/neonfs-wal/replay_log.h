@@ -9,7 +9,7 @@ struct rp_log;
 
 struct rp_log_options {
 	const char *directories[2]; /* the first is asked first; the second may be NULL */
-	uint32_t timeline;	    /* 0 = the highest there is */
+	uint32_t timeline; /* 0 = the highest there is */
 	uint32_t segment_size;
 	int major;
 	uint64_t system_id;

@@ -30,7 +30,7 @@ struct rp_pool {
 	pthread_mutex_t lock;
 	pthread_cond_t work, finished;
 	struct rp_batch *batch; /* under way; NULL also while flushing */
-	uint32_t job;		/* counts batches and flushes that were begun, around the end if need be */
+	uint32_t job; /* counts batches and flushes that were begun, around the end if need be */
 	bool busy;
 	bool stop;
 	unsigned done; /* shards of it that are done */
@@ -82,7 +82,8 @@ bool rp_pool_absent(struct rp_pool *pool, struct wa_error *error)
 	const struct absent *at = pool->absent;
 	if (at == NULL)
 		return false;
-	wa_bad(error, at->lsn, "block %u of relation %u/%u/%u (fork %u) is missing in this directory, and was neither cut off nor dropped later",
+	wa_bad(error, at->lsn,
+	       "block %u of relation %u/%u/%u (fork %u) is missing in this directory, and was neither cut off nor dropped later",
 	       at->block.blkno, at->block.rel.spc, at->block.rel.db, at->block.rel.rel, at->block.fork);
 	return true;
 }
@@ -99,7 +100,8 @@ static bool makes_anew(const struct rp_item *item)
  * where it is missing. */
 static bool clear_bits(const struct rp_item *item, uint8_t *page)
 {
-	const struct wa_implied implied = {.heap_blkno = item->heap_blkno, .bits = item->bits,
+	const struct wa_implied implied = {.heap_blkno = item->heap_blkno,
+					   .bits = item->bits,
 					   .block = {.rel = item->rel->block.rel, .fork = WA_FORK_VM, .blkno = item->blkno}};
 	bool is_new = wa_page_is_new(page);
 	if (is_new)
@@ -177,7 +179,8 @@ static void take_shards(struct rp_pool *pool, uint32_t job, struct rp_batch *bat
 	struct wa_error error = {0};
 	for (; next_shard(pool, job, &shard); done++)
 		if (status == 0)
-			status = batch != NULL ? do_shard(pool, batch, shard, &error) : rp_cache_flush(pool->cache, shard, &error);
+			status =
+				batch != NULL ? do_shard(pool, batch, shard, &error) : rp_cache_flush(pool->cache, shard, &error);
 	if (done == 0)
 		return;
 	pthread_mutex_lock(&pool->lock);

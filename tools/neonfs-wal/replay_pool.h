@@ -16,8 +16,8 @@ struct rp_item {
 	struct rp_rel *rel;
 	uint32_t blkno;
 	uint32_t heap_blkno; /* implied: the heap block whose bits are cleared */
-	uint8_t ref;	     /* its place in record->refs */
-	uint8_t bits;	     /* not 0: an implied block of the visibility map */
+	uint8_t ref; /* its place in record->refs */
+	uint8_t bits; /* not 0: an implied block of the visibility map */
 };
 
 struct rp_items {
@@ -39,7 +39,8 @@ struct rp_batch {
 struct rp_pool;
 
 /* threads: those that work, the caller's counted. Returns 0 or -errno. */
-NF_MUST_CHECK int rp_pool_new(const struct wa_version *version, struct rp_cache *cache, unsigned threads, struct rp_pool **ret_pool);
+NF_MUST_CHECK int rp_pool_new(const struct wa_version *version, struct rp_cache *cache, unsigned threads,
+			      struct rp_pool **ret_pool);
 void rp_pool_free(struct rp_pool *pool);
 
 /* Begin with a batch; the one before must have been finished. It is the pool's until rp_pool_finish. */

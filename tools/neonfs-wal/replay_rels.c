@@ -166,7 +166,8 @@ void rp_rels_free(struct rp_rels *rels)
 
 static struct rp_rel **bucket(struct rp_rels *rels, struct wa_locator rel, uint32_t fork)
 {
-	uint64_t hash = (rel.rel ^ (uint64_t)rel.db << 20 ^ (uint64_t)rel.spc << 40 ^ (uint64_t)fork << 60) * UINT64_C(0x9E3779B97F4A7C15);
+	uint64_t hash = (rel.rel ^ (uint64_t)rel.db << 20 ^ (uint64_t)rel.spc << 40 ^ (uint64_t)fork << 60) *
+			UINT64_C(0x9E3779B97F4A7C15);
 	return &rels->buckets[hash >> 48];
 }
 
@@ -349,7 +350,8 @@ static int write_pages(int fd, off_t offset, const struct iovec *pages, unsigned
 }
 
 /* Blocks of one segment. */
-static int transfer(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages, unsigned count, bool is_write)
+static int transfer(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages, unsigned count,
+		    bool is_write)
 {
 	bool own;
 	int fd = segment_fd(rels, rel, blkno / rels->segment_blocks, is_write, &own);
@@ -367,7 +369,8 @@ static int transfer(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, co
 	return status;
 }
 
-static int transfer_all(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages, unsigned count, bool is_write)
+static int transfer_all(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages, unsigned count,
+			bool is_write)
 {
 	int status = 0;
 	while (count > 0 && status == 0) {
@@ -429,8 +432,10 @@ static int settle(struct rp_rels *rels, struct rp_rel *rel)
 	int status = measure(rels, rel->block.rel, rel->block.fork, &on_disk);
 	if (status == -ENOENT)
 		status = rp_rels_touch(rels, rel->block.rel, rel->block.fork);
-	for (uint32_t segment = on_disk / rels->segment_blocks; status == 0 && (uint64_t)segment * rels->segment_blocks < blocks; segment++)
-		status = set_length(rels, rel, segment, NF_MIN(blocks - segment * rels->segment_blocks, rels->segment_blocks), false, true);
+	for (uint32_t segment = on_disk / rels->segment_blocks; status == 0 && (uint64_t)segment * rels->segment_blocks < blocks;
+	     segment++)
+		status = set_length(rels, rel, segment, NF_MIN(blocks - segment * rels->segment_blocks, rels->segment_blocks),
+				    false, true);
 	close_segments(rels, rel);
 	return status;
 }

@@ -20,7 +20,7 @@ struct rp_rels;
 
 struct rp_rel {
 	struct wa_block block; /* blkno is 0: the hash key */
-	uint32_t id;	       /* never used again */
+	uint32_t id; /* never used again */
 	_Atomic uint32_t blocks;
 	_Atomic uint32_t cached; /* no block from here on has been in memory */
 	bool drop_waits; /* a drop has been read; it is done at the next quiet moment */
@@ -45,8 +45,10 @@ NF_MUST_CHECK int rp_rels_touch(struct rp_rels *rels, struct wa_locator rel, uin
 void rp_rels_of_database(struct rp_rels *rels, uint32_t db, uint32_t spc, void (*each)(void *arg, struct rp_rel *rel), void *arg);
 
 /* Blocks [blkno, blkno + count) from or to the file, count vectors of one page each. What lies past the end of the file reads as zeros. */
-NF_MUST_CHECK int rp_rel_read(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages, unsigned count);
-NF_MUST_CHECK int rp_rel_write(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages, unsigned count);
+NF_MUST_CHECK int rp_rel_read(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages,
+			      unsigned count);
+NF_MUST_CHECK int rp_rel_write(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages,
+			       unsigned count);
 
 static inline void rp_rel_raise(_Atomic uint32_t *value, uint32_t to)
 {

@@ -166,11 +166,12 @@ static int carry_out(void *arg, const struct wa_state_op *op)
 static int unknown(struct replay *replay, const struct wa_record *record)
 {
 	if (record->rmid >= WA_RMGR_CUSTOM_MIN)
-		wa_bad(&replay->error, record->lsn, "a record of resource manager %u, which belongs to an extension: only Postgres can replay it",
+		wa_bad(&replay->error, record->lsn,
+		       "a record of resource manager %u, which belongs to an extension: only Postgres can replay it",
 		       record->rmid);
 	else
-		wa_bad(&replay->error, record->lsn, "%s record of type %02X is not known for Postgres %d", wa_rmgr_name(record->rmid),
-		       record->info & 0xF0, replay->version.major);
+		wa_bad(&replay->error, record->lsn, "%s record of type %02X is not known for Postgres %d",
+		       wa_rmgr_name(record->rmid), record->info & 0xF0, replay->version.major);
 	return -ENOTSUP;
 }
 

@@ -166,7 +166,8 @@ static void forget_slots(struct rp_slru *slru, enum wa_slru kind, const struct w
 {
 	for (unsigned i = 0; i < SLOTS; i++) {
 		struct slot *slot = &slru->slots[i];
-		if (slot->held && slot->slru == kind && (op == NULL || wa_slru_file_goes(op, slot->page / WA_SLRU_PAGES_PER_FILE)))
+		if (slot->held && slot->slru == kind &&
+		    (op == NULL || wa_slru_file_goes(op, slot->page / WA_SLRU_PAGES_PER_FILE)))
 			slot->held = false;
 	}
 }

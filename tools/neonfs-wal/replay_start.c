@@ -69,8 +69,8 @@ static int read_version(struct replay *replay)
 	long major = strtol((char *)text, &end, 10);
 	bool plain = end != (char *)text && (*end == '\n' || *end == 0);
 	if (!plain || major < WA_MAJOR_MIN || major > WA_MAJOR_MAX) {
-		status = rp_fail(replay, -ENOTSUP, "a cluster of Postgres %.16s: only %d to %d can be replayed", strtok((char *)text, "\n"),
-				 WA_MAJOR_MIN, WA_MAJOR_MAX);
+		status = rp_fail(replay, -ENOTSUP, "a cluster of Postgres %.16s: only %d to %d can be replayed",
+				 strtok((char *)text, "\n"), WA_MAJOR_MIN, WA_MAJOR_MAX);
 		free(text);
 		return status;
 	}
@@ -113,7 +113,8 @@ static bool label_lsn(const char *text, const char *key, struct nf_lsn *ret_lsn)
 
 static int parse_label(struct replay *replay, const char *text)
 {
-	if (!label_lsn(text, "START WAL LOCATION", &replay->start) || !label_lsn(text, "CHECKPOINT LOCATION", &replay->control.checkpoint))
+	if (!label_lsn(text, "START WAL LOCATION", &replay->start) ||
+	    !label_lsn(text, "CHECKPOINT LOCATION", &replay->control.checkpoint))
 		return rp_fail(replay, -EBADMSG, "backup_label is damaged: no START WAL LOCATION or CHECKPOINT LOCATION");
 	if (strstr(text, "INCREMENTAL FROM LSN") != NULL)
 		return rp_fail(replay, -ENOTSUP, "an incremental backup: make a full one of it first (pg_combinebackup)");
@@ -191,7 +192,8 @@ static int read_checkpoint(struct replay *replay)
 	if (status == 0)
 		status = look(replay->log, &record);
 	if (status <= 0)
-		return rp_fail(replay, status < 0 ? status : -ENODATA, "the checkpoint of the backup, at " NF_LSN_FMT ", is not in the log: %s",
+		return rp_fail(replay, status < 0 ? status : -ENODATA,
+			       "the checkpoint of the backup, at " NF_LSN_FMT ", is not in the log: %s",
 			       NF_LSN_ARG(replay->control.checkpoint), rp_log_why(replay->log)->text);
 	if (record->rmid != WA_RMGR_XLOG || (record->info & 0xF0) > 0x10 ||
 	    wa_counters_load(&replay->version, record->main, record->main_len, &replay->counters) < 0)
@@ -208,8 +210,8 @@ static int find_backup_end(struct replay *replay, struct nf_lsn *ret_end)
 	while (status == 0 && (status = look(replay->log, &record)) == 1) {
 		struct nf_reader main = nf_reader_init(record->main, record->main_len);
 		status = 0;
-		if (record->rmid == WA_RMGR_XLOG && (record->info & 0xF0) == XLOG_BACKUP_END && nf_read_u64(&main) == replay->start.v &&
-		    !main.failed) {
+		if (record->rmid == WA_RMGR_XLOG && (record->info & 0xF0) == XLOG_BACKUP_END &&
+		    nf_read_u64(&main) == replay->start.v && !main.failed) {
 			*ret_end = record->end;
 			return 0;
 		}
@@ -250,8 +252,10 @@ static int settle_lowest(struct replay *replay)
 static int out_of_range(struct replay *replay, struct nf_lsn end)
 {
 	struct nf_lsn to = replay->options.to;
-	return rp_fail(replay, -ERANGE, NF_LSN_FMT " is out of range: this directory can be brought to " NF_LSN_FMT
-		       " at the earliest, and the log ends at " NF_LSN_FMT, NF_LSN_ARG(to), NF_LSN_ARG(replay->lowest), NF_LSN_ARG(end));
+	return rp_fail(replay, -ERANGE,
+		       NF_LSN_FMT " is out of range: this directory can be brought to " NF_LSN_FMT
+				  " at the earliest, and the log ends at " NF_LSN_FMT,
+		       NF_LSN_ARG(to), NF_LSN_ARG(replay->lowest), NF_LSN_ARG(end));
 }
 
 /* The log must be there from start on and reach options.to: only its end is read here. */

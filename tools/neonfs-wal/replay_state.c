@@ -14,8 +14,8 @@
 #include "walapply/redo/page.h"
 
 #define VM_BLOCKS_PER_PAGE 32672u /* heap blocks a page of the visibility map has bits for */
-#define FSM_SLOTS_PER_PAGE 4069u  /* heap blocks a leaf page of the free space map has bytes for */
-#define FSM_NODES_AT 28u	  /* page header, fp_next_slot */
+#define FSM_SLOTS_PER_PAGE 4069u /* heap blocks a leaf page of the free space map has bytes for */
+#define FSM_NODES_AT 28u /* page header, fp_next_slot */
 #define FSM_INNER_NODES 4095u
 #define FSM_LEVELS 3u
 
@@ -62,8 +62,8 @@ int rp_drop_now(struct replay *replay, struct wa_locator locator)
 			forget_relation(replay, rel);
 		int status = rp_rels_unlink(replay->rels, locator, fork);
 		if (status < 0)
-			return rp_fail(replay, status, "relation %u/%u/%u cannot be removed: %s", locator.spc, locator.db, locator.rel,
-				       strerror(-status));
+			return rp_fail(replay, status, "relation %u/%u/%u cannot be removed: %s", locator.spc, locator.db,
+				       locator.rel, strerror(-status));
 	}
 	return 0;
 }
@@ -306,7 +306,8 @@ static int check_space_is_free(struct replay *replay, const struct wa_state_op *
 		return failed(replay, op, status, directory);
 	if (entries == 0)
 		return 0;
-	rp_fail(replay, -EEXIST, "tablespace %u would go to %.80s, which is in use (give it another place with --tablespace-map OLD=NEW)",
+	rp_fail(replay, -EEXIST,
+		"tablespace %u would go to %.80s, which is in use (give it another place with --tablespace-map OLD=NEW)",
 		op->space.spc, place);
 	replay->error.lsn = op->lsn;
 	return -EEXIST;
@@ -358,7 +359,8 @@ static int drop_space(struct replay *replay, const struct wa_state_op *op)
 	status = rp_remove_tree(replay->root, inside);
 	if (status < 0)
 		return failed(replay, op, status, inside);
-	if (unlinkat(replay->root, link, 0) < 0 && errno != ENOENT && unlinkat(replay->root, link, AT_REMOVEDIR) < 0 && errno != ENOENT)
+	if (unlinkat(replay->root, link, 0) < 0 && errno != ENOENT && unlinkat(replay->root, link, AT_REMOVEDIR) < 0 &&
+	    errno != ENOENT)
 		return failed(replay, op, -errno, link);
 	return 0;
 }

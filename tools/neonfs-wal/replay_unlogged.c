@@ -49,7 +49,8 @@ static int for_databases(struct replay *replay, directory_fn each)
 	int status = rp_directory_list(replay->root, "base", visit, &walk);
 	if (status == 0)
 		status = rp_directory_list(replay->root, "pg_tblspc", visit_space, &walk);
-	return status < 0 && replay->error.text[0] == 0 ? rp_fail(replay, status, "a database's directory: %s", strerror(-status)) : status;
+	return status < 0 && replay->error.text[0] == 0 ? rp_fail(replay, status, "a database's directory: %s", strerror(-status))
+							: status;
 }
 
 /* ------------------------------------------------------ unlogged relations */
@@ -78,7 +79,8 @@ static bool parse_name(const char *name, uint32_t *ret_rel, bool *ret_is_init, c
 	*ret_is_init = length == 5 && memcmp(fork, "_init", 5) == 0;
 	bool known = length == 0 || *ret_is_init || (length == 4 && memcmp(fork, "_fsm", 4) == 0) ||
 		     (length == 3 && memcmp(fork, "_vm", 3) == 0);
-	return known && (**ret_rest == 0 || ((*ret_rest)[1] != 0 && strspn(*ret_rest + 1, "0123456789") == strlen(*ret_rest + 1)));
+	return known &&
+	       (**ret_rest == 0 || ((*ret_rest)[1] != 0 && strspn(*ret_rest + 1, "0123456789") == strlen(*ret_rest + 1)));
 }
 
 static int note_init(void *arg, const char *name)
@@ -175,9 +177,9 @@ static int remove_relcache(struct replay *replay, const char *path)
 
 int rp_sweep(struct replay *replay)
 {
-	static const char *const emptied[] = {"pg_notify",   "pg_serial",    "pg_snapshots", "pg_subtrans", "pg_dynshmem",
-					      "pg_stat_tmp", "pg_replslot", "pg_stat",	 "pg_wal/archive_status"};
-	static const char *const removed[] = {"postmaster.pid", "postmaster.opts", "backup_label",    "tablespace_map",
+	static const char *const emptied[] = {"pg_notify",   "pg_serial",   "pg_snapshots", "pg_subtrans",          "pg_dynshmem",
+					      "pg_stat_tmp", "pg_replslot", "pg_stat",      "pg_wal/archive_status"};
+	static const char *const removed[] = {"postmaster.pid",  "postmaster.opts", "backup_label",     "tablespace_map",
 					      "recovery.signal", "standby.signal",  "backup_label.old", "tablespace_map.old"};
 	int status = for_databases(replay, remove_relcache);
 	if (status == 0)

@@ -67,8 +67,9 @@ static struct wa_parameters load_parameters(const uint8_t *bytes)
 static int check_sizes(const struct wa_control *control, struct wa_error *error)
 {
 	if (control->block_size != WA_PAGE_SIZE || control->wal_block_size != WA_PAGE_SIZE)
-		return wa_bad(error, (struct nf_lsn){0}, "this cluster has pages of %u and WAL pages of %u bytes; only %u is supported",
-			      control->block_size, control->wal_block_size, WA_PAGE_SIZE);
+		return wa_bad(error, (struct nf_lsn){0},
+			      "this cluster has pages of %u and WAL pages of %u bytes; only %u is supported", control->block_size,
+			      control->wal_block_size, WA_PAGE_SIZE);
 	if (control->segment_blocks == 0 || control->wal_segment_size == 0)
 		return wa_bad(error, (struct nf_lsn){0}, "pg_control makes no sense: segments of 0 bytes");
 	return 0;
@@ -81,7 +82,8 @@ int wa_control_load(int major, const uint8_t *bytes, size_t size, struct wa_cont
 		return status;
 	const struct wa_version version = {.major = major};
 	struct nf_reader reader = from(bytes, 0);
-	struct wa_control control = {.system_id = nf_read_u64(&reader), .version = nf_read_u32(&reader), .catalog = nf_read_u32(&reader)};
+	struct wa_control control = {
+		.system_id = nf_read_u64(&reader), .version = nf_read_u32(&reader), .catalog = nf_read_u32(&reader)};
 	control.state = (int32_t)nf_read_u32(&reader);
 	nf_read_u32(&reader);
 	control.time_s = (int64_t)nf_read_u64(&reader);

@@ -129,7 +129,8 @@ static int take_op(void *arg, const struct wa_state_op *op)
 	case WA_OP_COMMIT_TS: note_commit_ts(counters, op->commit_ts.xid, op->commit_ts.sub); break;
 	case WA_OP_MULTI:
 		pass_xids(counters, op->multi.members, op->multi.count, 8);
-		pass_multi(counters, op->multi.mid + 1 < FIRST_MULTI ? FIRST_MULTI : op->multi.mid + 1, op->multi.offset + op->multi.count);
+		pass_multi(counters, op->multi.mid + 1 < FIRST_MULTI ? FIRST_MULTI : op->multi.mid + 1,
+			   op->multi.offset + op->multi.count);
 		break;
 	case WA_OP_SLRU_TRUNCATE:
 		if (op->slru.slru == WA_SLRU_OFFSETS && precedes(counters->oldest_multi, op->slru.limit))
@@ -205,6 +206,17 @@ static int take_running(struct wa_counters *counters, const struct wa_record *re
 	return 0;
 }
 
+/* ASSIGNMENT: top xid u32, count i32, xids u32[]. Subtransactions that have written nothing themselves are known from here alone. */
+static int take_assignment(struct wa_counters *counters, const struct wa_record *record, struct wa_error *error)
+{
+	struct nf_reader main = nf_reader_init(record->main, record->main_len);
+	pass_xid(counters, nf_read_u32(&main));
+	uint32_t count = nf_read_u32(&main);
+	for (uint32_t i = 0; i < count && !main.failed; i++)
+		pass_xid(counters, nf_read_u32(&main));
+	return main.failed ? wa_bad(error, record->lsn, "a list of subtransactions is too short") : 0;
+}
+
 /* The oldest ids that the managers' own truncations tell. CLOG TRUNCATE: page, oldest xid u32, database u32;
  * COMMIT_TS TRUNCATE: page, oldest xid u32; MULTIXACT TRUNCATE_ID begins with the database. */
 static int take_truncation(struct wa_counters *counters, const struct wa_version *version, const struct wa_record *record,
@@ -216,13 +228,15 @@ static int take_truncation(struct wa_counters *counters, const struct wa_version
 	} else {
 		nf_read_bytes(&main, version->major >= 17 ? 8 : 4);
 		uint32_t oldest = nf_read_u32(&main);
-		if (record->rmid == WA_RMGR_COMMIT_TS && counters->oldest_commit_ts != 0 && precedes(counters->oldest_commit_ts, oldest))
+		if (record->rmid == WA_RMGR_COMMIT_TS && counters->oldest_commit_ts != 0 &&
+		    precedes(counters->oldest_commit_ts, oldest))
 			counters->oldest_commit_ts = oldest;
 	}
 	return main.failed ? wa_bad(error, record->lsn, "a truncation record is too short") : 0;
 }
 
-int wa_counters_advance(struct wa_counters *counters, const struct wa_version *version, const struct wa_record *record, struct wa_error *error)
+int wa_counters_advance(struct wa_counters *counters, const struct wa_version *version, const struct wa_record *record,
+			struct wa_error *error)
 {
 	const struct wa_record_type *type = wa_record_type(version->major, record->rmid, record->info);
 	pass_xid(counters, record->xid);
@@ -233,6 +247,8 @@ int wa_counters_advance(struct wa_counters *counters, const struct wa_version *v
 		status = take_xlog(counters, version, record, type->op, error);
 	else if (record->rmid == WA_RMGR_STANDBY)
 		status = take_running(counters, record, error);
+	else if (record->rmid == WA_RMGR_XACT && type->op == 0x50)
+		status = take_assignment(counters, record, error);
 	else if ((record->rmid == WA_RMGR_CLOG || record->rmid == WA_RMGR_COMMIT_TS) && type->op == 0x10)
 		status = take_truncation(counters, version, record, error);
 	else if (record->rmid == WA_RMGR_MULTIXACT && type->op == 0x30)

@@ -11,7 +11,8 @@ int wa_state_emit(struct wa_state_call *call, struct wa_state_op op)
 int wa_state_bad(struct wa_state_call *call, const char *what)
 {
 	const struct wa_record_type *type = wa_record_type(call->version->major, call->record->rmid, call->record->info);
-	return wa_bad(call->error, call->record->lsn, "%s %s: %s", wa_rmgr_name(call->record->rmid), type != NULL ? type->name : "?", what);
+	return wa_bad(call->error, call->record->lsn, "%s %s: %s", wa_rmgr_name(call->record->rmid),
+		      type != NULL ? type->name : "?", what);
 }
 
 const uint8_t *wa_state_list(struct nf_reader *reader, uint32_t count, uint32_t size)
@@ -213,12 +214,18 @@ static int parameters(struct wa_state_call *call)
 	return emit_if_whole(call, op);
 }
 
-int wa_state_ops(const struct wa_version *version, const struct wa_record *record, wa_state_fn each, void *arg, struct wa_error *error)
+int wa_state_ops(const struct wa_version *version, const struct wa_record *record, wa_state_fn each, void *arg,
+		 struct wa_error *error)
 {
 	const struct wa_record_type *type = wa_record_type(version->major, record->rmid, record->info);
 	if (type == NULL || !(type->redo_class & WA_STATE))
 		return 0;
-	struct wa_state_call call = {.version = version, .record = record, .op = type->op, .each = each, .arg = arg, .error = error,
+	struct wa_state_call call = {.version = version,
+				     .record = record,
+				     .op = type->op,
+				     .each = each,
+				     .arg = arg,
+				     .error = error,
 				     .main = nf_reader_init(record->main, record->main_len)};
 	switch (record->rmid) {
 	case WA_RMGR_XLOG: return type->op == 0x60 ? parameters(&call) : 0;

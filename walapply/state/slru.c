@@ -123,15 +123,11 @@ int wa_slru_apply(const struct wa_state_op *op, const struct wa_slru_pages *page
 	int error;
 	uint8_t *page;
 	switch (op->kind) {
-	case WA_OP_XACT:
-		cursor.slru = WA_SLRU_XACT;
-		return for_tree(&cursor, op->xact.xid, op->xact.sub, set_status, op);
+	case WA_OP_XACT: cursor.slru = WA_SLRU_XACT; return for_tree(&cursor, op->xact.xid, op->xact.sub, set_status, op);
 	case WA_OP_COMMIT_TS:
 		cursor.slru = WA_SLRU_COMMIT_TS;
 		return for_tree(&cursor, op->commit_ts.xid, op->commit_ts.sub, set_commit_ts, op);
-	case WA_OP_MULTI:
-		error = set_offsets(op, pages);
-		return error == 0 ? set_members(op, pages) : error;
+	case WA_OP_MULTI: error = set_offsets(op, pages); return error == 0 ? set_members(op, pages) : error;
 	case WA_OP_SLRU_ZERO: return pages->get(pages->arg, op->slru.slru, op->slru.page, true, &page);
 	default: return 0;
 	}
@@ -162,7 +158,8 @@ static bool file_precedes(int64_t file, int64_t page, uint32_t ids_per_page, uin
 /* Members go by files: from the file of `start` up to that of `limit`, around the end if need be. */
 static bool is_in_files(int64_t file, uint32_t start, uint32_t limit)
 {
-	int64_t first = start / WA_MEMBERS_PER_PAGE / WA_SLRU_PAGES_PER_FILE, end = limit / WA_MEMBERS_PER_PAGE / WA_SLRU_PAGES_PER_FILE;
+	int64_t first = start / WA_MEMBERS_PER_PAGE / WA_SLRU_PAGES_PER_FILE,
+		end = limit / WA_MEMBERS_PER_PAGE / WA_SLRU_PAGES_PER_FILE;
 	return first <= end ? file >= first && file < end : file >= first || file < end;
 }
 

@@ -16,23 +16,23 @@ struct wa_checkpoint_place {
 	int major;
 	uint32_t segment_size;
 	uint64_t system_id;
-	uint32_t timeline;   /* the new one */
-	struct nf_lsn end;   /* X: the end of the last record that was replayed, a multiple of 8 */
-	struct nf_lsn prev;  /* where that record began; 0 = not known */
+	uint32_t timeline; /* the new one */
+	struct nf_lsn end; /* X: the end of the last record that was replayed, a multiple of 8 */
+	struct nf_lsn prev; /* where that record began; 0 = not known */
 };
 
 /* Bytes to be written into the log at `from`: page headers and the record. */
 struct wa_checkpoint_tail {
 	struct nf_lsn from;
 	struct nf_lsn record; /* where the checkpoint record begins: pg_control points there, and its redo pointer */
-	struct nf_lsn end;    /* of the record, rounded up to 8 */
+	struct nf_lsn end; /* of the record, rounded up to 8 */
 	size_t size;
 	uint8_t bytes[WA_TAIL_MAX];
 };
 
 /* Make the record. In *counters `redo`, `timeline` and `prev_timeline` are set, `oldest_active_xid` becomes 0; the rest is the caller's.
  * Returns 0, or -EINVAL for a major that has no page magic, or an end that no record can follow. Pure. */
-NF_MUST_CHECK int wa_checkpoint_make(const struct wa_checkpoint_place *place, uint32_t parent_timeline, struct wa_counters *counters,
-				     struct wa_checkpoint_tail *ret_tail);
+NF_MUST_CHECK int wa_checkpoint_make(const struct wa_checkpoint_place *place, uint32_t parent_timeline,
+				     struct wa_counters *counters, struct wa_checkpoint_tail *ret_tail);
 
 #endif

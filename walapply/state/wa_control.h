@@ -36,7 +36,7 @@ struct wa_control {
 	int32_t state; /* enum wa_cluster_state */
 	int64_t time_s;
 	struct nf_lsn checkpoint; /* where the record of the last checkpoint begins */
-	struct wa_counters copy;  /* what it says */
+	struct wa_counters copy; /* what it says */
 	struct nf_lsn min_recovery;
 	uint32_t min_recovery_timeline;
 	struct nf_lsn backup_start, backup_end;
@@ -48,7 +48,8 @@ struct wa_control {
 
 /* Take the file apart. major: of PG_VERSION; the file's own version must fit it.
  * Returns 0; -EBADMSG too short, a bad CRC, or another version or page size than can be replayed (error says which). */
-NF_MUST_CHECK int wa_control_load(int major, const uint8_t *bytes, size_t size, struct wa_control *ret_control, struct wa_error *error);
+NF_MUST_CHECK int wa_control_load(int major, const uint8_t *bytes, size_t size, struct wa_control *ret_control,
+				  struct wa_error *error);
 
 /* Write what *control says over the file's bytes, which stay as they are where struct wa_control has no field, and make the CRC. The
  * fields that describe the cluster (system_id, version, catalog, the sizes, checksum_version) are not written. */

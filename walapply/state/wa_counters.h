@@ -29,12 +29,13 @@ struct wa_counters {
 };
 
 /* From and to the bytes of a CheckPoint. size: at least WA_CHECKPOINT_SIZE; -EBADMSG else. */
-NF_MUST_CHECK int wa_counters_load(const struct wa_version *version, const uint8_t *bytes, size_t size, struct wa_counters *ret_counters);
+NF_MUST_CHECK int wa_counters_load(const struct wa_version *version, const uint8_t *bytes, size_t size,
+				   struct wa_counters *ret_counters);
 void wa_counters_store(const struct wa_version *version, const struct wa_counters *counters, uint8_t bytes[WA_CHECKPOINT_SIZE]);
 
 /* Take one record, in LSN order. Returns 0, or -EBADMSG (error). */
-NF_MUST_CHECK int wa_counters_advance(struct wa_counters *counters, const struct wa_version *version, const struct wa_record *record,
-				      struct wa_error *error);
+NF_MUST_CHECK int wa_counters_advance(struct wa_counters *counters, const struct wa_version *version,
+				      const struct wa_record *record, struct wa_error *error);
 
 /* The 64-bit form of an xid that is near next_xid, before or behind it. */
 uint64_t wa_counters_full_xid(const struct wa_counters *counters, uint32_t xid);

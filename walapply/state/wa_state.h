@@ -19,25 +19,25 @@ enum wa_slru { WA_SLRU_XACT, WA_SLRU_OFFSETS, WA_SLRU_MEMBERS, WA_SLRU_COMMIT_TS
 enum wa_xact_status { WA_XACT_RUNNING = 0, WA_XACT_COMMITTED = 1, WA_XACT_ABORTED = 2 };
 
 enum wa_state_kind {
-	WA_OP_XACT,	     /* a transaction with its subtransactions ended */
-	WA_OP_PREPARE,	     /* a prepared transaction is there */
-	WA_OP_PREPARED_END,  /* and is gone */
-	WA_OP_COMMIT_TS,     /* commit times */
-	WA_OP_MULTI,	     /* a multixact with its members */
-	WA_OP_SLRU_ZERO,     /* a page of a status log begins */
+	WA_OP_XACT, /* a transaction with its subtransactions ended */
+	WA_OP_PREPARE, /* a prepared transaction is there */
+	WA_OP_PREPARED_END, /* and is gone */
+	WA_OP_COMMIT_TS, /* commit times */
+	WA_OP_MULTI, /* a multixact with its members */
+	WA_OP_SLRU_ZERO, /* a page of a status log begins */
 	WA_OP_SLRU_TRUNCATE, /* what lies before a page may go */
-	WA_OP_REL_CREATE,    /* a fork's file exists (empty, if it is new) */
-	WA_OP_REL_TRUNCATE,  /* a relation is cut */
-	WA_OP_REL_DROP,	     /* all forks of relations are gone */
-	WA_OP_DB_COPY,	     /* a database's directory in one tablespace is a copy of another, as that is at this moment */
-	WA_OP_DB_CREATE,     /* a database's directory exists; its pages are logged one by one */
-	WA_OP_DB_DROP,	     /* a database's directories are gone */
-	WA_OP_SPACE_CREATE,  /* a tablespace: symbolic link, or directory where the path is empty */
+	WA_OP_REL_CREATE, /* a fork's file exists (empty, if it is new) */
+	WA_OP_REL_TRUNCATE, /* a relation is cut */
+	WA_OP_REL_DROP, /* all forks of relations are gone */
+	WA_OP_DB_COPY, /* a database's directory in one tablespace is a copy of another, as that is at this moment */
+	WA_OP_DB_CREATE, /* a database's directory exists; its pages are logged one by one */
+	WA_OP_DB_DROP, /* a database's directories are gone */
+	WA_OP_SPACE_CREATE, /* a tablespace: symbolic link, or directory where the path is empty */
 	WA_OP_SPACE_DROP,
-	WA_OP_RELMAP,	 /* the whole map file of a database, or the shared one */
-	WA_OP_ORIGIN,	 /* a replication origin has come to a position */
+	WA_OP_RELMAP, /* the whole map file of a database, or the shared one */
+	WA_OP_ORIGIN, /* a replication origin has come to a position */
 	WA_OP_ORIGIN_DROP,
-	WA_OP_MAPPING,	 /* bytes of a logical-rewrite mapping file */
+	WA_OP_MAPPING, /* bytes of a logical-rewrite mapping file */
 	WA_OP_PARAMETERS /* settings that pg_control keeps */
 };
 
@@ -74,22 +74,23 @@ struct wa_state_op {
 		struct {
 			enum wa_slru slru;
 			int64_t page; /* ZERO: this page; TRUNCATE: the first page that stays; OFFSETS and MEMBERS: see first .. end below */
-			uint32_t start, limit; /* TRUNCATE of OFFSETS (multixact ids) and MEMBERS (offsets): [start, limit) goes */
+			uint32_t start,
+				limit; /* TRUNCATE of OFFSETS (multixact ids) and MEMBERS (offsets): [start, limit) goes */
 		} slru;
 		struct {
 			struct wa_locator rel;
 			uint32_t fork; /* REL_CREATE */
 			uint32_t blocks; /* REL_TRUNCATE: new length of the main fork */
-			uint32_t forks;	/* REL_TRUNCATE: bit 0 main, bit 1 visibility map, bit 2 free space map */
+			uint32_t forks; /* REL_TRUNCATE: bit 0 main, bit 1 visibility map, bit 2 free space map */
 		} rel; /* REL_CREATE, REL_TRUNCATE */
 		struct {
 			const uint8_t *locators; /* count of (spc u32, db u32, rel u32) */
 			uint32_t count;
 		} drop; /* REL_DROP */
 		struct {
-			uint32_t db, spc;	  /* DB_COPY: the new one */
+			uint32_t db, spc; /* DB_COPY: the new one */
 			uint32_t from_db, from_spc; /* DB_COPY */
-			const uint8_t *spaces;	  /* DB_DROP: count of u32 */
+			const uint8_t *spaces; /* DB_DROP: count of u32 */
 			uint32_t count;
 		} db;
 		struct {
@@ -116,7 +117,8 @@ struct wa_state_op {
 			uint32_t size;
 		} mapping;
 		struct {
-			int32_t max_connections, max_worker_processes, max_wal_senders, max_prepared_xacts, max_locks_per_xact, wal_level;
+			int32_t max_connections, max_worker_processes, max_wal_senders, max_prepared_xacts, max_locks_per_xact,
+				wal_level;
 			bool wal_log_hints, track_commit_timestamp;
 		} parameters;
 	};

@@ -99,17 +99,21 @@ static int end_transaction(struct wa_state_call *call, bool committed, bool prep
 	uint32_t xid = prepared ? ending.prepared_xid : call->record->xid;
 	bool has_origin = ending.flags & HAS_ORIGIN;
 	if (committed) {
-		struct wa_state_op op = {.kind = WA_OP_COMMIT_TS, .commit_ts = {.xid = xid, .sub = ending.sub, .origin = call->record->origin}};
+		struct wa_state_op op = {.kind = WA_OP_COMMIT_TS,
+					 .commit_ts = {.xid = xid, .sub = ending.sub, .origin = call->record->origin}};
 		op.commit_ts.time_us = has_origin ? ending.origin_time_us : ending.time_us;
 		error = wa_state_emit(call, op);
 	}
 	if (error == 0)
-		error = wa_state_emit(call, (struct wa_state_op){
-			.kind = WA_OP_XACT,
-			.xact = {.status = committed ? WA_XACT_COMMITTED : WA_XACT_ABORTED, .xid = xid, .sub = ending.sub}});
+		error = wa_state_emit(call,
+				      (struct wa_state_op){.kind = WA_OP_XACT,
+							   .xact = {.status = committed ? WA_XACT_COMMITTED : WA_XACT_ABORTED,
+								    .xid = xid,
+								    .sub = ending.sub}});
 	if (error == 0 && has_origin)
-		error = wa_state_emit(call, (struct wa_state_op){.kind = WA_OP_ORIGIN,
-								 .origin = {.id = call->record->origin, .remote = ending.origin_lsn}});
+		error = wa_state_emit(call,
+				      (struct wa_state_op){.kind = WA_OP_ORIGIN,
+							   .origin = {.id = call->record->origin, .remote = ending.origin_lsn}});
 	if (error == 0 && ending.rel_count > 0)
 		error = wa_state_emit(call, (struct wa_state_op){.kind = WA_OP_REL_DROP,
 								 .drop = {.locators = ending.rels, .count = ending.rel_count}});
@@ -128,10 +132,12 @@ static int prepare(struct wa_state_call *call)
 	struct nf_lsn remote = {nf_read_u64(&origin)};
 	if (call->main.failed || origin.failed)
 		return wa_state_bad(call, "a prepared transaction is cut short");
-	int error = wa_state_emit(call, (struct wa_state_op){
-		.kind = WA_OP_PREPARE, .prepare = {.xid = xid, .data = record->main, .size = record->main_len}});
+	int error = wa_state_emit(call,
+				  (struct wa_state_op){.kind = WA_OP_PREPARE,
+						       .prepare = {.xid = xid, .data = record->main, .size = record->main_len}});
 	if (error == 0 && record->origin != 0)
-		error = wa_state_emit(call, (struct wa_state_op){.kind = WA_OP_ORIGIN, .origin = {.id = record->origin, .remote = remote}});
+		error = wa_state_emit(
+			call, (struct wa_state_op){.kind = WA_OP_ORIGIN, .origin = {.id = record->origin, .remote = remote}});
 	return error;
 }
 
@@ -139,14 +145,10 @@ int wa_state_xact(struct wa_state_call *call)
 {
 	switch (call->op) {
 	case COMMIT:
-	case COMMIT_PREPARED:
-		return end_transaction(call, true, call->op == COMMIT_PREPARED);
+	case COMMIT_PREPARED: return end_transaction(call, true, call->op == COMMIT_PREPARED);
 	case ABORT:
-	case ABORT_PREPARED:
-		return end_transaction(call, false, call->op == ABORT_PREPARED);
-	case PREPARE:
-		return prepare(call);
-	default:
-		return 0; /* assignments and invalidations concern running servers only */
+	case ABORT_PREPARED: return end_transaction(call, false, call->op == ABORT_PREPARED);
+	case PREPARE: return prepare(call);
+	default: return 0; /* assignments and invalidations concern running servers only */
 	}
 }
