@@ -133,7 +133,7 @@ static int take_op(void *arg, const struct wa_state_op *op)
 			   op->multi.offset + op->multi.count);
 		break;
 	case WA_OP_SLRU_TRUNCATE:
-		if (op->slru.slru == WA_SLRU_OFFSETS && precedes(counters->oldest_multi, op->slru.limit))
+		if (op->slru.slru == WA_SLRU_OFFSETS)
 			counters->oldest_multi = op->slru.limit;
 		break;
 	default: break;
@@ -146,6 +146,11 @@ static void take_checkpoint(struct wa_counters *counters, const struct wa_counte
 {
 	struct wa_counters old = *counters;
 	*counters = *seen;
+	/* MultiXactAdvanceOldest: of the same oldest id the database stays the one that was named first. */
+	if (!precedes(old.oldest_multi, seen->oldest_multi)) {
+		counters->oldest_multi = old.oldest_multi;
+		counters->oldest_multi_db = old.oldest_multi_db;
+	}
 	if (shutdown)
 		return;
 	if (old.next_xid > seen->next_xid)
@@ -154,13 +159,9 @@ static void take_checkpoint(struct wa_counters *counters, const struct wa_counte
 	counters->next_multi = old.next_multi;
 	counters->next_multi_offset = old.next_multi_offset;
 	pass_multi(counters, seen->next_multi, seen->next_multi_offset);
-	if (precedes(seen->oldest_xid, old.oldest_xid)) {
+	if (!precedes(old.oldest_xid, seen->oldest_xid)) {
 		counters->oldest_xid = old.oldest_xid;
 		counters->oldest_xid_db = old.oldest_xid_db;
-	}
-	if (precedes(seen->oldest_multi, old.oldest_multi)) {
-		counters->oldest_multi = old.oldest_multi;
-		counters->oldest_multi_db = old.oldest_multi_db;
 	}
 	if (old.newest_commit_ts != 0 && (seen->newest_commit_ts == 0 || precedes(seen->newest_commit_ts, old.newest_commit_ts)))
 		counters->newest_commit_ts = old.newest_commit_ts;
