@@ -6,7 +6,7 @@ CREATE INDEX bt_txt ON bt (txt) WITH (fillfactor = 60);
 CREATE UNIQUE INDEX bt_unique ON bt (id, dup) INCLUDE (txt);
 INSERT INTO bt SELECT i, i % 10, md5((i % 200)::text) FROM generate_series(1, 20000) i;
 INSERT INTO bt SELECT -i, i % 10, md5(i::text) FROM generate_series(1, 20000) i;
-INSERT INTO bt SELECT (random() * 1e9)::bigint + 100000, i % 3, md5(i::text) FROM generate_series(1, 20000) i;
+INSERT INTO bt SELECT (random() * 1e9)::bigint + 100000, i % 3, md5(i::text) FROM generate_series(1, 20000) i ON CONFLICT DO NOTHING;
 UPDATE bt SET txt = md5(txt) WHERE dup = 2;
 DO $$ BEGIN FOR i IN 1..60 LOOP UPDATE bt SET dup = dup + 1 WHERE id BETWEEN 1 AND 300; COMMIT; END LOOP; END $$;
 DELETE FROM bt WHERE id < 0;

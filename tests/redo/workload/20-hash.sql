@@ -33,6 +33,10 @@ VACUUM ha_gaps;
 INSERT INTO ha_gaps SELECT i, i % 7 FROM generate_series(1, 9000) i;
 DELETE FROM ha_gaps WHERE k > 1;
 VACUUM ha_gaps;
+-- So many buckets that the table grows in quarters of the next doubling: their number is guessed from the table, whatever the predicate.
+CREATE TABLE ha_wide AS SELECT i AS k FROM generate_series(1, 60000) i;
+CREATE INDEX ha_wide_k ON ha_wide USING hash (k) WITH (fillfactor = 10) WHERE k < 0;
+INSERT INTO ha_wide SELECT -i FROM generate_series(1, 2000) i;
 CREATE UNLOGGED TABLE hu (k int);
 CREATE INDEX hu_k ON hu USING hash (k);
 INSERT INTO hu SELECT generate_series(1, 1000);
