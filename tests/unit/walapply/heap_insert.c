@@ -65,6 +65,23 @@ static void places(void **state)
 	case_free(c);
 }
 
+/* A heap page has no more line pointers than it could have tuples. */
+static void most_lines(void **state)
+{
+	(void)state;
+	struct index_case *c = insertion(292, 0, INSERT, "new");
+	wa_put16(c->page + 12, WA_PAGE_HEADER + 4 * 291);
+	case_refuse(c, 0);
+	case_free(c);
+	c = insertion(291, 0, INSERT, "new");
+	wa_put16(c->page + 12, WA_PAGE_HEADER + 4 * 291);
+	case_redo(c, 0);
+	heap_case_expect(c, 291, "new");
+	c->record.main_len--;
+	case_refuse(c, 0);
+	case_free(c);
+}
+
 static void first_of_page(void **state)
 {
 	(void)state;
@@ -170,8 +187,9 @@ static void many_of_page(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one),       cmocka_unit_test(places), cmocka_unit_test(first_of_page),
-		cmocka_unit_test(named_map), cmocka_unit_test(many),   cmocka_unit_test(many_of_page),
+		cmocka_unit_test(one),           cmocka_unit_test(places),    cmocka_unit_test(most_lines),
+		cmocka_unit_test(first_of_page), cmocka_unit_test(named_map), cmocka_unit_test(many),
+		cmocka_unit_test(many_of_page),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,6 +68,8 @@ static void later_version(void **state)
 	expect(c, 0x01B2, 0x4002, 3, 5);
 	case_ref(c, 3, 0, false, NULL, 0);
 	case_refuse(c, 3);
+	c->record.main_len--;
+	case_refuse(c, 0);
 	case_free(c);
 }
 

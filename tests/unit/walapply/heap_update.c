@@ -1,6 +1,7 @@
 /* Heap updates: on one page with what both tuples share, over two pages, and the pages of the visibility map. */
 #include "heap_case.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { UPDATE = 0x20, HOT = 0x40, INIT = 0x80 };
@@ -138,6 +139,13 @@ static void two_pages(void **state)
 	assert_int_equal(wa_get32(heap_case_find(c, 1, NULL) + HEAP_XMAX), 0);
 	expect_new(c, 2, "moved");
 	assert_int_equal(wa_page_flags(c->page) & WA_PD_ALL_VISIBLE, 0);
+	c->record.main_len--;
+	case_refuse(c, 1);
+	c->record.main_len++;
+	free((void *)c->record.refs[0].data);
+	c->record.refs[0] = c->record.refs[1]; /* the new tuple's page is not named */
+	c->record.ref_count = 1;
+	case_refuse(c, 1);
 	case_free(c);
 }
 
