@@ -17,9 +17,9 @@
  * A child gets its new NSN, which is the record's end, after the record has been written: an image of it in the record is of before. So its
  * split is completed on top of the image too.
  *
- * A leaf of which tuples were deleted used to be marked so (F_TUPLES_DELETED), by vacuum and by redo: 13 to its end, 15.18, 18.6. Nothing
- * has ever read the mark, and newer minors (15.20) do not make it any more. Records do not tell the minor, so it is made for 13 alone,
- * and masked.
+ * A leaf of which tuples were deleted used to be marked so (F_TUPLES_DELETED), by vacuum and by redo alike. Nothing has ever read the
+ * mark, and newer minors do not make it any more. Records do not tell the minor. So it is masked, and made where the newest minor known
+ * of a major makes it: 13.23, 14.23, 16.14, 18.6 do, 15.20 and 17.12 do not (15.18 and 17.10 still did).
  *
  * Source: access/gist.h, access/gistxlog.h; access/gist/gistxlog.c; gistplacetopage in access/gist/gist.c. */
 #include "walapply/redo/index_tuple.h"
@@ -28,7 +28,6 @@
 #define GIST_ROOT 0u
 #define GIST_PAGE_ID 0xFF81u
 #define GIST_DELETED_LOWER (WA_PAGE_HEADER + 8u) /* a deleted page has nothing but an xid */
-#define MAJOR_NO_MARK 14 /* first whose newest minor does not set F_TUPLES_DELETED */
 #define DELETE_OFFSETS_OLD 6u
 #define DELETE_OFFSETS 8u /* from major 16 on */
 
@@ -46,7 +45,7 @@ static void change_flags(uint8_t *page, unsigned clear, unsigned set)
 
 static void mark_tuples_deleted(struct wa_redo *redo)
 {
-	if (redo->version->major < MAJOR_NO_MARK)
+	if (redo->version->major != 15 && redo->version->major != 17)
 		change_flags(redo->page, 0, F_TUPLES_DELETED);
 }
 

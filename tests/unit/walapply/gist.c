@@ -14,6 +14,12 @@ static uint64_t nsn(const struct index_case *c)
 	return (uint64_t)case_special32(c, 0) << 32 | case_special32(c, 4);
 }
 
+/* Of a leaf of which tuples were deleted: not all majors mark it. */
+static unsigned leaf_flags(int major)
+{
+	return major == 15 || major == 17 ? LEAF : LEAF | TUPLES_DELETED;
+}
+
 static void fill(struct index_case *c, unsigned flags)
 {
 	for (unsigned i = 1; i <= 4; i++)
@@ -98,7 +104,7 @@ static void vacuum(void **state)
 		case_redo(c, 0);
 		assert_int_equal(wa_page_item_count(c->page), 1);
 		expect_tuple(c, 1, 3, 30);
-		assert_int_equal(case_flags(c), major == 13 ? LEAF | TUPLES_DELETED : LEAF);
+		assert_int_equal(case_flags(c), leaf_flags(major));
 		case_free(c);
 	}
 }
@@ -135,7 +141,7 @@ static void deletes(void **state)
 		assert_int_equal(wa_page_item_count(c->page), 2);
 		expect_tuple(c, 1, 2, 20);
 		expect_tuple(c, 2, 4, 40);
-		assert_int_equal(case_flags(c), major == 13 ? LEAF | TUPLES_DELETED : LEAF);
+		assert_int_equal(case_flags(c), leaf_flags(major));
 		case_free(c);
 	}
 }
