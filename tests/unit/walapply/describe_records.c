@@ -25,7 +25,8 @@ struct example {
 
 #define SHUTDOWN_HEAD "2800000100000000 01000000 01000000 01000000 "
 #define SHUTDOWN_TAIL                                                                                                            \
-	"0500000002000000 07000000 08000000 09000000 0A000000 01000000 0B000000 01000000 00000000 0000000000000000 0C000000 0D000000 "    \
+	"0500000002000000 07000000 08000000 09000000 0A000000 01000000 0B000000 01000000 00000000 0000000000000000 0C000000 "    \
+	"0D000000 "                                                                                                              \
 	"0E000000"
 #define SHUTDOWN_TEXT                                                                                                            \
 	"xid 2:5; oid 7; multi 8; offset 9; oldest xid 10 in DB 1; oldest multi 11 in DB 1; oldest/newest commit timestamp "     \
@@ -125,8 +126,8 @@ static const struct example examples[] = {
 	 COMMIT_TEXT "; rels: global/100; subxacts: 101"},
 	{15, WA_RMGR_XACT, 0x80, COMMIT_TIME "00010000 01000000 02000000 05000000 64000000", NULL,
 	 COMMIT_TEXT "; dropped stats: 2/5/100"},
-	{18, WA_RMGR_XACT, 0x80, COMMIT_TIME "00010000 01000000 02000000 05000000 0100000001000000", NULL,
-	 COMMIT_TEXT "; dropped stats: 2/5/4294967297"},
+	{18, WA_RMGR_XACT, 0x80, COMMIT_TIME "20010000 01000000 02000000 05000000 0100000001000000 0100000002000000 " COMMIT_TIME,
+	 NULL, COMMIT_TEXT "; dropped stats: 2/5/4294967297; origin: node 3, lsn 2/1, at " COMMIT_TEXT},
 	{14, WA_RMGR_XACT, 0x80, COMMIT_TIME "000000A0", NULL, COMMIT_TEXT "; apply_feedback; sync"},
 	{14, WA_RMGR_XACT, 0xC0, COMMIT_TIME "B0000000 64000000 67696400 0100000002000000 " COMMIT_TIME, NULL,
 	 "100: " COMMIT_TEXT "; origin: node 3, lsn 2/1, at " COMMIT_TEXT},
