@@ -75,8 +75,8 @@ static int verify_source(const struct tl_call *call, struct wal_source *source, 
 		wal_verify_print_json(report, verify, source);
 	else
 		wal_verify_print(report, verify, source);
-	int judged = judge(report, verify);
-	return code != TL_OK ? code : judged;
+	/* One reason is enough, unless there is more to say. */
+	return code != TL_OK && wal_verify_sum(verify).mismatches == 0 ? code : judge(report, verify);
 }
 
 static int with_options(const struct tl_call *call, const struct wal_verify_options *options, struct wal_verify_report *report)
