@@ -54,6 +54,8 @@ static void make_tables(void)
 #define METHOD "sse4.2"
 #define TARGET __attribute__((target("sse4.2")))
 #define STEP8(crc, word) ((uint32_t)_mm_crc32_u64(crc, word))
+#define STEP4(crc, word) _mm_crc32_u32(crc, word)
+#define STEP2(crc, word) _mm_crc32_u16(crc, word)
 #define STEP1(crc, byte) _mm_crc32_u8(crc, byte)
 static bool instruction_works(void)
 {
@@ -67,6 +69,8 @@ static bool instruction_works(void)
 #define METHOD "armv8-crc"
 #define TARGET __attribute__((target("+crc")))
 #define STEP8(crc, word) __crc32cd(crc, word)
+#define STEP4(crc, word) __crc32cw(crc, word)
+#define STEP2(crc, word) __crc32ch(crc, word)
 #define STEP1(crc, byte) __crc32cb(crc, byte)
 static bool instruction_works(void)
 {
@@ -127,9 +131,19 @@ TARGET static uint32_t register_by_instruction(uint32_t crc, const uint8_t *at, 
 		crc = three_parts(crc, at, SHORT_PART, shift_short);
 	for (; size >= 8; size -= 8, at += 8)
 		crc = STEP8(crc, word_at(at));
-	for (; size > 0; size--, at++)
-		crc = STEP1(crc, *at);
-	return crc;
+	if (size & 4) {
+		uint32_t word;
+		memcpy(&word, at, 4);
+		crc = STEP4(crc, word);
+		at += 4;
+	}
+	if (size & 2) {
+		uint16_t word;
+		memcpy(&word, at, 2);
+		crc = STEP2(crc, word);
+		at += 2;
+	}
+	return size & 1 ? STEP1(crc, *at) : crc;
 }
 
 #endif

@@ -39,6 +39,8 @@
 #define IMAGE_ZSTD 0x10
 
 #define CRC_OFFSET 20u
+#define REF_HEAD_SIZE 3u
+#define LOCATOR_SIZE 12u
 
 /* A decoding under way. */
 struct work {
@@ -117,11 +119,33 @@ static int decode_image(struct work *work, struct wa_ref *ref)
 	return check_image(work, ref, has_hole);
 }
 
+static inline uint16_t load16(const uint8_t *at)
+{
+	uint16_t value;
+	memcpy(&value, at, sizeof(value));
+	return le16toh(value);
+}
+
+static inline uint32_t load32(const uint8_t *at)
+{
+	uint32_t value;
+	memcpy(&value, at, sizeof(value));
+	return le32toh(value);
+}
+
+static inline uint64_t load64(const uint8_t *at)
+{
+	uint64_t value;
+	memcpy(&value, at, sizeof(value));
+	return le64toh(value);
+}
+
 static void decode_locator(struct work *work, struct wa_ref *ref)
 {
-	work->rel.spc = nf_read_u32(&work->headers);
-	work->rel.db = nf_read_u32(&work->headers);
-	work->rel.rel = nf_read_u32(&work->headers);
+	const uint8_t *at = nf_read_bytes(&work->headers, LOCATOR_SIZE);
+	if (at == NULL)
+		return;
+	work->rel = (struct wa_locator){load32(at), load32(at + 4), load32(at + 8)};
 	work->have_rel = true;
 	ref->block.rel = work->rel;
 }
@@ -133,13 +157,16 @@ static int decode_ref(struct work *work, uint8_t id)
 	if (record->ref_count > 0 && id <= record->refs[record->ref_count - 1].id)
 		return wa_bad(work->error, record->lsn, "block reference %u comes after block reference %u", id,
 			      record->refs[record->ref_count - 1].id);
+	const uint8_t *head = nf_read_bytes(&work->headers, REF_HEAD_SIZE);
+	if (head == NULL)
+		return 0;
 	struct wa_ref *ref = &record->refs[record->ref_count++];
-	uint8_t flags = nf_read_u8(&work->headers);
+	uint8_t flags = head[0];
 	*ref = (struct wa_ref){.id = id};
 	ref->block.fork = flags & BLOCK_FORK;
 	ref->will_init = (flags & BLOCK_WILL_INIT) != 0;
 	ref->has_image = (flags & BLOCK_HAS_IMAGE) != 0;
-	ref->data_len = nf_read_u16(&work->headers);
+	ref->data_len = load16(head + 1);
 	work->payload += ref->data_len;
 	if (ref->block.fork >= WA_FORKS)
 		return wa_bad(work->error, record->lsn, "block reference %u: there is no fork %u", id, ref->block.fork);
@@ -209,22 +236,23 @@ static void place_payload(struct wa_record *record, const uint8_t *at)
 int wa_decode_record(int major, const uint8_t *bytes, size_t size, struct nf_lsn lsn, struct wa_record *ret_record, struct wa_error *error)
 {
 	struct work work = {.headers = nf_reader_init(bytes, size), .record = ret_record, .error = error, .major = major};
+	const uint8_t *header = nf_read_bytes(&work.headers, WA_RECORD_HEADER);
+	if (header == NULL)
+		return wa_bad(error, lsn, "a record of %zu bytes has no whole header", size);
+	if (load32(header) != size)
+		return wa_bad(error, lsn, "a record of %u bytes is said to have %zu", load32(header), size);
 	ret_record->lsn = lsn;
 	ret_record->timeline = 0;
-	ret_record->tot_len = nf_read_u32(&work.headers);
-	ret_record->xid = nf_read_u32(&work.headers);
-	ret_record->prev.v = nf_read_u64(&work.headers);
-	ret_record->info = nf_read_u8(&work.headers);
-	ret_record->rmid = nf_read_u8(&work.headers);
-	nf_read_u16(&work.headers);
-	nf_read_u32(&work.headers); /* the checksum */
-	ret_record->end.v = lsn.v + nf_round_up(ret_record->tot_len, 8);
+	ret_record->tot_len = (uint32_t)size;
+	ret_record->xid = load32(header + 4);
+	ret_record->prev.v = load64(header + 8);
+	ret_record->info = header[16];
+	ret_record->rmid = header[17];
+	ret_record->end.v = lsn.v + nf_round_up(size, 8);
 	ret_record->top_xid = 0;
 	ret_record->origin = 0;
 	ret_record->main_len = 0;
 	ret_record->ref_count = 0;
-	if (work.headers.failed || ret_record->tot_len != size)
-		return wa_bad(error, lsn, "a record of %u bytes is said to have %zu", ret_record->tot_len, size);
 	int status = decode_headers(&work);
 	if (status < 0)
 		return status;

@@ -14,7 +14,6 @@
 #define RELS_MIN 256u
 #define OPS 16u /* values of the type bits */
 #define NO_REL UINT32_MAX
-#define DIGITS 8u /* bytes of the sort's key: block number, then row */
 
 struct entry {
 	uint32_t rel, blkno, lsn;
@@ -41,8 +40,8 @@ struct wa_index_builder {
 	struct wa_version version;
 	struct wa_index_info info;
 	struct ix_writer writer; /* state items go there at once */
-	struct entry *entries;
-	size_t entry_count, entry_capacity;
+	struct entry *entries, *spare; /* spare: for sorting, room for spare_capacity */
+	size_t entry_count, entry_capacity, spare_capacity;
 	struct fork_seen *rels;
 	size_t rel_count, rel_capacity;
 	uint32_t *slots; /* hash table of numbers; twice rel_capacity */
@@ -85,6 +84,7 @@ void wa_index_builder_free(struct wa_index_builder *builder)
 	ix_writer_free(&builder->writer);
 	ix_free(&builder->events);
 	free(builder->entries);
+	free(builder->spare);
 	free(builder->rels);
 	free(builder->slots);
 	free(builder);
@@ -96,7 +96,6 @@ int wa_index_builder_reset(struct wa_index_builder *builder, struct nf_lsn base,
 		return -EINVAL;
 	builder->info = (struct wa_index_info){
 		.major = builder->version.major, .system_id = builder->info.system_id, .base = base, .limit = limit};
-	ix_writer_free(&builder->writer);
 	ix_writer_start(&builder->writer, &builder->info);
 	builder->events.size = 0;
 	builder->events.failed = false;
@@ -373,35 +372,54 @@ static int compare_events(const void *a, const void *b)
 	return x->number < y->number ? -1 : 1;
 }
 
-static unsigned digit_of(const struct entry *entry, unsigned digit)
+static uint64_t key_of(const struct entry *entry)
 {
-	return (digit < 4 ? entry->blkno >> 8 * digit : entry->rel >> 8 * (digit - 4)) & 0xFF;
+	return (uint64_t)entry->rel << 32 | entry->blkno;
 }
 
-/* Sort by (rel, blkno), keeping the order of what is equal. spare: as large as entries. Returns which of the two holds the result. */
-static struct entry *sort_entries(struct entry *entries, struct entry *spare, size_t count)
+/* One round of the radix sort, by the byte of the key at `shift`. */
+static void sort_by_byte(const struct entry *from, struct entry *to, size_t count, unsigned shift)
 {
-	static const unsigned values = 256;
-	size_t counts[DIGITS][256] = {{0}};
+	size_t places[256] = {0}, place = 0;
 	for (size_t i = 0; i < count; i++)
-		for (unsigned digit = 0; digit < DIGITS; digit++)
-			counts[digit][digit_of(&entries[i], digit)]++;
-	for (unsigned digit = 0; digit < DIGITS && count > 0; digit++) {
-		size_t place = 0;
-		if (counts[digit][digit_of(&entries[0], digit)] == count)
-			continue;
-		for (unsigned value = 0; value < values; value++) {
-			size_t here = counts[digit][value];
-			counts[digit][value] = place;
-			place += here;
-		}
-		for (size_t i = 0; i < count; i++)
-			spare[counts[digit][digit_of(&entries[i], digit)]++] = entries[i];
-		struct entry *sorted = spare;
-		spare = entries;
-		entries = sorted;
+		places[key_of(&from[i]) >> shift & 0xFF]++;
+	for (unsigned value = 0; value < 256; value++) {
+		size_t here = places[value];
+		places[value] = place;
+		place += here;
 	}
-	return entries;
+	for (size_t i = 0; i < count; i++)
+		to[places[key_of(&from[i]) >> shift & 0xFF]++] = from[i];
+}
+
+/* Sort by (rel, blkno), keeping the order of what is equal. The result is in builder->entries. */
+static void sort_entries(struct wa_index_builder *builder)
+{
+	uint64_t varying = 0;
+	for (size_t i = 1; i < builder->entry_count; i++)
+		varying |= key_of(&builder->entries[i]) ^ key_of(&builder->entries[0]);
+	for (unsigned shift = 0; shift < 64; shift += 8) {
+		if ((varying >> shift & 0xFF) == 0)
+			continue;
+		sort_by_byte(builder->entries, builder->spare, builder->entry_count, shift);
+		struct entry *sorted = builder->spare;
+		builder->spare = builder->entries;
+		builder->entries = sorted;
+	}
+}
+
+/* Entries and spare trade places in the sort: both get the same room. */
+static int make_spare(struct wa_index_builder *builder)
+{
+	if (builder->spare_capacity == builder->entry_capacity)
+		return 0;
+	free(builder->spare);
+	builder->spare_capacity = 0;
+	builder->spare = malloc(builder->entry_capacity * sizeof(*builder->spare));
+	if (builder->spare == NULL)
+		return -ENOMEM;
+	builder->spare_capacity = builder->entry_capacity;
+	return 0;
 }
 
 /* Give each fork its row, and each entry the row in place of the number. */
@@ -421,8 +439,9 @@ static int assign_rows(struct wa_index_builder *builder)
 }
 
 /* Sorted entries to the writer; a block that a record touches twice becomes one entry. */
-static void write_entries(struct wa_index_builder *builder, const struct entry *entries)
+static void write_entries(struct wa_index_builder *builder)
 {
+	const struct entry *entries = builder->entries;
 	uint32_t next_rel = 0;
 	for (size_t i = 0; i < builder->entry_count; i++) {
 		struct entry entry = entries[i];
@@ -457,14 +476,14 @@ int wa_index_finish(struct wa_index_builder *builder, uint8_t **ret_bytes, size_
 	if (!builder->ready)
 		return -EINVAL;
 	builder->ready = false;
-	struct entry *spare = malloc((builder->entry_count + 1) * sizeof(*spare));
-	int status = spare == NULL || builder->events.failed ? -ENOMEM : assign_rows(builder);
-	if (status == 0) {
-		builder->writer.info = builder->info;
-		write_entries(builder, sort_entries(builder->entries, spare, builder->entry_count));
-		write_rows(builder);
-		status = ix_writer_finish(&builder->writer, ret_bytes, ret_size);
-	}
-	free(spare);
-	return status;
+	int status = builder->events.failed ? -ENOMEM : make_spare(builder);
+	if (status == 0)
+		status = assign_rows(builder);
+	if (status < 0)
+		return status;
+	sort_entries(builder);
+	builder->writer.info = builder->info;
+	write_entries(builder);
+	write_rows(builder);
+	return ix_writer_finish(&builder->writer, ret_bytes, ret_size);
 }

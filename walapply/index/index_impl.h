@@ -165,6 +165,7 @@ struct ix_writer {
 	int64_t span_time, last_time;
 };
 
+/* Begin a new index; *writer is all zeros, or was started before: then its memory is used again. */
 void ix_writer_start(struct ix_writer *writer, const struct wa_index_info *info);
 void ix_writer_free(struct ix_writer *writer);
 
@@ -175,7 +176,7 @@ void ix_put_state(struct ix_writer *writer, uint32_t lsn, const struct wa_index_
 void ix_put_event(struct ix_writer *writer, uint32_t lsn, const struct wa_index_event *event);
 void ix_put_type(struct ix_writer *writer, const struct wa_index_type *type);
 
-/* Put it all together: as wa_index_finish. The writer is empty afterwards. */
+/* Put it all together: as wa_index_finish. Then the writer must be started again, or freed. */
 NF_MUST_CHECK int ix_writer_finish(struct ix_writer *writer, uint8_t **ret_bytes, size_t *ret_size);
 
 /* Refuse an index because of `what`. Returns -EBADMSG. */

@@ -255,16 +255,34 @@ void ix_put_type(struct ix_writer *writer, const struct wa_index_type *type)
 
 /* ------------------------------------------------------ putting together */
 
+static void each_buffer(struct ix_writer *writer, struct ix_buffer *ret_buffers[IX_SECTIONS])
+{
+	struct ix_buffer *buffers[IX_SECTIONS] = {&writer->rels,  &writer->chunks,     &writer->spans,	  &writer->events,
+						  &writer->types, &writer->chunk_data, &writer->span_data};
+	memcpy(ret_buffers, buffers, sizeof(buffers));
+}
+
 void ix_writer_start(struct ix_writer *writer, const struct wa_index_info *info)
 {
-	*writer = (struct ix_writer){.info = *info};
+	struct ix_buffer *buffers[IX_SECTIONS];
+	each_buffer(writer, buffers);
+	for (unsigned i = 0; i < IX_SECTIONS; i++) {
+		buffers[i]->size = 0;
+		buffers[i]->failed = false;
+	}
+	writer->info = *info;
+	writer->chunk_count = writer->chunk_flags = 0;
+	writer->rel = writer->blkno = writer->last_rel = writer->last_blkno = 0;
+	writer->group_count = 0;
+	writer->span_count = writer->newest_xid = 0;
+	writer->last_time = 0;
 }
 
 void ix_writer_free(struct ix_writer *writer)
 {
-	struct ix_buffer *buffers[] = {&writer->rels,  &writer->chunks,	    &writer->spans,    &writer->events,
-				       &writer->types, &writer->chunk_data, &writer->span_data};
-	for (size_t i = 0; i < NF_ARRAY_LEN(buffers); i++)
+	struct ix_buffer *buffers[IX_SECTIONS];
+	each_buffer(writer, buffers);
+	for (unsigned i = 0; i < IX_SECTIONS; i++)
 		ix_free(buffers[i]);
 }
 
@@ -289,8 +307,8 @@ int ix_writer_finish(struct ix_writer *writer, uint8_t **ret_bytes, size_t *ret_
 	flush_group(writer);
 	close_chunk(writer);
 	close_span(writer);
-	const struct ix_buffer *buffers[IX_SECTIONS] = {&writer->rels,	&writer->chunks,     &writer->spans,	&writer->events,
-							&writer->types, &writer->chunk_data, &writer->span_data};
+	struct ix_buffer *buffers[IX_SECTIONS];
+	each_buffer(writer, buffers);
 	size_t size = IX_HEADER;
 	int status = 0;
 	for (unsigned i = 0; i < IX_SECTIONS; i++) {
@@ -300,11 +318,10 @@ int ix_writer_finish(struct ix_writer *writer, uint8_t **ret_bytes, size_t *ret_
 	}
 	if (status == 0 && size > UINT32_MAX)
 		status = -EOVERFLOW;
-	uint8_t *bytes = status == 0 ? calloc(1, size) : NULL;
-	if (bytes == NULL) {
-		ix_writer_free(writer);
+	uint8_t *bytes = status == 0 ? malloc(size) : NULL;
+	if (bytes == NULL)
 		return status == 0 ? -ENOMEM : status;
-	}
+	memset(bytes, 0, IX_HEADER);
 	put_header(bytes, &writer->info);
 	size_t at = IX_HEADER;
 	for (unsigned i = 0; i < IX_SECTIONS; i++) {
@@ -318,7 +335,6 @@ int ix_writer_finish(struct ix_writer *writer, uint8_t **ret_bytes, size_t *ret_
 		at += buffers[i]->size;
 	}
 	put64(bytes + IX_HEADER_HASH, XXH3_64bits(bytes, IX_HEADER_HASH));
-	ix_writer_free(writer);
 	*ret_bytes = bytes;
 	*ret_size = size;
 	return 0;
