@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -106,12 +107,25 @@ static void free_parts(struct replay *replay)
 		close(replay->root);
 }
 
+/* Root makes files as the directory's owner, who must be able to start Postgres on them. */
+static int become_owner(struct replay *replay)
+{
+	struct stat st;
+	if (geteuid() != 0)
+		return 0;
+	if (fstat(replay->root, &st) < 0 || (st.st_uid != 0 && (setegid(st.st_gid) < 0 || seteuid(st.st_uid) < 0)))
+		return rp_fail(replay, -errno, "the directory's owner: %s", strerror(errno));
+	return 0;
+}
+
 static int run_steps(struct replay *replay)
 {
 	replay->root = open(replay->options.directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (replay->root < 0)
 		return rp_fail(replay, -errno, "%s", strerror(errno));
 	int status = rp_examine(replay);
+	if (status == 0)
+		status = become_owner(replay);
 	if (status == 0)
 		status = make_parts(replay);
 	if (status == 0)

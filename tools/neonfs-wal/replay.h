@@ -26,7 +26,8 @@ extern const struct tl_option wal_replay_options[];
 			       "LSN. With --no-finish pg_control, pg_wal and backup_label stay as they are.\n\n"                 \
 			       "What is refused changes nothing: a directory with a server at work on it, an LSN that the log "  \
 			       "does not reach or\n"                                                                             \
-			       "that the directory has passed. A replay that was broken off can be begun again.\n\n"             \
+			       "that the directory has passed. A replay that was broken off can be begun again. Root works as "  \
+			       "DATADIR's owner.\n\n"                                                                            \
 			       "Examples:\n"                                                                                     \
 			       "  neonfs-wal replay /srv/copy --wal /srv/archive --to 16/B374D848\n"                             \
 			       "  neonfs-wal replay /srv/crashed\n",                                                             \

@@ -295,6 +295,8 @@ int rp_examine(struct replay *replay)
 		status = read_label(replay);
 	if (status < 0)
 		return status;
+	if (replay->options.wal != NULL && access(replay->options.wal, R_OK | X_OK) < 0)
+		return rp_fail(replay, -errno, "%s: %s", replay->options.wal, strerror(errno));
 	snprintf(directory, sizeof(directory), "%s/pg_wal", replay->options.directory);
 	status = replay->options.wal != NULL ? open_log(replay, replay->options.wal, directory, &replay->log)
 					     : open_log(replay, directory, NULL, &replay->log);
