@@ -20,8 +20,15 @@ CREATE TABLESPACE oa_space LOCATION '';
 CREATE TABLE oa_in_space (id int PRIMARY KEY, v text) TABLESPACE oa_space;
 INSERT INTO oa_in_space SELECT i, md5(i::text) FROM generate_series(1, 5000) i;
 UPDATE oa_in_space SET v = 'x' WHERE id % 3 = 0;
+-- Before 15 there is one way to copy a database, and no word for it.
+SELECT current_setting('server_version_num')::int >= 150000 AS strategies \gset
+\if :strategies
 CREATE DATABASE oa_log STRATEGY wal_log;
 CREATE DATABASE oa_copy STRATEGY file_copy;
+\else
+CREATE DATABASE oa_log;
+CREATE DATABASE oa_copy;
+\endif
 CREATE DATABASE oa_in_space TABLESPACE oa_space;
 \c oa_copy
 CREATE TABLE t AS SELECT i AS id, md5(i::text) AS v FROM generate_series(1, 5000) i;

@@ -35,8 +35,15 @@ INSERT INTO in_ts SELECT i, md5(i::text) FROM generate_series(1, 2000) i;
 ALTER TABLE in_ts SET TABLESPACE pg_default;
 DROP TABLE in_ts;
 DROP TABLESPACE ts;
+-- Before 15 there is one way to copy a database, and no word for it.
+SELECT current_setting('server_version_num')::int >= 150000 AS strategies \gset
+\if :strategies
 CREATE DATABASE db_log TEMPLATE template0 STRATEGY wal_log;
 CREATE DATABASE db_copy TEMPLATE template0 STRATEGY file_copy;
+\else
+CREATE DATABASE db_log TEMPLATE template0;
+CREATE DATABASE db_copy TEMPLATE template0;
+\endif
 \c db_copy
 CREATE TABLE t AS SELECT i AS id, md5(i::text) AS v FROM generate_series(1, 2000) i;
 CREATE INDEX ON t (v);
