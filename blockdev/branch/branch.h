@@ -31,9 +31,9 @@ NF_MUST_CHECK int snapshot_check(struct bd_store *store, uint32_t branch, uint32
 /* Flush most of what freezing would have to, before anybody is held up. No locks held. */
 void branch_preflush(struct bd_store *store, uint32_t id);
 /* Freeze the branch's head: flushes, then under its epoch_lock runs `record` (which adds to the commit and may fail) with the frozen epoch and
- * commits all, epoch + 1 with it. Durable on return. Under table_lock. `ret_pause_ns` may be NULL. */
+ * commits all, epoch + 1 with it. Durable once the log is synced up to *ret_ticket. Under table_lock. `ret_pause_ns` may be NULL. */
 NF_MUST_CHECK int branch_freeze(struct bd_store *store, struct bd_branch *branch,
 				int (*record)(void *arg, uint32_t frozen, struct bd_commit *commit), void *arg,
-				uint64_t *ret_pause_ns);
+				uint64_t *ret_ticket, uint64_t *ret_pause_ns);
 
 #endif

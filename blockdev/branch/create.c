@@ -28,13 +28,13 @@ void branch_preflush(struct bd_store *store, uint32_t id)
 }
 
 int branch_freeze(struct bd_store *store, struct bd_branch *branch,
-		  int (*record)(void *arg, uint32_t frozen, struct bd_commit *commit), void *arg, uint64_t *ret_pause_ns)
+		  int (*record)(void *arg, uint32_t frozen, struct bd_commit *commit), void *arg, uint64_t *ret_ticket,
+		  uint64_t *ret_pause_ns)
 {
 	struct bd_commit commit;
 	int error = bd_commit_init(&commit);
 	if (error != 0)
 		return error;
-	uint64_t ticket = 0;
 	struct timespec begin;
 	/* From here on new writers wait. */
 	clock_gettime(CLOCK_MONOTONIC, &begin);
@@ -46,7 +46,7 @@ int branch_freeze(struct bd_store *store, struct bd_branch *branch,
 		error = record(arg, branch->epoch, &commit);
 	if (error == 0) {
 		branch_commit(branch, branch->epoch + 1, branch->name, branch_flags(branch), &commit);
-		error = bd_commit_apply(store, &commit, &ticket);
+		error = bd_commit_apply(store, &commit, ret_ticket);
 	}
 	if (error == 0)
 		branch->epoch++;
@@ -54,7 +54,7 @@ int branch_freeze(struct bd_store *store, struct bd_branch *branch,
 	if (error == 0 && ret_pause_ns != NULL)
 		*ret_pause_ns = elapsed_ns(begin);
 	bd_commit_free(&commit);
-	return error != 0 ? error : bd_sync_log(store, ticket);
+	return error;
 }
 
 /* Common checks of a new name. Under table_lock exclusive. */
@@ -70,7 +70,7 @@ static int check_new_name(struct bd_store *store, const char *name)
 	return error;
 }
 
-/* After the record is durable. Under table_lock exclusive. */
+/* After the record is in the log: what is done in the branch from now on comes behind it there. Under table_lock exclusive. */
 static int adopt(struct bd_store *store, struct bd_branch *branch, struct bd_branch *parent,
 		 struct bd_branch_info *ret_info)
 {
@@ -153,11 +153,10 @@ static int record_child(void *arg, uint32_t frozen, struct bd_commit *commit)
 }
 
 /* A child of a frozen epoch: nothing to freeze. */
-static int create_from_frozen(struct child_record *record, uint32_t epoch)
+static int create_from_frozen(struct child_record *record, uint32_t epoch, uint64_t *ret_ticket)
 {
 	struct bd_store *store = record->store;
 	struct bd_commit commit;
-	uint64_t ticket;
 	int error = snapshot_check(store, record->parent->id, epoch);
 	if (error == 0)
 		error = bd_commit_init(&commit);
@@ -165,15 +164,13 @@ static int create_from_frozen(struct child_record *record, uint32_t epoch)
 		return error;
 	error = record_child(record, epoch, &commit);
 	if (error == 0)
-		error = bd_commit_apply(store, &commit, &ticket);
-	if (error == 0)
-		error = bd_sync_log(store, ticket);
+		error = bd_commit_apply(store, &commit, ret_ticket);
 	bd_commit_free(&commit);
 	return error;
 }
 
-int bd_branch_create(struct bd_store *store, const char *name, struct bd_view from, struct bd_branch_info *ret_info,
-		     uint64_t *ret_pause_ns)
+static int create(struct bd_store *store, const char *name, struct bd_view from, struct bd_branch_info *ret_info,
+		  uint64_t *ret_ticket, uint64_t *ret_pause_ns)
 {
 	uint64_t pause = 0;
 	if (from.epoch.v == BD_EPOCH_HEAD.v)
@@ -183,8 +180,8 @@ int bd_branch_create(struct bd_store *store, const char *name, struct bd_view fr
 	int error = record.parent != NULL ? check_new_name(store, name) : -ENOENT;
 	if (error == 0)
 		error = from.epoch.v == BD_EPOCH_HEAD.v
-				? branch_freeze(store, record.parent, record_child, &record, &pause)
-				: create_from_frozen(&record, from.epoch.v);
+				? branch_freeze(store, record.parent, record_child, &record, ret_ticket, &pause)
+				: create_from_frozen(&record, from.epoch.v, ret_ticket);
 	if (error == 0)
 		error = adopt(store, record.child, record.parent, ret_info);
 	if (error != 0)
@@ -193,6 +190,21 @@ int bd_branch_create(struct bd_store *store, const char *name, struct bd_view fr
 	if (error == 0 && ret_pause_ns != NULL)
 		*ret_pause_ns = pause;
 	return error;
+}
+
+int bd_branch_create(struct bd_store *store, const char *name, struct bd_view from, struct bd_branch_info *ret_info,
+		     uint64_t *ret_pause_ns)
+{
+	uint64_t ticket;
+	int error = create(store, name, from, ret_info, &ticket, ret_pause_ns);
+	return error != 0 ? error : bd_sync_log(store, ticket);
+}
+
+int bd_branch_create_begin(struct bd_store *store, const char *name, struct bd_view from, struct bd_branch_info *ret_info,
+			   uint64_t *ret_pause_ns)
+{
+	uint64_t ticket;
+	return create(store, name, from, ret_info, &ticket, ret_pause_ns);
 }
 
 /* The request to sweep a branch. */

@@ -135,13 +135,14 @@ int bd_snapshot_create(struct bd_store *store, struct bd_branch_id id, const cha
 	if (error == 0)
 		error = bd_name_check(label);
 	struct snapshot_record record = {.info = {.branch = id, .created_ns = bd_now_ns()}};
+	uint64_t ticket;
 	if (error == 0) {
 		error = find(store, id, label, &record.info);
 		error = error == 0 ? -EEXIST : error == -ENOENT ? 0 : error;
 	}
 	if (error == 0) {
 		snprintf(record.info.label, sizeof(record.info.label), "%s", label);
-		error = branch_freeze(store, branch, record_snapshot, &record, NULL);
+		error = branch_freeze(store, branch, record_snapshot, &record, &ticket, NULL);
 	}
 	if (error == 0) {
 		branch->snapshots++;
@@ -149,7 +150,7 @@ int bd_snapshot_create(struct bd_store *store, struct bd_branch_id id, const cha
 		*ret_info = record.info;
 	}
 	pthread_rwlock_unlock(&store->table_lock);
-	return error;
+	return error != 0 ? error : bd_sync_log(store, ticket);
 }
 
 int bd_snapshot_delete(struct bd_store *store, struct bd_branch_id id, const char *label)

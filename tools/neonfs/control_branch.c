@@ -69,7 +69,6 @@ static int remove_pid_files(struct bd_inode *root)
 {
 	static const char *const names[] = {"postmaster.pid", "postmaster.opts"};
 	struct bd_inode *mark;
-	bool has_removed = false;
 	int rc = bd_lookup(root, "PG_VERSION", &mark);
 	if (rc != 0)
 		return rc == -ENOENT ? 0 : rc;
@@ -78,18 +77,20 @@ static int remove_pid_files(struct bd_inode *root)
 		rc = bd_unlink(root, names[i]);
 		if (rc != 0 && rc != -ENOENT)
 			return rc;
-		has_removed = has_removed || rc == 0;
 	}
-	return has_removed ? bd_fsync(root, false) : 0;
+	return 0;
 }
 
-static int clean_child(struct ctl_call *call, const struct bd_branch_info *child)
+/* Take out what must not be in it, and make it durable. */
+static int finish_child(struct ctl_call *call, const struct bd_branch_info *child)
 {
 	struct bd_inode *root;
 	int rc = bd_root(call->store, (struct bd_view){.branch = child->id, .epoch = BD_EPOCH_HEAD}, &root);
 	if (rc != 0)
 		return rc;
 	rc = remove_pid_files(root);
+	if (rc == 0)
+		rc = bd_fsync(root, false);
 	bd_inode_unref(root, 1);
 	return rc;
 }
@@ -128,10 +129,10 @@ static int create_from(struct ctl_call *call, const char *name, const char *from
 	struct bd_view view;
 	if (ctl_find_view(call, "parent", from, &view, NULL) != 0)
 		return -1;
-	int rc = bd_branch_create(call->store, name, view, ret_child, ret_pause_ns);
+	int rc = bd_branch_create_begin(call->store, name, view, ret_child, ret_pause_ns);
 	if (rc != 0)
 		return fail_create(call, rc, name);
-	rc = clean_child(call, ret_child);
+	rc = finish_child(call, ret_child);
 	if (rc != 0) {
 		undo_create(call, ret_child);
 		return ctl_store_error(call, rc, "cannot make the new branch ready to start");
