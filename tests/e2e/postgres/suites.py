@@ -14,6 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, '..', '..', '..')
 HOME = os.path.dirname(BIN)
 MAJOR = int(os.path.basename(HOME))
+BESIDE = os.path.join(HOME, '..', '..', '..', '..', 'source')
 
 
 def suite_program(path):
@@ -35,9 +36,8 @@ def unpacked_source(argument):
     """The source tree; fetched once. For another major than this machine's it lies beside the programs, where the archive had it."""
     if argument:
         return argument
-    beside = os.path.join(HOME, '..', '..', '..', '..', 'source')
-    if os.path.exists(os.path.join(beside, 'src', 'test', 'regress')):
-        return beside
+    if os.path.exists(os.path.join(BESIDE, 'src', 'test', 'regress')):
+        return BESIDE
     result = run(os.path.join(HERE, 'fetch-source'), os.path.join(ROOT, 'build', 'postgres-source'), check=False, timeout_s=600)
     if result.returncode != 0:
         raise Skip(result.stderr.strip().splitlines()[-1])
@@ -53,8 +53,10 @@ def prepare(place, source):
     include = os.path.join(HOME, '..', '..', '..', 'include', 'postgresql', str(MAJOR), 'server')
     if not os.path.exists(os.path.join(include, 'postgres.h')):
         raise Skip(f'the headers of the server are not there: install postgresql-server-dev-{MAJOR}')
-    # What another major's suite forgets to include comes first.
-    run('cc', '-shared', '-fPIC', '-O1', '-w', '-I', include, '-include', 'postgres.h', '-include', 'utils/array.h',
+    # The package of headers may be of an older minor than the source beside, which then has functions that those do not declare; what
+    # another major's suite forgets to include comes first.
+    newer = ['-I', os.path.join(source, 'src', 'include')] if source == BESIDE else []
+    run('cc', '-shared', '-fPIC', '-O1', '-w', *newer, '-I', include, '-include', 'postgres.h', '-include', 'utils/array.h',
         '-o', os.path.join(libraries, 'regress.so'), os.path.join(suites, 'regress', 'regress.c'))
     for library in glob.glob(os.path.join(HOME, 'lib', '*.so')):
         if os.path.basename(library) != 'regress.so':  # 18 has it among its own
