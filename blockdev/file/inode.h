@@ -4,6 +4,8 @@
 
 #include "blockdev/bd_impl.h"
 
+/* Read the inode's record into it, as its view sees it. -ENOENT: there is none, or it was removed; -EUCLEAN. */
+NF_MUST_CHECK int inode_load(struct bd_inode *inode);
 /* Put an inode from bd_inode_make into the table, once its record is committed. */
 void inode_publish(struct bd_inode *inode);
 /* Forget an inode from bd_inode_make that was not published. */
