@@ -40,14 +40,9 @@ int wa_redo_btree_meta(struct wa_redo *redo)
 int wa_mask_btree(const struct wa_version *version, uint32_t blkno, uint8_t *page, struct wa_error *error)
 {
 	(void)blkno;
-	wa_mask_lsn_and_checksum(page);
-	wa_mask_hint_bits(page);
-	int status = wa_mask_unused_space(page, error);
+	int status = mask_index_page(page, "one of a B-tree", error);
 	if (status < 0)
 		return status;
-	if (wa_page_special(page) != INDEX_SPECIAL_AT)
-		return wa_bad(error, (struct nf_lsn){0}, "the page is not one of a B-tree: its special space starts at %u",
-			      wa_page_special(page));
 	unsigned flags = bt_flags(page);
 	if (version->major == 13 && (flags & BTP_DELETED)) {
 		wa_mask_content(page);

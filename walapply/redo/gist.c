@@ -260,15 +260,10 @@ int wa_mask_gist(const struct wa_version *version, uint32_t blkno, uint8_t *page
 {
 	(void)version;
 	(void)blkno;
-	wa_mask_lsn_and_checksum(page);
-	wa_mask_hint_bits(page);
-	int status = wa_mask_unused_space(page, error);
+	int status = mask_index_page(page, "one of a GiST index", error);
 
 	if (status < 0)
 		return status;
-	if (wa_page_special(page) != INDEX_SPECIAL_AT)
-		return wa_bad(error, (struct nf_lsn){0}, "the page is not one of a GiST index: its special space starts at %u",
-			      wa_page_special(page));
 	set_nsn(page, 0);
 	if (get_flags(page) & F_LEAF)
 		wa_mask_line_pointer_flags(page);

@@ -156,14 +156,9 @@ int wa_mask_hash(const struct wa_version *version, uint32_t blkno, uint8_t *page
 {
 	(void)version;
 	(void)blkno;
-	wa_mask_lsn_and_checksum(page);
-	wa_mask_hint_bits(page);
-	int status = wa_mask_unused_space(page, error);
+	int status = mask_index_page(page, "one of a hash index", error);
 	if (status < 0)
 		return status;
-	if (wa_page_special(page) != INDEX_SPECIAL_AT)
-		return wa_bad(error, (struct nf_lsn){0}, "the page is not one of a hash index: its special space starts at %u",
-			      wa_page_special(page));
 	unsigned flags = hash_flags(page), type = flags & LH_PAGE_TYPE;
 	if (type == LH_UNUSED) {
 		wa_mask_content(page);

@@ -120,4 +120,18 @@ static inline int delete_listed(struct wa_redo *redo, struct nf_reader *r, unsig
 	return 0;
 }
 
+/* What masks of B-tree, hash and GiST pages begin with. `what` ends the refusal "the page is not ...". */
+static inline int mask_index_page(uint8_t *page, const char *what, struct wa_error *error)
+{
+	wa_mask_lsn_and_checksum(page);
+	wa_mask_hint_bits(page);
+	int status = wa_mask_unused_space(page, error);
+	if (status < 0)
+		return status;
+	if (wa_page_special(page) != INDEX_SPECIAL_AT)
+		return wa_bad(error, (struct nf_lsn){0}, "the page is not %s: its special space starts at %u", what,
+			      wa_page_special(page));
+	return 0;
+}
+
 #endif
