@@ -124,7 +124,7 @@ struct bd_branch_info {
 	char name[BD_BRANCH_NAME_MAX + 1];
 	char parent_name[BD_BRANCH_NAME_MAX + 1];
 	int64_t created_ns;			/* since the Unix epoch */
-	uint32_t children, snapshots;		/* children: without detached ones */
+	uint32_t children, snapshots;		/* children: without detached and internal ones */
 	bool is_protected;
 	uint32_t in_use;			/* open file descriptions in it, as the front end counts them */
 };
@@ -140,10 +140,16 @@ struct bd_snapshot_info {
  * in ".." forms. -EINVAL; -ENAMETOOLONG. */
 NF_MUST_CHECK int bd_name_check(const char *name);
 
+/* A branch whose name is '.' and such a name (63 bytes in all) is internal: made by a program for itself, not by a user. It can be made, found, renamed
+ * (also from or to a user's name) and deleted like any other, but bd_branch_list and the counts of branches and children leave it out. */
+NF_MUST_CHECK bool bd_name_is_internal(const char *name);
+
 NF_MUST_CHECK int bd_branch_find(struct bd_store *store, const char *name, struct bd_branch_info *ret_info);
 NF_MUST_CHECK int bd_branch_get(struct bd_store *store, struct bd_branch_id id, struct bd_branch_info *ret_info);
-/* Every branch, sorted by name, in one malloc'd array the caller frees. */
+/* Every branch that is not internal, sorted by name, in one malloc'd array the caller frees. */
 NF_MUST_CHECK int bd_branch_list(struct bd_store *store, struct bd_branch_info **ret_infos, size_t *ret_count);
+/* The same of the internal ones. */
+NF_MUST_CHECK int bd_branch_list_internal(struct bd_store *store, struct bd_branch_info **ret_infos, size_t *ret_count);
 
 /* A new branch whose root directory is empty, mode 0700, owned by uid:gid. Durable on return. -EEXIST. */
 NF_MUST_CHECK int bd_branch_create_empty(struct bd_store *store, const char *name, uid_t uid, gid_t gid,
@@ -165,7 +171,7 @@ NF_MUST_CHECK int bd_snapshot_find(struct bd_store *store, struct bd_branch_id b
 NF_MUST_CHECK int bd_snapshot_list(struct bd_store *store, struct bd_branch_id branch,
 				   struct bd_snapshot_info **ret_infos, size_t *ret_count);
 NF_MUST_CHECK int bd_snapshot_delete(struct bd_store *store, struct bd_branch_id branch, const char *label);
-/* -EBUSY: in use (in_use > 0); -ENOTEMPTY: has children that are not detached; -EPERM: protected. Its data is collected in the background, but
+/* -EBUSY: in use (in_use > 0); -ENOTEMPTY: has children that are not detached, internal ones among them; -EPERM: protected. Its data is collected in the background, but
  * for what its detached children see of it. Durable on return. */
 NF_MUST_CHECK int bd_branch_delete(struct bd_store *store, struct bd_branch_id branch);
 /* Make a branch independent of its parent: it has none from now on, and the one it had may be deleted. It shows the same as before; nothing is
@@ -176,6 +182,13 @@ NF_MUST_CHECK int bd_branch_protect(struct bd_store *store, struct bd_branch_id 
 /* The front end tells that a file of a branch was opened (+1) and closed (-1): the branch's in_use. Takes no lock, so that opening files in one branch
  * does not wait for the freeze of another. Opened while its branch is being deleted, a file answers as one of a deleted branch. */
 void bd_inode_use(struct bd_inode *inode, int delta);
+
+/* Who wants to know that something was written. `wake` is called on the writer's thread, with no lock of the store held, when file content of a
+ * watched branch's head has changed: once, then the branch has to be watched again. It must be short and may not call the store. Set it before
+ * the first bd_branch_watch; take it back (NULL) when no thread writes any more. */
+void bd_store_set_wake(struct bd_store *store, void (*wake)(void *arg, struct bd_branch_id branch), void *arg);
+/* Watch for the next write. What is written after this call is told, so watch first and look then. -ENOENT. */
+NF_MUST_CHECK int bd_branch_watch(struct bd_store *store, struct bd_branch_id branch);
 
 enum bd_diff_kind { BD_DIFF_ADDED, BD_DIFF_REMOVED, BD_DIFF_CHANGED, BD_DIFF_META };
 /* Compare two views at file level, from metadata and block versions alone (no data is read). Called for each path that
@@ -205,6 +218,8 @@ void bd_inode_ref(struct bd_inode *inode, uint64_t count);
 /* Drop `count` references. The last one of an inode with no links frees its data (in the background). */
 void bd_inode_unref(struct bd_inode *inode, uint64_t count);
 struct bd_view bd_inode_view(const struct bd_inode *inode);
+/* Is its branch internal now? Takes no lock. */
+bool bd_inode_is_internal(const struct bd_inode *inode);
 void bd_inode_attr(struct bd_inode *inode, struct bd_attr *ret_attr);
 /* Room for one pointer or number of the front end's own, zero at first. Guarded by the front end. */
 void **bd_inode_user(struct bd_inode *inode);

@@ -51,6 +51,7 @@ struct bd_branch {
 	char name[BD_BRANCH_NAME_MAX + 1];
 	bool is_protected, is_detached; /* detached: goes on when its parent is deleted */
 	uint32_t children, snapshots;	/* children: living and not detached */
+	uint32_t hidden_children;	/* of these, internal ones */
 	uint32_t needs;			/* children that stand (bd_branch_stands): they see what this branch had where they begin */
 	/* epoch: written under epoch_lock exclusive */
 	pthread_rwlock_t epoch_lock;
@@ -62,6 +63,8 @@ struct bd_branch {
 	_Atomic uint32_t dirty_count;
 	struct bd_view_use *views; /* frozen epochs with inodes in memory; guarded by the inode table's lock */
 	_Atomic int32_t in_use;
+	_Atomic bool is_internal; /* by its name; written under table_lock */
+	_Atomic bool is_watched;  /* the next write is told to store->wake */
 	_Atomic bool dead; /* deleted: everything in it answers -ENOENT or -EROFS */
 	_Atomic uint32_t refs; /* table 1, each inode in memory 1 */
 };
@@ -189,6 +192,7 @@ struct bd_store {
 	pthread_rwlock_t table_lock;
 	struct bd_branch **branches;
 	uint32_t branch_slots, branch_count, snapshot_count;
+	uint32_t internal_count; /* of branch_count */
 	uint32_t next_branch;
 	pthread_rwlock_t kv_lock;
 	/* file ids are handed out from a range reserved in the log */
@@ -203,6 +207,9 @@ struct bd_store {
 	pthread_mutex_t error_lock;
 	/* numbers of checkpoints: of the last that began, and of the last that ended well */
 	_Atomic uint64_t checkpoint_begun, checkpoint_done;
+	/* set before anybody is watched */
+	void (*wake)(void *arg, struct bd_branch_id branch);
+	void *wake_arg;
 	_Atomic uint64_t reads, writes, fsyncs, read_bytes, written_bytes, inline_bytes,
 		collected_extents, collected_bytes;
 };
@@ -272,6 +279,13 @@ NF_MUST_CHECK int bd_branch_pins(struct bd_store *store, struct bd_branch *branc
 /* Begin and end an operation that writes in the inode's branch. 0; -EROFS (frozen view, failed store); -ENOENT (deleted). */
 NF_MUST_CHECK int bd_op_begin(struct bd_inode *inode);
 void bd_op_end(struct bd_inode *inode);
+/* After a write, with no lock held: tell who watches the branch. */
+void bd_branch_tell(struct bd_store *store, struct bd_branch *branch);
+static inline void bd_branch_written(struct bd_store *store, struct bd_branch *branch)
+{
+	if (atomic_load_explicit(&branch->is_watched, memory_order_relaxed))
+		bd_branch_tell(store, branch);
+}
 
 /* ---- inodes (file/inode.c) */
 NF_MUST_CHECK int bd_inode_table_init(struct bd_store *store);

@@ -530,7 +530,7 @@ int bd_store_status(struct bd_store *store, struct bd_status *ret_status)
 	bd_extents_totals(store, &status.extents, &status.extent_bytes, &status.live_bytes, &used);
 	status.memory_bytes = bd_leaf_cache_bytes(store) + bd_index_memory_bytes(store->index);
 	pthread_rwlock_rdlock(&store->table_lock);
-	status.branches = store->branch_count;
+	status.branches = store->branch_count - store->internal_count;
 	status.snapshots = store->snapshot_count;
 	pthread_rwlock_unlock(&store->table_lock);
 	pthread_mutex_lock(&store->error_lock);

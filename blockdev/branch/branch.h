@@ -23,6 +23,12 @@ void branch_free(struct bd_branch *branch);
 /* Under table_lock exclusive. */
 NF_MUST_CHECK int branch_insert(struct bd_store *store, struct bd_branch *branch);
 /* Under table_lock. Living branches only. */
+/* Under table_lock exclusive: a living, not detached child more (1) or less (-1). */
+void branch_count_child(struct bd_branch *parent, const struct bd_branch *child, int delta);
+/* Under table_lock exclusive: name a branch, in memory. */
+void branch_set_name(struct bd_branch *branch, const char *name);
+/* 0 when the name may be a branch's, a user's or an internal one; as bd_name_check. */
+NF_MUST_CHECK int branch_name_check(const char *name);
 struct bd_branch *branch_by_name(struct bd_store *store, const char *name);
 struct bd_branch *branch_by_id(struct bd_store *store, uint32_t id);
 void branch_info(struct bd_store *store, const struct bd_branch *branch, struct bd_branch_info *ret_info);

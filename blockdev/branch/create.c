@@ -62,7 +62,7 @@ static int check_new_name(struct bd_store *store, const char *name)
 {
 	int error = bd_store_writable(store);
 	if (error == 0)
-		error = bd_name_check(name);
+		error = branch_name_check(name);
 	if (error == 0 && branch_by_name(store, name) != NULL)
 		error = -EEXIST;
 	if (error == 0 && store->branch_count >= BD_BRANCHES_MAX)
@@ -78,8 +78,9 @@ static int adopt(struct bd_store *store, struct bd_branch *branch, struct bd_bra
 	if (error != 0)
 		return bd_store_fail(store, error, "adding a branch");
 	store->branch_count++;
+	store->internal_count += branch->is_internal;
 	if (parent != NULL) {
-		parent->children++;
+		branch_count_child(parent, branch, 1);
 		parent->needs++;
 	}
 	branch_info(store, branch, ret_info);
@@ -260,7 +261,7 @@ static void bereave(struct bd_store *store, struct bd_branch *branch, const uint
 {
 	struct bd_branch *parent = branch->parent != 0 ? store->branches[branch->parent] : NULL;
 	if (parent != NULL && !branch->is_detached)
-		parent->children--;
+		branch_count_child(parent, branch, -1);
 	bool stands = branch->needs > 0;
 	for (; *ids != 0; ids++) {
 		if (!stands)
@@ -294,6 +295,7 @@ int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)
 	}
 	if (error == 0) {
 		store->branch_count--;
+		store->internal_count -= branch->is_internal;
 		store->snapshot_count -= branch->snapshots;
 		bereave(store, branch, ids);
 	}
@@ -313,10 +315,23 @@ int bd_branch_detach(struct bd_store *store, struct bd_branch_id id)
 		error = commit_record(store, branch, branch->name, branch_flags(branch) | BD_BRANCH_DETACHED, NULL);
 	if (error == 0) {
 		branch->is_detached = true;
-		store->branches[branch->parent]->children--;
+		branch_count_child(store->branches[branch->parent], branch, -1);
 	}
 	pthread_rwlock_unlock(&store->table_lock);
 	return error;
+}
+
+/* Under table_lock exclusive. */
+static void rename_in_memory(struct bd_store *store, struct bd_branch *branch, const char *name)
+{
+	struct bd_branch *parent = branch->parent != 0 && !branch->is_detached ? store->branches[branch->parent] : NULL;
+	if (parent != NULL)
+		branch_count_child(parent, branch, -1);
+	store->internal_count -= branch->is_internal;
+	branch_set_name(branch, name);
+	store->internal_count += branch->is_internal;
+	if (parent != NULL)
+		branch_count_child(parent, branch, 1);
 }
 
 int bd_branch_rename(struct bd_store *store, struct bd_branch_id id, const char *new_name)
@@ -327,7 +342,7 @@ int bd_branch_rename(struct bd_store *store, struct bd_branch_id id, const char 
 	if (error == 0)
 		error = commit_record(store, branch, new_name, branch_flags(branch), NULL);
 	if (error == 0)
-		snprintf(branch->name, sizeof(branch->name), "%s", new_name);
+		rename_in_memory(store, branch, new_name);
 	pthread_rwlock_unlock(&store->table_lock);
 	return error;
 }

@@ -1,4 +1,5 @@
 /* The branch table: loading, finding, listing. Branches are few and small enough (about 500 bytes) to be all in memory. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "blockdev/branch/branch.h"
@@ -18,6 +19,29 @@ int bd_name_check(const char *name)
 			return -EINVAL;
 	}
 	return strstr(name, "..") != NULL ? -EINVAL : 0;
+}
+
+bool bd_name_is_internal(const char *name)
+{
+	return name[0] == '.' && strlen(name) <= BD_BRANCH_NAME_MAX && bd_name_check(name + 1) == 0;
+}
+
+int branch_name_check(const char *name)
+{
+	return bd_name_is_internal(name) ? 0 : bd_name_check(name);
+}
+
+void branch_set_name(struct bd_branch *branch, const char *name)
+{
+	snprintf(branch->name, sizeof(branch->name), "%s", name);
+	atomic_store(&branch->is_internal, bd_name_is_internal(name));
+}
+
+void branch_count_child(struct bd_branch *parent, const struct bd_branch *child, int delta)
+{
+	parent->children += (uint32_t)delta;
+	if (child->is_internal)
+		parent->hidden_children += (uint32_t)delta;
 }
 
 void branch_commit(const struct bd_branch *branch, uint32_t epoch, const char *name, unsigned flags,
@@ -46,7 +70,7 @@ struct bd_branch *branch_new(uint32_t id, const struct bd_branch *parent, uint32
 	branch->epoch = 1;
 	branch->refs = 1;
 	branch->created_ns = bd_now_ns();
-	strncpy(branch->name, name, BD_BRANCH_NAME_MAX);
+	branch_set_name(branch, name);
 	if (parent != NULL) {
 		branch->parent = parent->id;
 		branch->parent_epoch = parent_epoch;
@@ -178,6 +202,7 @@ static int relate(struct bd_store *store)
 		if (branch == NULL)
 			continue;
 		store->branch_count += !branch->dead;
+		store->internal_count += !branch->dead && branch->is_internal;
 		if (!bd_branch_stands(branch))
 			bd_background_purge(store, id, 0);
 		if (!bd_branch_stands(branch) || branch->parent == 0)
@@ -189,7 +214,8 @@ static int relate(struct bd_store *store)
 			return -EUCLEAN;
 		}
 		above->needs++;
-		above->children += !branch->dead && !branch->is_detached;
+		if (!branch->dead && !branch->is_detached)
+			branch_count_child(above, branch, 1);
 	}
 	return 0;
 }
@@ -243,7 +269,7 @@ void branch_info(struct bd_store *store, const struct bd_branch *branch, struct 
 		.epoch = {branch->epoch},
 		.parent_epoch = {branch->is_detached ? 0 : branch->parent_epoch},
 		.created_ns = branch->created_ns,
-		.children = branch->children,
+		.children = branch->children - branch->hidden_children,
 		.snapshots = branch->snapshots,
 		.is_protected = branch->is_protected,
 		.in_use = in_use > 0 ? (uint32_t)in_use : 0,
@@ -279,14 +305,14 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(((const struct bd_branch_info *)a)->name, ((const struct bd_branch_info *)b)->name);
 }
 
-int bd_branch_list(struct bd_store *store, struct bd_branch_info **ret_infos, size_t *ret_count)
+static int list_branches(struct bd_store *store, bool internal, struct bd_branch_info **ret_infos, size_t *ret_count)
 {
 	size_t count = 0;
 	pthread_rwlock_rdlock(&store->table_lock);
 	struct bd_branch_info *infos = calloc(store->branch_count + 1, sizeof(*infos));
 	for (uint32_t id = 0; infos != NULL && id < store->branch_slots; id++) {
 		struct bd_branch *branch = branch_by_id(store, id);
-		if (branch != NULL)
+		if (branch != NULL && branch->is_internal == internal)
 			branch_info(store, branch, &infos[count++]);
 	}
 	pthread_rwlock_unlock(&store->table_lock);
@@ -296,6 +322,49 @@ int bd_branch_list(struct bd_store *store, struct bd_branch_info **ret_infos, si
 	*ret_infos = infos;
 	*ret_count = count;
 	return 0;
+}
+
+int bd_branch_list(struct bd_store *store, struct bd_branch_info **ret_infos, size_t *ret_count)
+{
+	return list_branches(store, false, ret_infos, ret_count);
+}
+
+int bd_branch_list_internal(struct bd_store *store, struct bd_branch_info **ret_infos, size_t *ret_count)
+{
+	return list_branches(store, true, ret_infos, ret_count);
+}
+
+bool bd_inode_is_internal(const struct bd_inode *inode)
+{
+	return atomic_load_explicit(&inode->branch->is_internal, memory_order_relaxed);
+}
+
+void bd_store_set_wake(struct bd_store *store, void (*wake)(void *arg, struct bd_branch_id branch), void *arg)
+{
+	pthread_rwlock_wrlock(&store->table_lock);
+	for (uint32_t id = 0; id < store->branch_slots; id++) {
+		if (store->branches[id] != NULL)
+			atomic_store(&store->branches[id]->is_watched, false);
+	}
+	store->wake = wake;
+	store->wake_arg = arg;
+	pthread_rwlock_unlock(&store->table_lock);
+}
+
+int bd_branch_watch(struct bd_store *store, struct bd_branch_id id)
+{
+	pthread_rwlock_rdlock(&store->table_lock);
+	struct bd_branch *branch = branch_by_id(store, id.v);
+	if (branch != NULL && store->wake != NULL)
+		atomic_store(&branch->is_watched, true);
+	pthread_rwlock_unlock(&store->table_lock);
+	return branch != NULL ? 0 : -ENOENT;
+}
+
+void bd_branch_tell(struct bd_store *store, struct bd_branch *branch)
+{
+	if (atomic_exchange(&branch->is_watched, false))
+		store->wake(store->wake_arg, (struct bd_branch_id){branch->id});
 }
 
 void bd_inode_use(struct bd_inode *inode, int delta)

@@ -357,6 +357,7 @@ int bd_write(struct bd_inode *inode, uint64_t offset, const void *buf, size_t si
 	atomic_fetch_add_explicit(&store->writes, 1, memory_order_relaxed);
 	if (error == 0)
 		atomic_fetch_add_explicit(&store->written_bytes, size, memory_order_relaxed);
+	bd_branch_written(store, inode->branch);
 	return error;
 }
 

@@ -51,6 +51,121 @@ static void bad_names_are_refused_everywhere(void **state)
 	free(infos);
 }
 
+/* A child `name` of main, with what the counts say of main's children after it. */
+static struct bd_branch_info make_child(struct api *api, const char *name, uint32_t children)
+{
+	struct bd_branch_info child, main;
+
+	assert_ok(bd_branch_create(api->store, name, api_head(api->main.id), &child, NULL));
+	assert_ok(bd_branch_get(api->store, api->main.id, &main));
+	assert_int_equal(main.children, children);
+	return child;
+}
+
+static void expect_branches(struct api *api, size_t users, size_t internal)
+{
+	struct bd_branch_info *infos;
+	struct bd_status status;
+	size_t count;
+
+	assert_ok(bd_branch_list(api->store, &infos, &count));
+	assert_int_equal(count, users);
+	for (size_t i = 0; i < count; i++)
+		assert_false(bd_name_is_internal(infos[i].name));
+	free(infos);
+	assert_ok(bd_branch_list_internal(api->store, &infos, &count));
+	assert_int_equal(count, internal);
+	for (size_t i = 0; i < count; i++)
+		assert_true(bd_name_is_internal(infos[i].name));
+	free(infos);
+	assert_ok(bd_store_status(api->store, &status));
+	assert_int_equal(status.branches, users);
+}
+
+static void internal_branches_are_in_no_list_and_no_count(void **state)
+{
+	struct api *api = *state;
+	struct bd_branch_info info, child;
+
+	assert_false(bd_name_is_internal("main"));
+	assert_false(bd_name_is_internal("."));
+	assert_false(bd_name_is_internal(".."));
+	assert_false(bd_name_is_internal("..x"));
+	assert_false(bd_name_is_internal(".a/b"));
+	assert_ok(bd_branch_create_empty(api->store, ".own", 1, 2, &info));
+	assert_int_equal(bd_branch_create_empty(api->store, ".own", 1, 2, &info), -EEXIST);
+	child = make_child(api, ".prepare-a", 0);
+	expect_branches(api, 1, 2);
+	/* Nothing of a parent goes while something is being made of it. */
+	assert_int_equal(bd_branch_delete(api->store, api->main.id), -ENOTEMPTY);
+
+	struct bd_inode *root = api_root(api, api_head(child.id));
+	assert_true(bd_inode_is_internal(root));
+	assert_ok(bd_branch_rename(api->store, child.id, "a"));
+	assert_false(bd_inode_is_internal(root));
+	bd_inode_unref(root, 1);
+	expect_branches(api, 2, 1);
+	assert_ok(bd_branch_get(api->store, api->main.id, &info));
+	assert_int_equal(info.children, 1);
+
+	assert_ok(bd_branch_rename(api->store, child.id, ".a"));
+	expect_branches(api, 1, 2);
+	api_reopen(api);
+	expect_branches(api, 1, 2);
+	assert_ok(bd_branch_find(api->store, ".a", &info));
+	assert_int_equal(info.id.v, child.id.v);
+	assert_ok(bd_branch_get(api->store, api->main.id, &info));
+	assert_int_equal(info.children, 0);
+
+	assert_ok(bd_branch_detach(api->store, child.id));
+	make_child(api, "b", 1);
+	assert_ok(bd_branch_delete(api->store, child.id));
+	expect_branches(api, 2, 1);
+	assert_ok(bd_branch_get(api->store, api->main.id, &info));
+	assert_int_equal(info.children, 1);
+}
+
+struct wakes {
+	unsigned count;
+	uint32_t branch;
+};
+
+static void note_wake(void *arg, struct bd_branch_id branch)
+{
+	struct wakes *wakes = arg;
+
+	wakes->count++;
+	wakes->branch = branch.v;
+}
+
+static void a_watched_branch_tells_of_one_write(void **state)
+{
+	struct api *api = *state;
+	struct wakes wakes = {0};
+	struct bd_branch_info other;
+	struct bd_inode *file = api_create(api->root, "f", S_IFREG | 0600);
+
+	bd_store_set_wake(api->store, note_wake, &wakes);
+	api_put(file, 0, 1, 100);
+	assert_int_equal(wakes.count, 0);
+	assert_ok(bd_branch_create_empty(api->store, "other", 0, 0, &other));
+	assert_ok(bd_branch_watch(api->store, other.id));
+	api_put(file, 0, 1, 100);
+	assert_int_equal(wakes.count, 0);
+	assert_ok(bd_branch_watch(api->store, api->main.id));
+	api_put(file, 0, 1, 100);
+	assert_int_equal(wakes.count, 1);
+	assert_int_equal(wakes.branch, api->main.id.v);
+	api_put(file, 0, 1, 100);
+	assert_int_equal(wakes.count, 1);
+	assert_ok(bd_branch_watch(api->store, api->main.id));
+	bd_store_set_wake(api->store, NULL, NULL);
+	api_put(file, 0, 1, 100);
+	assert_int_equal(wakes.count, 1);
+	assert_int_equal(bd_branch_watch(api->store, (struct bd_branch_id){777}), -ENOENT);
+	bd_inode_unref(file, 1);
+}
+
 static void an_empty_branch_has_an_empty_private_root(void **state)
 {
 	struct api *api = *state;
@@ -522,6 +637,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names_are_checked),
 		api_test(bad_names_are_refused_everywhere),
+		api_test(internal_branches_are_in_no_list_and_no_count),
+		api_test(a_watched_branch_tells_of_one_write),
 		api_test(an_empty_branch_has_an_empty_private_root),
 		api_test(a_taken_name_is_refused),
 		api_test(what_is_not_there_is_not_found),
