@@ -43,6 +43,11 @@ struct fs_options {
 	bool only_self; /* false: every user may enter, with the kernel checking permissions (allow_other) */
 	void (*ready)(void *arg); /* may be NULL; called once, on a thread of the mount, when it is in service */
 	void *ready_arg;
+	/* May be NULL. Called before a name of a directory stands for nothing (unlink, rename) or for something else (rename over it), whether it
+	 * is there or not, on the thread that serves the request and with no lock held; it may call the store. An error refuses the request.
+	 * Not called for what the store does by itself (bd.h), nor for rmdir. */
+	int (*before_name_goes)(void *arg, struct bd_inode *dir, const char *name);
+	void *before_name_goes_arg;
 };
 
 /* Mount. A mount left dead at the same place by a killed daemon is cleared first. Blocks nothing yet: requests

@@ -88,7 +88,7 @@ void fs_reply_entry(struct fs_call *call, struct bd_inode *inode, double timeout
 {
 	struct fuse_entry_param entry = {
 		.ino = (fuse_ino_t)(uintptr_t)inode,
-		.attr_timeout = FS_TIMEOUT_S,
+		.attr_timeout = fs_timeout_s(inode),
 		.entry_timeout = timeout_s,
 	};
 	int err = fs_node_enter(call->fs, inode);
@@ -104,9 +104,9 @@ void fs_reply_entry(struct fs_call *call, struct bd_inode *inode, double timeout
 		fs_node_forget(call->fs, inode, 1);
 }
 
-void fs_reply_no_entry(struct fs_call *call)
+void fs_reply_no_entry(struct fs_call *call, const struct bd_inode *dir)
 {
-	struct fuse_entry_param entry = {.ino = 0, .entry_timeout = FS_TIMEOUT_S};
+	struct fuse_entry_param entry = {.ino = 0, .entry_timeout = fs_timeout_s(dir)};
 
 	fuse_reply_entry(call->req, &entry);
 }
@@ -116,7 +116,7 @@ void fs_reply_attr(struct fs_call *call, struct bd_inode *inode)
 	struct stat st;
 
 	fs_stat_inode(call->fs, inode, &st);
-	fuse_reply_attr(call->req, &st, FS_TIMEOUT_S);
+	fuse_reply_attr(call->req, &st, fs_timeout_s(inode));
 }
 
 void fs_stats_get(struct fs *fs, struct fs_stats *ret_stats)

@@ -25,6 +25,13 @@
 #define FS_TIMEOUT_S 3600.0
 #define FS_ROOT_TIMEOUT_S 1.0
 
+/* For how long the kernel may rely on what it is told of an inode, or of a name in a directory. Programs change the internal branches that they made
+ * without the kernel, so there it always asks. */
+static inline double fs_timeout_s(const struct bd_inode *inode)
+{
+	return bd_inode_is_internal(inode) ? 0 : FS_TIMEOUT_S;
+}
+
 /* One request carries at most this much data (256 pages, the kernel's default limit). */
 #define FS_MAX_IO_BYTES (1u << 20)
 /* Read-ahead and direct requests the kernel keeps in flight. */
@@ -67,6 +74,8 @@ struct fs {
 	enum fs_cache cache;
 	enum fs_transport transport; /* as asked */
 	unsigned max_threads, readahead_kb;
+	int (*before_name_goes)(void *arg, struct bd_inode *dir, const char *name); /* may be NULL */
+	void *before_name_goes_arg;
 	bool is_root; /* the daemon runs as root */
 	void (*ready)(void *arg);
 	void *ready_arg;
@@ -133,7 +142,7 @@ int64_t fs_clock_ns(clockid_t clock);
 void fs_reply_result(struct fs_call *call, int result);
 /* Answer with a new entry. Takes over the caller's reference to `inode`, whatever happens. */
 void fs_reply_entry(struct fs_call *call, struct bd_inode *inode, double timeout_s);
-void fs_reply_no_entry(struct fs_call *call);
+void fs_reply_no_entry(struct fs_call *call, const struct bd_inode *dir);
 void fs_reply_attr(struct fs_call *call, struct bd_inode *inode);
 
 /* ---- fs_node.c ---- */

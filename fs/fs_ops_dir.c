@@ -106,7 +106,7 @@ static bool add_full(struct dir_reply *reply, const char *name, struct bd_inode 
 	size_t left = reply->size - reply->used;
 	struct fuse_entry_param entry = {
 		.ino = (fuse_ino_t)(uintptr_t)inode,
-		.attr_timeout = FS_TIMEOUT_S,
+		.attr_timeout = fs_timeout_s(inode),
 		.entry_timeout = timeout_s,
 	};
 
@@ -138,7 +138,7 @@ static bool add_entry(struct dir_reply *reply, size_t index)
 		ino_t ino = dir != NULL ? fs_ino(bd_inode_view(dir), dirent->file) : dirent->file.v;
 		return add_plain(reply, dirent->name, ino, dirent->type, next);
 	}
-	if (!add_full(reply, dirent->name, inode, dir != NULL ? FS_TIMEOUT_S : FS_ROOT_TIMEOUT_S, next)) {
+	if (!add_full(reply, dirent->name, inode, dir != NULL ? fs_timeout_s(inode) : FS_ROOT_TIMEOUT_S, next)) {
 		fs_node_forget(fs, inode, 1);
 		return false;
 	}

@@ -25,8 +25,8 @@ static void reply_create(struct fs_call *call, struct bd_inode *inode, struct fu
 {
 	struct fuse_entry_param entry = {
 		.ino = (fuse_ino_t)(uintptr_t)inode,
-		.attr_timeout = FS_TIMEOUT_S,
-		.entry_timeout = FS_TIMEOUT_S,
+		.attr_timeout = fs_timeout_s(inode),
+		.entry_timeout = fs_timeout_s(inode),
 	};
 	struct fs_handle *handle;
 	int err = fs_node_enter(call->fs, inode);

@@ -81,7 +81,7 @@ static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct
 		.stx_rdev_major = major(st.st_rdev),
 		.stx_rdev_minor = minor(st.st_rdev),
 	};
-	fuse_reply_statx(req, 0, &stx, ino == FUSE_ROOT_ID ? FS_ROOT_TIMEOUT_S : FS_TIMEOUT_S);
+	fuse_reply_statx(req, 0, &stx, ino == FUSE_ROOT_ID ? FS_ROOT_TIMEOUT_S : fs_timeout_s(fs_inode(ino)));
 }
 #endif
 
@@ -149,7 +149,7 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 	struct stat reply;
 	fs_node_attr_shown(call.fs, inode);
 	fs_stat(bd_inode_view(inode), &result, &reply);
-	fuse_reply_attr(req, &reply, FS_TIMEOUT_S);
+	fuse_reply_attr(req, &reply, fs_timeout_s(inode));
 }
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)

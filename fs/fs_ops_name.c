@@ -20,9 +20,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	}
 	err = bd_lookup(fs_inode(parent), name, &inode);
 	if (err == 0)
-		fs_reply_entry(&call, inode, FS_TIMEOUT_S);
+		fs_reply_entry(&call, inode, fs_timeout_s(inode));
 	else if (err == -ENOENT)
-		fs_reply_no_entry(&call);
+		fs_reply_no_entry(&call, fs_inode(parent));
 	else
 		fs_reply_result(&call, err);
 }
@@ -36,7 +36,7 @@ static void make(struct fs_call *call, fuse_ino_t parent, const char *name, mode
 					 : fs_root_refuse(call->fs, "making", name);
 
 	if (err == 0)
-		fs_reply_entry(call, inode, FS_TIMEOUT_S);
+		fs_reply_entry(call, inode, fs_timeout_s(inode));
 	else
 		fs_reply_result(call, err);
 }
@@ -78,14 +78,27 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const
 		return;
 	}
 	bd_inode_ref(fs_inode(ino), 1);
-	fs_reply_entry(&call, fs_inode(ino), FS_TIMEOUT_S);
+	fs_reply_entry(&call, fs_inode(ino), fs_timeout_s(fs_inode(ino)));
+}
+
+/* Somebody may want to do something before `name` of `dir` stands for nothing, or for something else. */
+static int before_name_goes(struct fs *fs, fuse_ino_t dir, const char *name)
+{
+	return fs->before_name_goes != NULL ? fs->before_name_goes(fs->before_name_goes_arg, fs_inode(dir), name) : 0;
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	FS_CALL(req, FS_OP_UNLINK);
-	fs_reply_result(&call,
-			parent != FUSE_ROOT_ID ? bd_unlink(fs_inode(parent), name) : fs_root_refuse(call.fs, "removing", name));
+	int err;
+
+	if (parent == FUSE_ROOT_ID)
+		err = fs_root_refuse(call.fs, "removing", name);
+	else
+		err = before_name_goes(call.fs, parent, name);
+	if (err == 0)
+		err = bd_unlink(fs_inode(parent), name);
+	fs_reply_result(&call, err);
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -113,6 +126,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	else if (parent == FUSE_ROOT_ID || new_parent == FUSE_ROOT_ID)
 		err = -EXDEV; /* mv then copies, and fails at making the branch */
 	else
+		err = before_name_goes(call.fs, parent, name);
+	if (err == 0 && (store_flags & BD_RENAME_NOREPLACE) == 0)
+		err = before_name_goes(call.fs, new_parent, new_name);
+	if (err == 0)
 		err = bd_rename(fs_inode(parent), name, fs_inode(new_parent), new_name, store_flags);
 	fs_reply_result(&call, err);
 }

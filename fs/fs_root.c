@@ -1,8 +1,8 @@
 /* The mount's root: a directory made up from the store's branches.
  *
- * Listing shows branches only. Look-up knows NAME (the branch's head) and NAME@LABEL (a snapshot, read-only). Nothing is
- * created, removed or renamed here through the file system: branches are made by neonfs-branch, which the log
- * says to whoever tries. */
+ * Listing shows branches only, internal ones not among them. Look-up knows NAME (the branch's head, an internal one's too) and
+ * NAME@LABEL (a snapshot, read-only). Nothing is created, removed or renamed here through the file system: branches are made by
+ * neonfs-branch, which the log says to whoever tries. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static int split_view_name(const char *name, char *ret_branch, char *ret_label)
 	memcpy(ret_branch, name, branch_size);
 	ret_branch[branch_size] = '\0';
 	memcpy(ret_label, at != NULL ? at + 1 : "", label_size + 1);
-	if (bd_name_check(ret_branch) != 0 || (at != NULL && bd_name_check(ret_label) != 0))
+	if ((bd_name_check(ret_branch) != 0 && !bd_name_is_internal(ret_branch)) || (at != NULL && bd_name_check(ret_label) != 0))
 		return -ENOENT;
 	return 0;
 }

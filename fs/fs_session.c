@@ -104,6 +104,8 @@ static struct fs *fs_new(struct bd_store *store, const struct fs_options *option
 	fs->max_threads = options->max_threads != 0 ? options->max_threads : FS_THREADS_DEFAULT;
 	fs->readahead_kb = options->readahead_kb != 0 ? options->readahead_kb : FS_READAHEAD_KB_DEFAULT;
 	fs->ready = options->ready;
+	fs->before_name_goes = options->before_name_goes;
+	fs->before_name_goes_arg = options->before_name_goes_arg;
 	fs->ready_arg = options->ready_arg;
 	fs->is_root = geteuid() == 0;
 	fs->uid = geteuid();
