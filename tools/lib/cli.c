@@ -81,6 +81,14 @@ const char *tl_value(const struct tl_call *call, const char *name)
 	return NULL;
 }
 
+const char *tl_value_at(const struct tl_call *call, const char *name, unsigned n)
+{
+	for (unsigned i = 0; i < call->given_count; i++)
+		if (strcmp(call->given[i].option->name, name) == 0 && n-- == 0)
+			return call->given[i].value;
+	return NULL;
+}
+
 bool tl_flag(const struct tl_call *call, const char *name)
 {
 	return tl_value(call, name) != NULL;
@@ -144,7 +152,10 @@ static int set_option(struct tl_call *call, unsigned index)
 	const struct tl_option *option = call->options[index];
 	if (option->refusal != NULL)
 		return tl_usage("--%s: %s", option->name, option->refusal);
+	if (call->given_count == TL_GIVEN_MAX)
+		return tl_usage("too many options: at most %d are possible", TL_GIVEN_MAX);
 	call->values[index] = option->argument != NULL ? optarg : "";
+	call->given[call->given_count++] = (struct tl_given){option, call->values[index]};
 	return TL_OK;
 }
 

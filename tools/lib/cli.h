@@ -19,6 +19,7 @@
 enum { TL_OK = 0, TL_FAILED = 1, TL_USAGE = 2 };
 
 #define TL_OPTIONS_MAX 24 /* of one command and its program together */
+#define TL_GIVEN_MAX 64 /* options in one call */
 
 struct tl_option {
 	const char *name; /* long name; NULL ends a table */
@@ -62,6 +63,11 @@ struct tl_call {
 	const struct tl_option *options[TL_OPTIONS_MAX];
 	const char *values[TL_OPTIONS_MAX];
 	unsigned option_count;
+	struct tl_given {
+		const struct tl_option *option;
+		const char *value;
+	} given[TL_GIVEN_MAX]; /* in the order of the command line */
+	unsigned given_count;
 };
 
 /* Run the program. Returns its exit code. */
@@ -71,6 +77,8 @@ int tl_main(const struct tl_program *program, int argc, char **argv);
  * Asserts that the command or program has such an option. */
 const char *tl_value(const struct tl_call *call, const char *name);
 bool tl_flag(const struct tl_call *call, const char *name);
+/* Value number `n` of an option that may be given several times, in the order of the command line; NULL behind the last. */
+const char *tl_value_at(const struct tl_call *call, const char *name, unsigned n);
 
 /* What the command works on, shown in errors. Copied (and shortened when long). */
 void tl_subject(const char *subject);

@@ -1,4 +1,4 @@
-/* A progress line on stderr. See progress.h. */
+/* A progress line. See progress.h. */
 #include "tools/lib/progress.h"
 
 #include <stdio.h>
@@ -21,9 +21,16 @@ void tl_progress_start(struct tl_progress *progress, const char *title)
 
 void tl_progress_update(struct tl_progress *progress, const char *phase, uint64_t done, uint64_t total)
 {
-	if (!progress->is_terminal || now_ns() - progress->drawn_ns < REDRAW_NS)
+	if ((!progress->is_terminal && !progress->as_lines) || now_ns() - progress->drawn_ns < REDRAW_NS)
 		return;
 	progress->drawn_ns = now_ns();
+	if (progress->as_lines) {
+		/* The phases are the program's own words, with nothing in them to be escaped. */
+		printf("{\"progress\": {\"phase\": \"%s\", \"done\": %llu, \"total\": %llu}}\n", phase, (unsigned long long)done,
+		       (unsigned long long)total);
+		fflush(stdout);
+		return;
+	}
 	progress->is_shown = true;
 	fprintf(stderr, "\r\033[K%s: %s", progress->title, phase);
 	if (total > 0)

@@ -1,4 +1,4 @@
-/* A progress line on stderr for long work: on a terminal only, redrawn a few times a second. */
+/* A progress line for long work, a few times a second: on stderr and on a terminal only; or for programs on stdout, as JSON. */
 #ifndef TL_PROGRESS_H
 #define TL_PROGRESS_H
 
@@ -7,6 +7,7 @@
 struct tl_progress {
 	const char *title;
 	bool is_terminal;
+	bool as_lines; /* set after tl_progress_start: {"progress": {"phase": ..., "done": N, "total": N}} on stdout */
 	bool is_shown;
 	int64_t drawn_ns;
 };

@@ -2,29 +2,37 @@
 #include "tools/neonfs-wal/replay.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
 #include "tools/lib/format.h"
+#include "tools/lib/proto.h"
 #include "tools/neonfs-wal/replay_impl.h"
 
 #define MEMORY_MIN (16u << 20)
+#define LOCK_FILE "postmaster.pid"
 
 const struct tl_option wal_replay_options[] = {
 	{.name = "to", .argument = "LSN", .help = "replay what ends at or before LSN (default: all there is)"},
-	{.name = "wal", .argument = "DIR", .help = "a directory of WAL segments; DATADIR/pg_wal is looked at too"},
+	{.name = "wal",
+	 .argument = "DIR",
+	 .help = "a directory of WAL segments, before DATADIR/pg_wal; may be given several times"},
 	{.name = "timeline", .letter = 't', .argument = "N", .help = "follow timeline N (default: the highest that is there)"},
+	{.name = "new-timeline", .argument = "N", .help = "begin timeline N at the end (default: the next)"},
 	{.name = "no-finish", .help = "write no checkpoint at the end: leave pg_control, pg_wal and backup_label alone"},
 	{.name = "tablespace-map", .argument = "OLD=NEW[,...]", .help = "tablespaces that the log creates at OLD go to NEW"},
 	{.name = "threads", .letter = 'j', .argument = "N", .help = "threads that work (default: one for each processor)"},
 	{.name = "memory", .argument = "BYTES", .help = "room for pages (default: a quarter of the machine's)"},
 	{.name = "json", .help = "print one JSON object"},
+	{.name = "lines", .help = "for programs: progress, and the result or the error, as lines of JSON"},
 	{0},
 };
 
@@ -56,9 +64,12 @@ static int parse_number(const struct tl_call *call, const char *name, uint64_t l
 static int parse_options(const struct tl_call *call, struct rp_options *options, char **ret_maps)
 {
 	const char *to = tl_value(call, "to"), *memory = tl_value(call, "memory"), *maps = tl_value(call, "tablespace-map");
-	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0;
-	*options = (struct rp_options){
-		.directory = call->args[0], .wal = tl_value(call, "wal"), .finish = !tl_flag(call, "no-finish")};
+	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0, new_timeline = 0;
+	*options = (struct rp_options){.directory = call->args[0], .finish = !tl_flag(call, "no-finish")};
+	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX; i++)
+		options->wal[i] = tl_value_at(call, "wal", i);
+	if (tl_value_at(call, "wal", RP_LOG_DIRECTORIES_MAX) != NULL)
+		return tl_usage("--wal can be given at most %d times", RP_LOG_DIRECTORIES_MAX);
 	options->memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
 	if (to != NULL && (nf_lsn_parse(to, &options->to) < 0 || options->to.v == 0))
 		return tl_usage("--to: \"%s\" is not an LSN (like 16/B374D848)", to);
@@ -67,8 +78,13 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 	int code = parse_number(call, "threads", 1, RP_THREADS_MAX, &threads);
 	if (code == TL_OK)
 		code = parse_number(call, "timeline", 1, UINT32_MAX, &timeline);
+	if (code == TL_OK)
+		code = parse_number(call, "new-timeline", 1, UINT32_MAX, &new_timeline);
+	if (code == TL_OK && new_timeline != 0 && !options->finish)
+		return tl_usage("--new-timeline and --no-finish exclude each other");
 	options->threads = (unsigned)NF_MIN(threads, (uint64_t)RP_THREADS_MAX);
 	options->timeline = (uint32_t)timeline;
+	options->new_timeline = (uint32_t)new_timeline;
 	if (code == TL_OK && maps != NULL) {
 		*ret_maps = strdup(maps);
 		code = *ret_maps != NULL ? parse_maps(*ret_maps, options) : tl_fail("memory is short");
@@ -107,15 +123,51 @@ static void free_parts(struct replay *replay)
 		close(replay->root);
 }
 
-/* Root makes files as the directory's owner, who must be able to start Postgres on them. */
+/* Let threads started from here on read what root can read: the log may lie where the directory's owner cannot go. */
+static int keep_reading(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -1;
+	data[CAP_TO_INDEX(CAP_DAC_READ_SEARCH)].effective |=
+		data[CAP_TO_INDEX(CAP_DAC_READ_SEARCH)].permitted & CAP_TO_MASK(CAP_DAC_READ_SEARCH);
+	return (int)syscall(SYS_capset, &header, data);
+}
+
+/* Root makes files as the directory's owner, who must be able to start Postgres on them. The saved id too is the owner's: Postgres asks with kill(2)
+ * whether who holds the directory lives. */
 static int become_owner(struct replay *replay)
 {
 	struct stat st;
 	if (geteuid() != 0)
 		return 0;
-	if (fstat(replay->root, &st) < 0 || (st.st_uid != 0 && (setegid(st.st_gid) < 0 || seteuid(st.st_uid) < 0)))
+	if (fstat(replay->root, &st) < 0 ||
+	    (st.st_uid != 0 && (setresgid((gid_t)-1, st.st_gid, st.st_gid) < 0 ||
+				setresuid((uid_t)-1, st.st_uid, st.st_uid) < 0 || keep_reading() < 0)))
 		return rp_fail(replay, -errno, "the directory's owner: %s", strerror(errno));
 	return 0;
+}
+
+/* As long as this process lives, no Postgres starts on the directory: its lock file names us. One that a dead server left has been looked at. */
+static int hold_directory(struct replay *replay)
+{
+	char text[32];
+	int length = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	unlinkat(replay->root, LOCK_FILE, 0);
+	int fd = openat(replay->root, LOCK_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return rp_fail(replay, -errno, LOCK_FILE ": %s", strerror(errno));
+	replay->holds = true;
+	int status = write(fd, text, (size_t)length) == length ? 0 : -EIO;
+	close(fd);
+	return status < 0 ? rp_fail(replay, status, LOCK_FILE ": %s", strerror(-status)) : 0;
+}
+
+static void let_go(struct replay *replay)
+{
+	if (replay->holds)
+		unlinkat(replay->root, LOCK_FILE, 0);
 }
 
 static int run_steps(struct replay *replay)
@@ -126,6 +178,8 @@ static int run_steps(struct replay *replay)
 	int status = rp_examine(replay);
 	if (status == 0)
 		status = become_owner(replay);
+	if (status == 0)
+		status = hold_directory(replay);
 	if (status == 0)
 		status = make_parts(replay);
 	if (status == 0)
@@ -151,15 +205,19 @@ static json_t *lsn_json(struct nf_lsn lsn)
 	return json_string(text);
 }
 
-static int say_json(const struct replay *replay, double seconds)
+static json_t *result_json(const struct replay *replay, double seconds)
 {
-	json_t *object =
-		json_pack("{s:o, s:o, s:I, s:I, s:I, s:f, s:b}", "start", lsn_json(replay->start), "end", lsn_json(replay->end),
-			  "timeline", (json_int_t)replay->end_timeline, "records", (json_int_t)replay->records, "blocks",
-			  (json_int_t)rp_pool_redone(replay->pool), "seconds", seconds, "finished", replay->options.finish);
+	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:f, s:b}", "start", lsn_json(replay->start), "end", lsn_json(replay->end),
+			 "timeline", (json_int_t)replay->end_timeline, "records", (json_int_t)replay->records, "blocks",
+			 (json_int_t)rp_pool_redone(replay->pool), "seconds", seconds, "finished", replay->options.finish);
+}
+
+/* Steals the object. */
+static int print_json(json_t *object, size_t flags)
+{
 	if (object == NULL)
 		return tl_fail("memory is short");
-	json_dumpf(object, stdout, JSON_INDENT(2));
+	json_dumpf(object, stdout, flags);
 	putchar('\n');
 	json_decref(object);
 	return tl_finish(TL_OK);
@@ -176,11 +234,30 @@ static int say(const struct replay *replay, double seconds)
 	return tl_finish(TL_OK);
 }
 
-static int say_failure(const struct replay *replay)
+/* What a program does about an error: only Postgres itself can replay this; or it is none of these, and for people. */
+static const char *error_code(int status)
 {
+	return status == -ENOTSUP ? "unsupported" : "failed";
+}
+
+static int say_failure(const struct tl_call *call, const struct replay *replay, int status)
+{
+	char text[sizeof(replay->error.text) + NF_LSN_TEXT_MAX + 2] = "";
 	if (replay->error.lsn.v != 0)
-		return tl_fail(NF_LSN_FMT ": %s", NF_LSN_ARG(replay->error.lsn), replay->error.text);
-	return tl_fail("%s", replay->error.text);
+		snprintf(text, sizeof(text), NF_LSN_FMT ": ", NF_LSN_ARG(replay->error.lsn));
+	snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s", replay->error.text);
+	if (!tl_flag(call, "lines"))
+		return tl_fail("%s", text);
+	(void)print_json(json_pack("{s:{s:s, s:o}}", "error", "code", error_code(status), "message", tl_json_text(text)),
+			 JSON_COMPACT);
+	return TL_FAILED;
+}
+
+static int say_success(const struct tl_call *call, const struct replay *replay, double seconds)
+{
+	if (tl_flag(call, "lines"))
+		return print_json(json_pack("{s:o}", "result", result_json(replay, seconds)), JSON_COMPACT);
+	return tl_flag(call, "json") ? print_json(result_json(replay, seconds), JSON_INDENT(2)) : say(replay, seconds);
 }
 
 int run_replay(const struct tl_call *call)
@@ -196,14 +273,15 @@ int run_replay(const struct tl_call *call)
 	int code = parse_options(call, &replay->options, &maps);
 	if (code == TL_OK) {
 		tl_progress_start(&replay->progress, "replay");
+		replay->progress.as_lines = tl_flag(call, "lines");
 		int status = run_steps(replay);
 		tl_progress_end(&replay->progress);
 		if (status < 0)
-			code = say_failure(replay);
+			code = say_failure(call, replay, status);
 		else
-			code = tl_flag(call, "json") ? say_json(replay, seconds_since(&start))
-						     : say(replay, seconds_since(&start));
+			code = say_success(call, replay, seconds_since(&start));
 	}
+	let_go(replay);
 	free_parts(replay);
 	free(replay);
 	free(maps);

@@ -9,8 +9,8 @@ extern const struct tl_option wal_replay_options[];
 #define WAL_REPLAY_COMMAND                                                                                                       \
 	{                                                                                                                        \
 		.name = "replay",                                                                                                \
-		.synopsis =                                                                                                      \
-			"DATADIR [--to LSN] [--wal DIR] [--timeline N] [--no-finish] [--threads N] [--memory BYTES] [--json]",   \
+		.synopsis = "DATADIR [--to LSN] [--wal DIR]... [--timeline N] [--new-timeline N] [--no-finish] [--threads N] "   \
+			    "[--memory BYTES] [--json]",                                                                         \
 		.summary = "Bring a copied data directory to an LSN, without a Postgres process",                                \
 		.description = "DATADIR is a base backup, or the copy of a crashed or stopped data directory; it is changed in " \
 			       "place. Replay\n"                                                                                 \

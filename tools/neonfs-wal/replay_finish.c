@@ -135,7 +135,7 @@ int rp_finish(struct replay *replay)
 {
 	struct wa_checkpoint_tail tail;
 	uint32_t parent = replay->end_timeline != 0 ? replay->end_timeline : replay->start_timeline;
-	uint32_t timeline = rp_log_highest(replay->log) + 1;
+	uint32_t timeline = replay->options.new_timeline != 0 ? replay->options.new_timeline : rp_log_highest(replay->log) + 1;
 	struct wa_checkpoint_place place = {
 		.major = replay->version.major,
 		.segment_size = replay->control.wal_segment_size,

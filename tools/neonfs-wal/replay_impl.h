@@ -29,9 +29,11 @@ struct rp_space_map {
 
 struct rp_options {
 	const char *directory;
-	const char *wal; /* another directory of segments, or NULL */
+	const char
+		*wal[RP_LOG_DIRECTORIES_MAX]; /* other directories of segments, asked before the own one; NULL behind the last */
 	struct nf_lsn to; /* 0 = the end of the log */
 	uint32_t timeline; /* 0 = the highest */
+	uint32_t new_timeline; /* that begins at the end; 0 = the next after the highest there is */
 	uint64_t memory;
 	unsigned threads;
 	bool finish; /* write the checkpoint at the end */
@@ -48,6 +50,8 @@ struct rp_drop {
 struct replay {
 	struct rp_options options;
 	int root;
+	bool holds; /* the directory's lock file is ours */
+	char own_wal[4096]; /* the directory's pg_wal */
 	struct wa_version version;
 	struct wa_control control;
 	uint8_t control_bytes[WA_CONTROL_FILE_SIZE];
@@ -86,6 +90,10 @@ int rp_fail(struct replay *replay, int status, const char *format, ...) NF_PRINT
 
 /* replay_start.c: look at the directory, settle start and lowest, open the log, see that it reaches options.to. Changes nothing. */
 NF_MUST_CHECK int rp_examine(struct replay *replay);
+
+/* -EPROTO when pg_control says that the log from `from` on is without what bulk loads wrote (wal_level = minimal), and is replayed on files that are
+ * older than it. A crashed directory with its own log has those files. */
+NF_MUST_CHECK int rp_check_wal_level(struct replay *replay, struct nf_lsn from);
 
 /* replay_run.c: replay up to options.to. */
 NF_MUST_CHECK int rp_run(struct replay *replay);

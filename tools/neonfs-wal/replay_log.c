@@ -15,7 +15,7 @@
 
 struct rp_log {
 	struct rp_log_options options;
-	struct wal_files files[2];
+	struct wal_files files[RP_LOG_DIRECTORIES_MAX];
 	unsigned file_sets;
 	uint32_t timeline, highest;
 	struct wa_reader *reader;
@@ -70,10 +70,10 @@ static void share_history(struct rp_log *log)
 static int list_files(struct rp_log *log, struct wa_error *error)
 {
 	int status = -ENOENT;
-	for (unsigned i = 0; i < 2 && log->options.directories[i] != NULL; i++) {
+	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX && log->options.directories[i] != NULL; i++) {
 		struct wal_files *files = &log->files[log->file_sets];
 		int one = wal_files_list(log->options.directories[i], NULL, 0, files, error);
-		if (one == -ENOENT || (one < 0 && i == 1 && log->file_sets > 0)) {
+		if (one == -ENOENT || (one < 0 && i > 0 && log->file_sets > 0)) {
 			wal_files_free(files);
 			continue;
 		}
@@ -184,6 +184,23 @@ static uint32_t choose(const struct rp_log *log, uint64_t number, const char **r
 	return chosen;
 }
 
+static int open_in(const char *directory, const char *name)
+{
+	char path[4096 + WAL_FILE_NAME + 2];
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 ? fd : -errno;
+}
+
+/* The directory that was chosen, or another one: a server at work removes its old segments, and who keeps them does so before. */
+static int open_somewhere(const struct rp_log *log, const char *directory, const char *name)
+{
+	int status = open_in(directory, name);
+	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX && log->options.directories[i] != NULL && status == -ENOENT; i++)
+		status = open_in(log->options.directories[i], name);
+	return status;
+}
+
 static int open_segment(struct rp_log *log, uint64_t number)
 {
 	if (log->fd >= 0 && log->open_number == number)
@@ -194,16 +211,15 @@ static int open_segment(struct rp_log *log, uint64_t number)
 		return 0;
 	if (log->fd >= 0)
 		close(log->fd);
-	char name[WAL_FILE_NAME + 1], path[4096 + WAL_FILE_NAME + 2];
+	char name[WAL_FILE_NAME + 1];
 	wal_file_name(name, timeline, number, log->options.segment_size);
-	snprintf(path, sizeof(path), "%s/%s", directory, name);
 	log->open_number = number;
-	log->fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (log->fd >= 0) {
+	int status = open_somewhere(log, directory, name);
+	log->fd = NF_MAX(status, -1);
+	if (status >= 0) {
 		posix_fadvise(log->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 		return 1;
 	}
-	int status = -errno;
 	wa_bad(&log->why, (struct nf_lsn){number * log->options.segment_size}, "segment %s cannot be opened: %s", name,
 	       strerror(-status));
 	return status;

@@ -1,4 +1,4 @@
-/* The log as replay reads it: segments of a timeline's history, found in up to two directories, in pieces that stay in memory while the
+/* The log as replay reads it: segments of a timeline's history, found in several directories, in pieces that stay in memory while the
  * records that point into them are worked on. For one thread. */
 #ifndef REPLAY_LOG_H
 #define REPLAY_LOG_H
@@ -7,8 +7,12 @@
 
 struct rp_log;
 
+#define RP_LOG_DIRECTORIES_MAX 8
+
 struct rp_log_options {
-	const char *directories[2]; /* the first is asked first; the second may be NULL */
+	/* The first is asked first, and gives a segment that several have. NULL behind the last. One without segments is passed over, and so
+	 * is one behind the first that cannot be read. They outlive the log. */
+	const char *directories[RP_LOG_DIRECTORIES_MAX + 1];
 	uint32_t timeline; /* 0 = the highest there is */
 	uint32_t segment_size;
 	int major;

@@ -34,6 +34,8 @@ static bool works_here(const struct replay *replay, long pid)
 		return false;
 	snprintf(link, sizeof(link), "/proc/%ld/cwd", pid);
 	ssize_t length = readlink(link, cwd, sizeof(cwd) - 1);
+	if (length < 0 && errno == ENOENT) /* it has ended, and waits to be reaped */
+		return false;
 	if (length < 0 || realpath(replay->options.directory, here) == NULL)
 		return true;
 	cwd[length] = 0;
@@ -99,6 +101,16 @@ static int read_control(struct replay *replay)
 	return 0;
 }
 
+int rp_check_wal_level(struct replay *replay, struct nf_lsn from)
+{
+	if (replay->control.parameters.wal_level > 0 || replay->options.wal[0] == NULL)
+		return 0;
+	wa_bad(&replay->error, from,
+	       "from here on the log was written with wal_level = minimal: bulk loads are not in it, and nothing later can be "
+	       "reached by replay");
+	return -EPROTO;
+}
+
 /* ----------------------------------------------------------- backup_label */
 
 static bool label_lsn(const char *text, const char *key, struct nf_lsn *ret_lsn)
@@ -140,16 +152,30 @@ static int read_label(struct replay *replay)
 
 /* -------------------------------------------------------------------- log */
 
-static int open_log(struct replay *replay, const char *first, const char *second, struct rp_log **ret_log)
+/* The log in the directories of options.wal, or not, and in the directory's own. */
+static int open_log(struct replay *replay, bool with_others, struct rp_log **ret_log)
 {
 	struct rp_log_options options = {
-		.directories = {first, second},
 		.timeline = replay->options.timeline,
 		.segment_size = replay->control.wal_segment_size,
 		.major = replay->version.major,
 		.system_id = replay->control.system_id,
 	};
+	unsigned count = 0;
+	for (; with_others && count < RP_LOG_DIRECTORIES_MAX && replay->options.wal[count] != NULL; count++)
+		options.directories[count] = replay->options.wal[count];
+	options.directories[count] = replay->own_wal;
 	return rp_log_open(&options, ret_log, &replay->error);
+}
+
+/* A new timeline must be one that nothing here knows. */
+static int check_new_timeline(struct replay *replay)
+{
+	uint32_t highest = NF_MAX(rp_log_highest(replay->log), replay->start_timeline);
+	if (replay->options.new_timeline != 0 && replay->options.new_timeline <= highest)
+		return rp_fail(replay, -EINVAL, "timeline %u cannot begin: there is timeline %u already",
+			       replay->options.new_timeline, highest);
+	return 0;
 }
 
 /* The next record, whatever piece it is in: used where records are only looked at. */
@@ -223,10 +249,8 @@ static int find_backup_end(struct replay *replay, struct nf_lsn *ret_end)
 
 static int find_own_end(struct replay *replay, struct nf_lsn *ret_end)
 {
-	char directory[4096];
 	struct rp_log *own;
-	snprintf(directory, sizeof(directory), "%s/pg_wal", replay->options.directory);
-	int status = open_log(replay, directory, NULL, &own);
+	int status = open_log(replay, false, &own);
 	if (status < 0) {
 		*ret_end = replay->start;
 		return 0;
@@ -283,9 +307,16 @@ static int check_range(struct replay *replay)
 	return to.v >= replay->lowest.v && to.v <= end.v ? 0 : out_of_range(replay, end);
 }
 
+static int check_wal_directories(struct replay *replay)
+{
+	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX && replay->options.wal[i] != NULL; i++)
+		if (access(replay->options.wal[i], R_OK | X_OK) < 0)
+			return rp_fail(replay, -errno, "%s: %s", replay->options.wal[i], strerror(errno));
+	return 0;
+}
+
 int rp_examine(struct replay *replay)
 {
-	char directory[4096];
 	int status = check_idle(replay);
 	if (status == 0)
 		status = read_version(replay);
@@ -293,13 +324,15 @@ int rp_examine(struct replay *replay)
 		status = read_control(replay);
 	if (status == 0)
 		status = read_label(replay);
-	if (status < 0)
-		return status;
-	if (replay->options.wal != NULL && access(replay->options.wal, R_OK | X_OK) < 0)
-		return rp_fail(replay, -errno, "%s: %s", replay->options.wal, strerror(errno));
-	snprintf(directory, sizeof(directory), "%s/pg_wal", replay->options.directory);
-	status = replay->options.wal != NULL ? open_log(replay, replay->options.wal, directory, &replay->log)
-					     : open_log(replay, directory, NULL, &replay->log);
+	if (status == 0)
+		status = rp_check_wal_level(replay, replay->start);
+	if (status == 0)
+		status = check_wal_directories(replay);
+	snprintf(replay->own_wal, sizeof(replay->own_wal), "%s/pg_wal", replay->options.directory);
+	if (status == 0)
+		status = open_log(replay, true, &replay->log);
+	if (status == 0)
+		status = check_new_timeline(replay);
 	if (status == 0 && replay->from_backup)
 		status = read_checkpoint(replay);
 	if (status == 0)

@@ -438,8 +438,11 @@ static int take_parameters(struct replay *replay, const struct wa_state_op *op)
 		.wal_log_hints = op->parameters.wal_log_hints,
 		.track_commit_timestamp = op->parameters.track_commit_timestamp,
 	};
+	int status = rp_check_wal_level(replay, op->lsn);
+	if (status < 0)
+		return status;
 	/* Redo of pages looks at wal_log_hints: what was read before must not see the new value. */
-	int status = rp_quiet(replay);
+	status = rp_quiet(replay);
 	replay->version.log_hints = parameters->wal_log_hints;
 	if (status == 0)
 		rp_pool_set_version(replay->pool, &replay->version);
