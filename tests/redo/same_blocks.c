@@ -1,0 +1,338 @@
+/* Every block of a replayed data directory, made one by one from base and log (walapply/materialise), beside what replay made.
+ *
+ *   same_blocks MAJOR BASE REPLAYED WAL-DIRECTORY     prints what differs; exits with 1 when something does, 2 when it cannot tell
+ *
+ * BASE is where the replay began, REPLAYED what `neonfs-wal replay` made of a copy of it. Main forks and visibility maps are compared, byte for byte. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "walapply/decode/wa_reader.h"
+#include "walapply/materialise/wa_materialise.h"
+#include "walapply/redo/page.h"
+#include "walapply/state/wa_control.h"
+
+#define SHOWN_MAX 40u
+#define SEGMENTS_MAX 4096u
+#define SEGMENT_BLOCKS 131072u
+#define PATH_SIZE 4096
+
+static struct wa_range range;
+static struct wa_index indexes[SEGMENTS_MAX];
+static int base, replayed, wal; /* directories */
+static unsigned differences;
+static unsigned long files, blocks, changed, records, most_records;
+
+static _Noreturn void NF_PRINTF(1, 2) give_up(const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fputs("same_blocks: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+	exit(2);
+}
+
+static void NF_PRINTF(1, 2) differ(const char *format, ...)
+{
+	va_list args;
+	if (++differences > SHOWN_MAX)
+		return;
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
+static int open_below(int root, const char *path)
+{
+	return openat(root, path, O_RDONLY | O_CLOEXEC);
+}
+
+static void NF_PRINTF(2, 3) make_path(char path[PATH_SIZE], const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	if (vsnprintf(path, PATH_SIZE, format, args) >= PATH_SIZE)
+		give_up("a path is too long");
+	va_end(args);
+}
+
+/* NULL: there is no such directory. */
+static DIR *list_below(int root, const char *path)
+{
+	int fd = openat(root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd >= 0 ? fdopendir(fd) : NULL;
+}
+
+/* ------------------------------------------------------------------- log */
+
+static int read_log(void *arg, struct nf_lsn at, uint8_t *page)
+{
+	static int fd = -1;
+	static uint64_t held = UINT64_MAX;
+	uint64_t number = at.v / range.segment_size, per_log = (UINT64_C(1) << 32) / range.segment_size;
+	(void)arg;
+	if (fd < 0 || held != number) {
+		char name[32];
+		if (fd >= 0)
+			close(fd);
+		snprintf(name, sizeof(name), "%08X%08X%08X", 1u, (unsigned)(number / per_log), (unsigned)(number % per_log));
+		fd = open_below(wal, name);
+		held = number;
+		if (fd < 0)
+			return -ENODATA;
+	}
+	return pread(fd, page, WA_PAGE_SIZE, (off_t)(at.v % range.segment_size)) == WA_PAGE_SIZE ? 0 : -ENODATA;
+}
+
+static void finish_index(struct wa_index_builder *builder)
+{
+	uint8_t *bytes;
+	size_t size;
+	struct wa_error error = {0};
+	if (range.index_count == SEGMENTS_MAX)
+		give_up("too many segments");
+	if (wa_index_finish(builder, &bytes, &size) < 0 || wa_index_open(bytes, size, &indexes[range.index_count], &error) < 0)
+		give_up("an index cannot be made: %s", error.text);
+	range.index_count++;
+}
+
+/* The next record before range.to; false at the end. */
+static bool next_record(struct wa_reader *reader, const struct wa_record **ret_record)
+{
+	static uint8_t page[WA_PAGE_SIZE];
+	int status;
+	while ((status = wa_reader_next(reader, ret_record)) == 0) {
+		struct nf_lsn at = wa_reader_wanted(reader);
+		at.v -= at.v % WA_PAGE_SIZE;
+		if (read_log(NULL, at, page) < 0 || wa_reader_feed(reader, at, page, sizeof(page)) < 0)
+			return false;
+	}
+	return status == 1 && (*ret_record)->lsn.v < range.to.v;
+}
+
+static void build_indexes(void)
+{
+	const struct wa_record *record;
+	struct wa_reader *reader;
+	struct wa_index_builder *builder;
+	struct wa_error error = {0};
+	uint64_t at = range.from.v - range.from.v % range.segment_size;
+	const struct wa_reader_config config = {
+		.segment_size = range.segment_size, .major = range.version.major, .start = range.from, .find = false};
+	const struct wa_index_config built = {.version = range.version, .base = {at}, .limit = {at + range.segment_size}};
+	if (wa_reader_new(&config, &reader) < 0 || wa_index_builder_new(&built, &builder) < 0)
+		give_up("the log cannot be read");
+	while (next_record(reader, &record)) {
+		while (record->lsn.v >= at + range.segment_size) {
+			finish_index(builder);
+			at += range.segment_size;
+			if (wa_index_builder_reset(builder, (struct nf_lsn){at}, (struct nf_lsn){at + range.segment_size}) < 0)
+				give_up("memory is short");
+		}
+		if (wa_index_add(builder, record, &error) < 0)
+			give_up("indexing: %s", error.text);
+	}
+	finish_index(builder);
+	if (indexes[range.index_count - 1].info.limit.v < range.to.v)
+		give_up("the log ends at %s before " NF_LSN_FMT, wa_reader_error(reader)->text, NF_LSN_ARG(range.to));
+	wa_index_builder_free(builder);
+	wa_reader_free(reader);
+	range.indexes = indexes;
+}
+
+/* -------------------------------------------------------------- relations */
+
+/* The directory that a database was copied from within the range, in one tablespace; false when it was not. */
+static bool copied_from(uint32_t spc, uint32_t db, uint32_t *ret_db)
+{
+	for (size_t i = range.index_count; i-- > 0;)
+		for (size_t at = wa_index_event_count(&indexes[i]); at-- > 0;) {
+			struct wa_index_event event = wa_index_event_at(&indexes[i], at);
+			if (event.kind == WA_EVENT_DB_COPY && event.rel.spc == spc && event.rel.db == db &&
+			    event.from_spc == spc && event.lsn.v < range.to.v) {
+				*ret_db = event.from_db;
+				return true;
+			}
+		}
+	return false;
+}
+
+/* The base's file: that of the database it was copied from where it has none of its own. */
+static int open_base(const char *space, uint32_t spc, uint32_t db, const char *name)
+{
+	char path[PATH_SIZE];
+	int fd;
+	for (unsigned i = 0; i < WA_COPIES_MAX; i++) {
+		if (db != 0)
+			make_path(path, "%s/%u/%s", space, db, name);
+		else
+			make_path(path, "%s/%s", space, name);
+		fd = open_below(base, path);
+		if (fd >= 0 || db == 0 || !copied_from(spc, db, &db))
+			return fd;
+	}
+	return -1;
+}
+
+static void compare_block(const char *path, int base_fd, off_t at, struct wa_block *block, const uint8_t *wanted)
+{
+	static uint8_t page[WA_PAGE_SIZE];
+	struct wa_error error = {0};
+	unsigned used = 0;
+	memset(page, 0, sizeof(page));
+	if (base_fd >= 0 && pread(base_fd, page, sizeof(page), at) < 0)
+		give_up("%s: %s", path, strerror(errno));
+	int status = wa_materialise(&range, block, page, &used, &error);
+	blocks++;
+	records += used;
+	most_records = NF_MAX(most_records, (unsigned long)used);
+	if (status < 0)
+		differ("%s block %u: %s (%s)", path, block->blkno, error.text, strerror(-status));
+	else if (memcmp(page, wanted, sizeof(page)) != 0)
+		differ("%s block %u: differs (LSN " NF_LSN_FMT ", replay " NF_LSN_FMT ")", path, block->blkno,
+		       NF_LSN_ARG(wa_page_lsn(page)), NF_LSN_ARG(wa_page_lsn(wanted)));
+	else
+		changed += status == 1;
+}
+
+static void compare_file(const char *space, const char *path, uint32_t spc, uint32_t db, const char *name)
+{
+	static uint8_t wanted[WA_PAGE_SIZE];
+	char *rest;
+	struct wa_block block = {.rel = {spc, db, (uint32_t)strtoul(name, &rest, 10)}};
+	bool is_vm = strncmp(rest, "_vm", 3) == 0;
+	if (rest == name || (*rest == '_' && !is_vm) || (*rest != 0 && *rest != '.' && *rest != '_'))
+		return;
+	block.fork = is_vm ? WA_FORK_VM : WA_FORK_MAIN;
+	const char *dot = strchr(rest, '.');
+	uint32_t first = dot != NULL ? (uint32_t)strtoul(dot + 1, NULL, 10) * SEGMENT_BLOCKS : 0;
+	int ours = open_below(replayed, path), theirs = open_base(space, spc, db, name);
+	if (ours < 0)
+		give_up("%s: %s", path, strerror(errno));
+	files++;
+	for (off_t at = 0; pread(ours, wanted, sizeof(wanted), at) == (ssize_t)sizeof(wanted); at += WA_PAGE_SIZE) {
+		block.blkno = first + (uint32_t)(at / WA_PAGE_SIZE);
+		compare_block(path, theirs, at, &block, wanted);
+	}
+	close(ours);
+	if (theirs >= 0)
+		close(theirs);
+}
+
+/* An unlogged relation is what replay made of its init fork: not a matter of blocks. */
+static bool is_unlogged(const char *directory, const char *name)
+{
+	char path[PATH_SIZE];
+	make_path(path, "%s/%.*s_init", directory, (int)strspn(name, "0123456789"), name);
+	int fd = open_below(replayed, path);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static void compare_directory(const char *space, uint32_t spc, uint32_t db)
+{
+	char directory[PATH_SIZE], path[PATH_SIZE];
+	if (db != 0)
+		make_path(directory, "%s/%u", space, db);
+	else
+		make_path(directory, "%s", space);
+	DIR *dir = list_below(replayed, directory);
+	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+		make_path(path, "%s/%s", directory, entry->d_name);
+		if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9' && !is_unlogged(directory, entry->d_name))
+			compare_file(space, path, spc, db, entry->d_name);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
+/* The databases below `space`. */
+static void compare_space(const char *space, uint32_t spc)
+{
+	DIR *dir = list_below(replayed, space);
+	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+		uint32_t db = (uint32_t)strtoul(entry->d_name, NULL, 10);
+		if (db != 0)
+			compare_directory(space, spc, db);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
+static void compare_spaces(uint32_t catalog)
+{
+	char space[PATH_SIZE];
+	DIR *dir = list_below(replayed, "pg_tblspc");
+	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+		uint32_t spc = (uint32_t)strtoul(entry->d_name, NULL, 10);
+		make_path(space, "pg_tblspc/%u/PG_%d_%u", spc, range.version.major, catalog);
+		if (spc != 0)
+			compare_space(space, spc);
+	}
+	if (dir != NULL)
+		closedir(dir);
+}
+
+static void load_control(int root, const char *name, struct wa_control *ret_control)
+{
+	uint8_t bytes[WA_CONTROL_FILE_SIZE];
+	struct wa_error error = {0};
+	int fd = open_below(root, "global/pg_control");
+	if (fd < 0 || read(fd, bytes, sizeof(bytes)) != (ssize_t)sizeof(bytes) ||
+	    wa_control_load(range.version.major, bytes, sizeof(bytes), ret_control, &error) < 0)
+		give_up("%s: its pg_control cannot be read %s", name, error.text);
+	close(fd);
+}
+
+/* A base backup begins where its label says. */
+static struct nf_lsn start_of(const struct wa_control *control)
+{
+	char text[1024] = "";
+	unsigned high, low;
+	int fd = open_below(base, "backup_label");
+	if (fd < 0)
+		return control->copy.redo;
+	if (read(fd, text, sizeof(text) - 1) < 0 || sscanf(text, "START WAL LOCATION: %X/%X", &high, &low) != 2)
+		give_up("backup_label cannot be read");
+	close(fd);
+	return (struct nf_lsn){(uint64_t)high << 32 | low};
+}
+
+int main(int argc, char **argv)
+{
+	struct wa_control from, to;
+	if (argc != 5) {
+		fprintf(stderr, "usage: same_blocks MAJOR BASE REPLAYED WAL-DIRECTORY\n");
+		return 2;
+	}
+	range.version.major = atoi(argv[1]);
+	base = open_below(AT_FDCWD, argv[2]);
+	replayed = open_below(AT_FDCWD, argv[3]);
+	wal = open_below(AT_FDCWD, argv[4]);
+	load_control(base, argv[2], &from);
+	load_control(replayed, argv[3], &to);
+	range.version.checksums = to.checksum_version != 0;
+	range.version.log_hints = from.parameters.wal_log_hints;
+	range.segment_size = to.wal_segment_size;
+	range.system_id = to.system_id;
+	range.from = start_of(&from);
+	range.to = to.copy.redo;
+	range.read_log = read_log;
+	build_indexes();
+	compare_space("base", 1663);
+	compare_directory("global", 1664, 0);
+	compare_spaces(to.catalog);
+	printf("%lu files, %lu blocks, %lu changed by %lu records, at most %lu: %u differences\n", files, blocks, changed,
+	       records, most_records, differences);
+	return differences > 0;
+}

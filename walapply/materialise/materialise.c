@@ -1,0 +1,161 @@
+/* The records of a block, in the order of the log, applied to its base.
+ *
+ * Only from the last record on that makes the page from nothing, if there is one: then the base does not count, torn or not. */
+#include <string.h>
+
+#include "materialise_impl.h"
+#include "walapply/decode/wa_records.h"
+#include "walapply/redo/page.h"
+#include "walapply/redo/wa_redo.h"
+
+struct job {
+	const struct wa_range *range;
+	const struct mt_leg *leg; /* under way */
+	uint8_t *page;
+	bool changed;
+	unsigned records;
+};
+
+static int missing(const struct job *job, const struct wa_record *record, struct wa_error *error)
+{
+	const struct wa_block *block = &job->leg->block;
+	return wa_bad(error, record->lsn, "block %u of relation %u/%u/%u (fork %u) is changed but was never made", block->blkno,
+		      block->rel.spc, block->rel.db, block->rel.rel, block->fork);
+}
+
+/* The record names the block. Pages of the visibility map are made where they are missing (heap_xlog_visible reads them with
+ * RBM_ZERO_ON_ERROR); others must be there unless the record makes them. */
+static int apply_ref(struct job *job, const struct wa_record *record, const struct wa_ref *ref, struct wa_error *error)
+{
+	if (!ref->apply_image && !ref->will_init && ref->block.fork != WA_FORK_VM && wa_page_is_new(job->page))
+		return missing(job, record, error);
+	int outcome = wa_redo_block(&job->range->version, record, ref, job->page, error);
+	if (outcome >= 0)
+		job->changed |= outcome != WA_SKIPPED;
+	return outcome < 0 ? outcome : 0;
+}
+
+/* It clears bits of the block without naming it, whatever the page's LSN (visibilitymap_clear, visibilitymap.c). A truncation makes no page. */
+static void apply_implied(struct job *job, const struct wa_implied *implied)
+{
+	if (wa_page_is_new(job->page)) {
+		if (implied->tail)
+			return;
+		wa_page_init(job->page, 0);
+		job->changed = true;
+	}
+	job->changed |= wa_redo_implied(implied, job->page) == WA_REDONE;
+}
+
+static bool is_block(const struct wa_block *a, const struct wa_block *b)
+{
+	return a->blkno == b->blkno && a->fork == b->fork && wa_locator_equal(a->rel, b->rel);
+}
+
+static int apply(void *arg, const struct wa_record *record, struct wa_error *error)
+{
+	struct job *job = arg;
+	const struct wa_version *version = &job->range->version;
+	const struct wa_record_type *type = wa_record_type(version->major, record->rmid, record->info);
+	struct wa_implied implied[WA_IMPLIED_MAX];
+	int status = 0;
+	if (type == NULL) {
+		wa_bad(error, record->lsn, "a record of resource manager %u, type %02X: only Postgres can replay it",
+		       record->rmid, record->info);
+		return -ENOTSUP;
+	}
+	job->records++;
+	for (unsigned i = 0; i < record->ref_count && status == 0; i++) {
+		const struct wa_ref *ref = &record->refs[i];
+		if (is_block(&ref->block, &job->leg->block) && (ref->apply_image || (type->redo_class & WA_PAGE)))
+			status = apply_ref(job, record, ref, error);
+	}
+	if (status < 0 || job->leg->block.fork != WA_FORK_VM || !(type->redo_class & WA_VM))
+		return status;
+	int count = wa_implied_blocks(version, record, implied, error);
+	for (int i = 0; i < count; i++)
+		if (is_block(&implied[i].block, &job->leg->block))
+			apply_implied(job, &implied[i]);
+	return count < 0 ? count : 0;
+}
+
+static bool is_zero(const uint8_t *page)
+{
+	return page[0] == 0 && memcmp(page, page + 1, WA_PAGE_SIZE - 1) == 0;
+}
+
+static bool overlaps(const struct wa_index *index, const struct mt_leg *leg)
+{
+	return index->info.base.v < leg->to.v && index->info.limit.v > leg->from.v;
+}
+
+/* Move the path's beginning to the last record that makes the page from nothing. */
+static int skip_to_whole(const struct wa_range *range, struct mt_path *path, unsigned *ret_first, struct wa_error *error)
+{
+	*ret_first = 0;
+	for (unsigned i = path->count; i-- > 0;) {
+		struct mt_leg *leg = &path->legs[i];
+		for (size_t at = range->index_count; at-- > 0;) {
+			if (!overlaps(&range->indexes[at], leg))
+				continue;
+			struct nf_lsn lsn;
+			int status = wa_index_last_whole(&range->indexes[at], &leg->block, leg->from, leg->to, &lsn, error);
+			if (status < 0)
+				return status;
+			if (status == 0)
+				continue;
+			leg->from = lsn;
+			*ret_first = i;
+			return 0;
+		}
+	}
+	return 0;
+}
+
+static int apply_leg(struct job *job, struct wa_error *error)
+{
+	const struct wa_range *range = job->range;
+	const struct mt_leg *leg = job->leg;
+	int status = 0;
+	for (size_t i = 0; i < range->index_count && status == 0; i++) {
+		struct wa_index_cursor cursor;
+		struct wa_index_entry entry;
+		if (!overlaps(&range->indexes[i], leg))
+			continue;
+		wa_index_seek(&range->indexes[i], &leg->block, leg->from, leg->to, &cursor);
+		while ((status = wa_index_next(&cursor, &entry, error)) > 0) {
+			status = mt_record(range, entry.lsn, apply, job, error);
+			if (status < 0)
+				break;
+		}
+	}
+	return status;
+}
+
+int wa_materialise(const struct wa_range *range, const struct wa_block *block, uint8_t *page, unsigned *ret_records,
+		   struct wa_error *error)
+{
+	struct mt_path path;
+	struct job job = {.range = range, .page = page};
+	unsigned first;
+	int status = mt_path_find(range, block, &path);
+	if (status == 0)
+		status = skip_to_whole(range, &path, &first, error);
+	if (status < 0)
+		return status;
+	if (path.is_blank && !is_zero(page)) {
+		memset(page, 0, WA_PAGE_SIZE);
+		job.changed = true;
+	}
+	for (unsigned i = first; i < path.count && status == 0; i++) {
+		job.leg = &path.legs[i];
+		status = apply_leg(&job, error);
+	}
+	if (status < 0)
+		return status;
+	if (job.changed && range->version.checksums)
+		wa_page_set_checksum(page, block->blkno);
+	if (ret_records != NULL)
+		*ret_records = job.records;
+	return job.changed;
+}
