@@ -100,6 +100,41 @@ int tl_parse_bytes(const char *text, uint64_t *ret_bytes)
 	return 0;
 }
 
+/* Units of time, the largest first. */
+static const struct {
+	char letter;
+	uint32_t seconds;
+} durations[] = {{'w', 604800}, {'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
+
+int tl_parse_duration(const char *text, uint64_t *ret_seconds)
+{
+	char *end;
+	if (!isdigit((unsigned char)text[0]))
+		return -EINVAL;
+	errno = 0;
+	unsigned long long number = strtoull(text, &end, 10);
+	if (end[0] == '\0' || end[1] != '\0')
+		return -EINVAL;
+	for (unsigned i = 0; i < NF_ARRAY_LEN(durations); i++) {
+		if (durations[i].letter != end[0])
+			continue;
+		if (errno == ERANGE || number > INT64_MAX / 1000000000 / durations[i].seconds)
+			return -ERANGE;
+		*ret_seconds = number * durations[i].seconds;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+char *tl_duration(char *buf, uint64_t seconds)
+{
+	unsigned i = 1; /* who says 7d wants to read 7d */
+	while (seconds % durations[i].seconds != 0)
+		i++;
+	snprintf(buf, TL_NUMBER_MAX, "%llu%c", (unsigned long long)(seconds / durations[i].seconds), durations[i].letter);
+	return buf;
+}
+
 int tl_parse_number(const char *text, uint64_t low, uint64_t high, uint64_t *ret_number)
 {
 	char *end;

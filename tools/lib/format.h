@@ -22,6 +22,10 @@ char *tl_age(char *buf, int64_t time_ns);
 /* Parse "4096", "64K", "10M", "2.5G", "1T" (powers of 1024; an ending "iB" or "B" is fine).
  * Returns 0; -EINVAL; -ERANGE (does not fit 64 bits). */
 NF_MUST_CHECK int tl_parse_bytes(const char *text, uint64_t *ret_bytes);
+/* Parse "90s", "30m", "12h", "7d", "2w" into seconds. Returns 0; -EINVAL; -ERANGE. */
+NF_MUST_CHECK int tl_parse_duration(const char *text, uint64_t *ret_seconds);
+/* The other way round, in the largest unit up to days that fits: "7d". Returns `buf` (TL_NUMBER_MAX). */
+char *tl_duration(char *buf, uint64_t seconds);
 /* A decimal number in [low, high]. Returns 0; -EINVAL; -ERANGE. */
 NF_MUST_CHECK int tl_parse_number(const char *text, uint64_t low, uint64_t high, uint64_t *ret_number);
 

@@ -19,6 +19,10 @@ int run_protect(const struct tl_call *call);
 int run_detach(const struct tl_call *call);
 int run_unprotect(const struct tl_call *call);
 int run_diff(const struct tl_call *call);
+int run_retain(const struct tl_call *call);
+
+/* What "show" says of a branch's history (the JSON of branch.show). */
+void print_history(const json_t *history);
 
 /* Connect to the daemon of the store the user means: --store, NEONFS_STORE, or the mount that the current directory is in.
  * TL_OK, or an exit code after the error was printed. */

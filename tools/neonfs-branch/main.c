@@ -87,7 +87,7 @@ static const struct tl_command commands[] = {
 	 .run = run_tree},
 	{.name = "show",
 	 .synopsis = "NAME [--json]",
-	 .summary = "Show one branch with its snapshots and children",
+	 .summary = "Show one branch with its snapshots, children and history",
 	 .description = "Example:\n  neonfs-branch show main\n",
 	 .arguments = {"NAME"},
 	 .required = 1,
@@ -172,6 +172,20 @@ static const struct tl_command commands[] = {
 	 .required = 2,
 	 .options = diff_options,
 	 .run = run_diff},
+	{.name = "retain",
+	 .synopsis = "NAME 7d | 50GB | 7d,50GB | off [--json]",
+	 .summary = "Say how much history a branch keeps",
+	 .description =
+		 "From now on the WAL of the Postgres in NAME is kept when Postgres removes it, and snapshots are taken by themselves, so\n"
+		 "that any point of that time, or of that much WAL, can be gone back to. \"show\" tells how far history goes.\n"
+		 "\"off\" deletes it.\n\n"
+		 "Examples:\n"
+		 "  neonfs-branch retain main 7d\n"
+		 "  neonfs-branch retain main 2d,20GB\n",
+	 .arguments = {"NAME", "RETENTION"},
+	 .required = 2,
+	 .options = json_options,
+	 .run = run_retain},
 	{.name = "restore", .refusal = LATER "; \"create NEW --from NAME@LABEL\" makes a branch of a snapshot"},
 	{.name = "reset", .refusal = LATER "; delete the branch and create it from its parent again"},
 	{.name = "expire", .refusal = LATER},

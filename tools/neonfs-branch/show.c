@@ -84,10 +84,14 @@ static void print_show(const json_t *branch)
 	printf("%-10s %s\n", "protected", json_is_true(json_object_get(branch, "protected")) ? "yes" : "no");
 	printf("%-10s %lld open files\n", "in use", (long long)branch_number(branch, "in_use"));
 	printf("%-10s %zu\n", "snapshots", json_array_size(snapshots));
-	json_array_foreach(snapshots, index, one)
-		printf("           %s  (%s)\n", branch_text(one, "label"), tl_age(time_text, branch_number(one, "created_ns")));
+	json_array_foreach(snapshots, index, one) {
+		/* Those that history makes are too many to be read: it tells their number itself. */
+		if (strncmp(branch_text(one, "label"), "auto-", 5) != 0)
+			printf("           %s  (%s)\n", branch_text(one, "label"), tl_age(time_text, branch_number(one, "created_ns")));
+	}
 	printf("%-10s %zu\n", "children", json_array_size(children));
 	json_array_foreach(children, index, one) printf("           %s\n", json_string_value(one));
+	print_history(json_object_get(branch, "history"));
 }
 
 int run_show(const struct tl_call *call)

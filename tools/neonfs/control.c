@@ -49,8 +49,12 @@ static ctl_handler parse_request(struct ctl_call *call, const json_t *request)
 static int serve_request(struct control *control, int fd, const char *text, size_t size, bool *ret_keeps_fd)
 {
 	int64_t began_ns = ctl_now_ns();
-	struct ctl_call call = {
-		.control = control, .store = control->store, .fs = control->fs, .config = control->config, .fd = fd};
+	struct ctl_call call = {.control = control,
+				.store = control->store,
+				.fs = control->fs,
+				.history = control->history,
+				.config = control->config,
+				.fd = fd};
 	json_t *request = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
 	ctl_handler handler = parse_request(&call, request);
 	int rc = handler != NULL ? handler(&call) : -1;
@@ -225,14 +229,19 @@ static int prepare(struct control *control)
 	return rc != 0 ? rc : -pthread_create(&control->acceptor, NULL, acceptor_thread, control);
 }
 
-int control_start(struct bd_store *store, struct fs *fs, const struct daemon_config *config, struct control **ret_control,
-		  char *ret_message)
+int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, const struct daemon_config *config,
+		  struct control **ret_control, char *ret_message)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int rc = -ENOMEM;
 	if (control != NULL) {
-		*control = (struct control){
-			.store = store, .fs = fs, .config = config, .directory_fd = -1, .listen_fd = -1, .stop_fd = -1};
+		*control = (struct control){.store = store,
+					    .fs = fs,
+					    .history = history,
+					    .config = config,
+					    .directory_fd = -1,
+					    .listen_fd = -1,
+					    .stop_fd = -1};
 		pthread_mutex_init(&control->lock, NULL);
 		pthread_mutex_init(&control->long_work, NULL);
 		for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++)

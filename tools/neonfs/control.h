@@ -11,6 +11,7 @@
 
 #include "fs/fs.h"
 #include "tools/neonfs/daemon.h"
+#include "walapply/pitr/wa_history.h"
 
 #define CONTROL_CONNECTIONS_MAX 16
 #define CONTROL_WAITERS_MAX 16
@@ -19,9 +20,9 @@
 
 struct control;
 
-/* Listen in the store's directory; a stale socket is replaced (the caller owns the store's lock). `store`, `fs` and `config`
+/* Listen in the store's directory; a stale socket is replaced (the caller owns the store's lock). `store`, `fs`, `history` and `config`
  * outlive the control. 0; -errno with a line in ret_message (DAEMON_MESSAGE_MAX). */
-NF_MUST_CHECK int control_start(struct bd_store *store, struct fs *fs, const struct daemon_config *config,
+NF_MUST_CHECK int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, const struct daemon_config *config,
 				struct control **ret_control, char *ret_message);
 
 /* Take the socket away, stop long work, and wait for every connection to end, except those that wait for the end. */

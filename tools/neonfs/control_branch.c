@@ -57,6 +57,8 @@ int ctl_branch_show(struct ctl_call *call)
 		return -1;
 	call->result = ctl_branch_json(call->config, &branch);
 	int rc = call->result != NULL ? add_relatives(call, &branch, call->result) : -ENOMEM;
+	if (rc == 0 && json_object_set_new(call->result, "history", ctl_history_json(call, &branch)) != 0)
+		rc = -ENOMEM;
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot show the branch");
 }
 

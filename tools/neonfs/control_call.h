@@ -9,6 +9,7 @@ struct ctl_call {
 	struct control *control;
 	struct bd_store *store;
 	struct fs *fs;
+	struct wa_history *history;
 	const struct daemon_config *config;
 	int fd; /* for progress and items */
 	const json_t *args; /* an object */
@@ -63,6 +64,10 @@ int ctl_branch_create(struct ctl_call *call);
 int ctl_branch_rename(struct ctl_call *call);
 int ctl_branch_protect(struct ctl_call *call);
 int ctl_branch_detach(struct ctl_call *call);
+/* control_retain.c */
+int ctl_branch_retain(struct ctl_call *call);
+/* What history knows of a branch, as JSON; null when it has none. NULL: no memory. */
+json_t *ctl_history_json(struct ctl_call *call, const struct bd_branch_info *branch);
 /* control_delete.c */
 int ctl_branch_delete(struct ctl_call *call);
 /* control_history.c */

@@ -134,7 +134,10 @@ static int delete_one(struct ctl_call *call, const struct bd_branch_info *branch
 	struct bd_branch_info now;
 	int rc = bd_branch_delete(call->store, branch->id);
 	switch (rc) {
-	case 0: fs_branch_changed(call->fs, branch->name); return 0;
+	case 0:
+		wa_history_branch_deleted(call->history, branch->id);
+		fs_branch_changed(call->fs, branch->name);
+		return 0;
 	case -EBUSY: /* opened since it was looked at */
 		return refuse_busy(call, branch->name, bd_branch_get(call->store, branch->id, &now) == 0 ? now.in_use : 1);
 	case -EPERM: return refuse_protected(call, branch->name);

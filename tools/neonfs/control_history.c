@@ -11,6 +11,9 @@
 /* Snapshots of one second that get a label of their own: 20261124-013400, -2, -3 ... */
 #define LABELS_A_SECOND 100
 
+/* What labels of snapshots that history makes, and deletes, begin with (walapply/pitr). */
+#define AUTOMATIC "auto-"
+
 /* ------------------------------------------------------------- snapshots */
 
 static int create_labelled(struct ctl_call *call, const struct bd_branch_info *branch, const char *label,
@@ -55,6 +58,9 @@ int ctl_snapshot_create(struct ctl_call *call)
 	if (text == NULL || ctl_split_point(call, text, &point) != 0 ||
 	    ctl_find_branch(call, "branch", point.branch, &branch) != 0)
 		return -1;
+	if (strncmp(point.label, AUTOMATIC, strlen(AUTOMATIC)) == 0)
+		return ctl_error(call, TL_CODE_USAGE,
+				 "labels that begin with \"" AUTOMATIC "\" are those of automatic snapshots; choose another");
 	int rc = point.label[0] != '\0' ? create_labelled(call, &branch, point.label, &snapshot)
 					: create_unlabelled(call, &branch, &snapshot);
 	if (rc != 0)

@@ -20,6 +20,7 @@ struct slot {
 struct control {
 	struct bd_store *store;
 	struct fs *fs;
+	struct wa_history *history;
 	const struct daemon_config *config;
 	int directory_fd, listen_fd, stop_fd;
 	uid_t owner;

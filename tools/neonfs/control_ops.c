@@ -12,7 +12,7 @@ static const struct {
 	{"branch.show", ctl_branch_show},     {"branch.create", ctl_branch_create},     {"branch.delete", ctl_branch_delete},
 	{"branch.rename", ctl_branch_rename}, {"branch.protect", ctl_branch_protect},   {"branch.log", ctl_branch_log},
 	{"branch.diff", ctl_branch_diff},     {"snapshot.create", ctl_snapshot_create}, {"snapshot.delete", ctl_snapshot_delete},
-	{"branch.detach", ctl_branch_detach},
+	{"branch.detach", ctl_branch_detach}, {"branch.retain", ctl_branch_retain},
 };
 
 ctl_handler ctl_find_handler(const char *op)

@@ -1,6 +1,6 @@
 /* The daemon of a mounted store. See daemon.h.
  *
- * Order of life: log, store, mount, control socket, record, serve; and back. Threads: the store's own start with it;
+ * Order of life: log, store, history, mount, control socket, record, serve; and back. Threads: the store's own start with it;
  * the mount's workers run inside fs_run; one thread waits for signals.
  *
  * A first SIGTERM or SIGINT unmounts: everything is flushed, and a mount that is in use is detached, so that it goes on
@@ -24,6 +24,7 @@
 #include "tools/lib/mounts.h"
 #include "tools/lib/proto.h"
 #include "tools/neonfs/control.h"
+#include "walapply/pitr/wa_history.h"
 
 /* A daemon that was unmounted a moment ago still flushes: wait for it before calling the store busy. */
 #define OPEN_RETRIES 200
@@ -32,6 +33,7 @@
 struct daemon {
 	const struct daemon_config *config;
 	struct bd_store *store;
+	struct wa_history *history;
 	struct fs *fs;
 	struct control *control;
 	pthread_t signal_thread;
@@ -197,6 +199,20 @@ static int open_store(struct daemon *daemon, char *ret_message)
 	}
 }
 
+static int keep_segment(void *arg, struct bd_inode *dir, const char *name)
+{
+	return wa_history_keep(arg, dir, name);
+}
+
+static int open_history(struct daemon *daemon, char *ret_message)
+{
+	const struct wa_history_options options = {0};
+	int rc = wa_history_open(daemon->store, &options, &daemon->history);
+	if (rc != 0)
+		snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot read the history of branches: %s", strerror(-rc));
+	return rc;
+}
+
 static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *arg, char *ret_message)
 {
 	const struct fs_options options = {
@@ -208,6 +224,8 @@ static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *ar
 		.only_self = geteuid() != 0,
 		.ready = ready,
 		.ready_arg = arg,
+		.before_name_goes = keep_segment,
+		.before_name_goes_arg = daemon->history,
 	};
 	return fs_mount(daemon->store, &options, &daemon->fs, ret_message, DAEMON_MESSAGE_MAX);
 }
@@ -215,7 +233,7 @@ static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *ar
 /* Serve the mounted store until it is unmounted. */
 static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_message)
 {
-	int rc = control_start(daemon->store, daemon->fs, daemon->config, &daemon->control, ret_message);
+	int rc = control_start(daemon->store, daemon->fs, daemon->history, daemon->config, &daemon->control, ret_message);
 	if (rc != 0)
 		return rc;
 	rc = start_signals(daemon, signals);
@@ -238,10 +256,13 @@ static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_messa
 
 static int run_mounted(struct daemon *daemon, const sigset_t *signals, void (*ready)(void *arg), void *arg, char *ret_message)
 {
-	int rc = mount_store(daemon, ready, arg, ret_message);
+	int rc = open_history(daemon, ret_message);
+	if (rc == 0)
+		rc = mount_store(daemon, ready, arg, ret_message);
 	if (rc == 0)
 		rc = serve(daemon, signals, ret_message);
 	fs_unmount(daemon->fs);
+	wa_history_close(daemon->history);
 	int close_rc = bd_store_close(daemon->store);
 	if (close_rc != 0)
 		nf_error("the last state of the store could not be written: %s; the next mount recovers it", strerror(-close_rc));

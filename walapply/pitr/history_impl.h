@@ -1,0 +1,170 @@
+/* Inside of history: its structures, shared by its files.
+ *
+ * Locks, in this order: entry->work, entry->keep, history->lock, entry->state. Functions of the store may be called under the first two only. */
+#ifndef WA_HISTORY_IMPL_H
+#define WA_HISTORY_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "walapply/index/wa_index.h"
+#include "walapply/pitr/wa_facts.h"
+#include "walapply/state/wa_control.h"
+
+#define WA_HISTORY_PAUSE_MS 250 /* between two looks at branches that are written to */
+#define WA_HISTORY_RETRY_MS 5000 /* after a look that failed */
+#define WA_HISTORY_PIECE (256u << 10) /* of WAL read at once; divides every segment size */
+#define WA_HISTORY_NICE 10
+
+/* How far the WAL has been read, behind sealed segments too. */
+struct wh_tail {
+	struct nf_lsn end, last; /* end of the last record, and where it began (0 = not known) */
+	int64_t commit_us; /* the time of the last commit read; 0 none */
+};
+
+/* A branch with history. Lives until history is closed. */
+struct wh_entry {
+	struct wa_history *history;
+	struct bd_branch_id branch;
+	pthread_mutex_t work; /* following, and every change of the facts */
+	pthread_mutex_t keep; /* bringing a segment into wal/ */
+	/* guarded by work */
+	struct bd_inode *dir, *wal, *index; /* in the history's branch; NULL before they are made */
+	int64_t control_mtime_ns; /* of the pg_control that was looked at last */
+	int64_t begin_after_ns; /* monotonic: no earlier try to begin */
+	struct wa_version version;
+	uint32_t snapshots_seen; /* the branch's count when its snapshots were looked at; UINT32_MAX = never */
+	struct nf_lsn snapshot_tried; /* the checkpoint for which a snapshot was tried last */
+	/* written under work and state: either is enough to read */
+	pthread_mutex_t state;
+	struct wa_facts facts;
+	struct wh_tail tail;
+	bool is_on; /* history is kept */
+	bool is_damaged; /* its facts could not be read: off until it is turned on again */
+	bool is_gone; /* its branch is deleted */
+	/* guarded by state */
+	bool keeps_all; /* history is about to begin: whatever goes is kept */
+	uint32_t segment_size; /* of pg_control, for keeps_all */
+	char trouble[WA_FACTS_TEXT]; /* what does not work now; "" nothing */
+	char lost[WA_FACTS_TEXT]; /* a segment that could not be kept: begin again; "" none */
+	_Atomic uint64_t pg_wal; /* file id of the branch's pg_wal; 0 = not known */
+	bool is_woken; /* guarded by history->lock */
+};
+
+struct wa_history {
+	struct bd_store *store;
+	struct wa_history_options options;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	/* guarded by lock */
+	struct wh_entry **entries; /* by branch id */
+	size_t count, capacity;
+	bool is_stopping, has_woken;
+	pthread_mutex_t root_lock; /* making the branch, and the timeline file; before all others */
+};
+
+static inline struct bd_view wh_head(struct bd_branch_id branch)
+{
+	return (struct bd_view){.branch = branch, .epoch = BD_EPOCH_HEAD};
+}
+
+/* One line for ret_message (may be NULL with size 0); returns `error`. */
+int wh_say(char *ret_message, size_t size, int error, const char *format, ...) NF_PRINTF(4, 5);
+int64_t wh_now_us(void); /* since 2000-01-01 */
+int64_t wh_monotonic_ns(void);
+#define WH_EPOCH_2000_S INT64_C(946684800)
+
+/* ---- files.c: small things done to files of the store */
+NF_MUST_CHECK int wh_path(struct bd_store *store, struct bd_view view, const char *path, struct bd_inode **ret_inode);
+/* The whole file, to be freed; -EFBIG above max. One zero byte stands behind its end. */
+NF_MUST_CHECK int wh_read(struct bd_inode *file, size_t max, uint8_t **ret_bytes, size_t *ret_size);
+/* Replace `name` in dir, durable. */
+NF_MUST_CHECK int wh_write(struct bd_inode *dir, const char *name, uint32_t mode, const void *bytes, size_t size);
+/* Replace `name` in dir by a copy of `from` that shares its blocks, durable. */
+NF_MUST_CHECK int wh_clone(struct bd_inode *from, struct bd_inode *dir, const char *name, uint32_t mode);
+/* The directory `name`, made when missing. */
+NF_MUST_CHECK int wh_directory(struct bd_inode *dir, const char *name, struct bd_inode **ret_dir);
+/* A directory with all in it. 0 also when it is not there. */
+NF_MUST_CHECK int wh_remove(struct bd_inode *dir, const char *name);
+/* Root of the history's branch, which is made when `make`. -ENOENT. */
+NF_MUST_CHECK int wh_root(struct wa_history *history, bool make, struct bd_inode **ret_root);
+
+/* ---- log.c: a branch's WAL as a stream of records, wherever its segments are */
+struct wh_log {
+	const struct wa_facts *facts;
+	struct bd_inode *live, *kept; /* pg_wal of head or view, and wal/: either may be NULL; not its own */
+	bool live_may_change;
+	struct wa_reader *reader;
+	uint8_t *piece;
+	struct bd_inode *file; /* the segment read last */
+	struct nf_lsn file_start;
+	bool file_is_live;
+	struct wa_error error;
+};
+struct wh_log_start {
+	struct nf_lsn lsn, prev;
+	bool find; /* as in wa_reader_config */
+};
+NF_MUST_CHECK int wh_log_open(struct wh_log *log, const struct wa_facts *facts, struct bd_inode *live, struct bd_inode *kept,
+			      struct wh_log_start start);
+void wh_log_close(struct wh_log *log);
+/* 1; 0 the end for now (log->error says why); -EBADMSG (log->error), -ENOMEM, or an error of the store. */
+NF_MUST_CHECK int wh_log_next(struct wh_log *log, const struct wa_record **ret_record);
+/* Has the segment at `start` a written first page in `dir` (as the segment of `timeline`)? 1, 0, or an error. */
+NF_MUST_CHECK int wh_segment_begun(struct bd_inode *dir, uint32_t timeline, struct nf_lsn start, uint32_t segment_size);
+/* About how far WAL is written, from `from` on: the start of the last page with a header of its own address. */
+NF_MUST_CHECK int wh_written_about(struct bd_inode *live, const struct wa_facts *facts, struct nf_lsn from,
+				   struct nf_lsn *ret_lsn);
+/* Is it a transaction's end, and when was it? */
+bool wh_transaction_end(const struct wa_record *record, bool *ret_commit, int64_t *ret_time_us);
+
+/* ---- keep.c */
+/* Bring the segment at `start` from `live` into wal/; nothing is done when it is there whole. is_whole: else what there is of it yet.
+ * -ENOENT it is in neither. Under work or not. */
+NF_MUST_CHECK int wh_keep_segment(struct wh_entry *entry, struct bd_inode *live, const char *name, bool is_whole);
+
+/* ---- base.c */
+/* pg_control of a view, with its version in *ret_major. -EINVAL no data directory that history can follow; -EBADMSG torn or damaged, for now;
+ * message: why. */
+NF_MUST_CHECK int wh_control(struct bd_store *store, struct bd_view view, struct wa_control *ret_control, int *ret_major,
+			     char *ret_message, size_t size);
+/* Under work. Positions of a snapshot: WAL is read from `from` (lsn 0: from the redo pointer). On success *ret_tail is where its WAL ends.
+ * -EINVAL it can be no base (message). */
+NF_MUST_CHECK int wh_base_positions(struct wh_entry *entry, struct bd_view view, const struct wh_tail *from,
+				    struct wa_facts_base *base, struct wh_tail *ret_tail, char *ret_message, size_t size);
+/* Under work: a snapshot now. -EEXIST nothing was written since the last one. */
+NF_MUST_CHECK int wh_snapshot(struct wh_entry *entry, struct nf_lsn about, char *ret_message, size_t size);
+/* Under work: positions of snapshots that are not known yet; forget those that are gone. */
+NF_MUST_CHECK int wh_look_at_snapshots(struct wh_entry *entry);
+
+/* ---- follow.c (all under work) */
+/* Look at the branch: begin, seal segments, make a snapshot when it is time, apply retention. `all`: read up to the end. */
+NF_MUST_CHECK int wh_follow(struct wh_entry *entry, bool all, char *ret_message, size_t size);
+/* Begin, or begin again because of `why` (NULL: it is the first time). */
+NF_MUST_CHECK int wh_begin(struct wh_entry *entry, const char *why, char *ret_message, size_t size);
+/* Read on behind the tail. */
+NF_MUST_CHECK int wh_read_tail(struct wh_entry *entry);
+/* A record that changes what is known of the log. */
+NF_MUST_CHECK int wh_observe(struct wh_entry *entry, const struct wa_record *record);
+
+/* ---- retain.c (all under work) */
+/* Apply retention now. */
+NF_MUST_CHECK int wh_retain(struct wh_entry *entry);
+/* Delete segments and index files that nobody needs. */
+NF_MUST_CHECK int wh_remove_segments(struct wh_entry *entry);
+/* Delete the automatic snapshots: those in the facts from `first` on up to `count`, or by their labels all (count UINT32_MAX). */
+NF_MUST_CHECK int wh_delete_automatic(struct wh_entry *entry);
+/* Write the facts, durable. */
+NF_MUST_CHECK int wh_write_facts(struct wh_entry *entry);
+/* The label of an automatic snapshot? */
+bool wh_is_automatic_label(const char *label);
+
+/* ---- history.c */
+/* One that is on, or -ENODATA; under history->lock inside. */
+struct wh_entry *wh_find(struct wa_history *history, struct bd_branch_id branch);
+/* Ask the thread for a look at the branch. */
+void wh_wake(struct wh_entry *entry);
+
+#endif
