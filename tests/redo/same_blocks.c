@@ -1,8 +1,9 @@
-/* Every block of a replayed data directory, made one by one from base and log (walapply/materialise), beside what replay made.
+/* Every block of a replayed data directory, made one by one (walapply/materialise), beside what replay made.
  *
- *   same_blocks MAJOR BASE REPLAYED WAL-DIRECTORY     prints what differs; exits with 1 when something does, 2 when it cannot tell
+ *   same_blocks MAJOR BASE PREPARED REPLAYED WAL-DIRECTORY     prints what differs; exits with 1 when something does, 2 when it cannot tell
  *
- * BASE is where the replay began, REPLAYED what `neonfs-wal replay` made of a copy of it. Main forks and visibility maps are compared, byte for byte. */
+ * BASE is where replay began, PREPARED what `neonfs-wal replay --state-only` made of a copy of it: its pages are those that blocks are made from.
+ * REPLAYED is what `neonfs-wal replay` made of another. All relation files are compared, byte for byte. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 
 static struct wa_range range;
 static struct wa_index indexes[SEGMENTS_MAX];
-static int base, replayed, wal; /* directories */
+static int base, prepared, replayed, wal; /* directories */
 static unsigned differences;
 static unsigned long files, blocks, changed, records, most_records;
 
@@ -151,47 +152,16 @@ static void build_indexes(void)
 
 /* -------------------------------------------------------------- relations */
 
-/* The directory that a database was copied from within the range, in one tablespace; false when it was not. */
-static bool copied_from(uint32_t spc, uint32_t db, uint32_t *ret_db)
-{
-	for (size_t i = range.index_count; i-- > 0;)
-		for (size_t at = wa_index_event_count(&indexes[i]); at-- > 0;) {
-			struct wa_index_event event = wa_index_event_at(&indexes[i], at);
-			if (event.kind == WA_EVENT_DB_COPY && event.rel.spc == spc && event.rel.db == db &&
-			    event.from_spc == spc && event.lsn.v < range.to.v) {
-				*ret_db = event.from_db;
-				return true;
-			}
-		}
-	return false;
-}
-
-/* The base's file: that of the database it was copied from where it has none of its own. */
-static int open_base(const char *space, uint32_t spc, uint32_t db, const char *name)
-{
-	char path[PATH_SIZE];
-	int fd;
-	for (unsigned i = 0; i < WA_COPIES_MAX; i++) {
-		if (db != 0)
-			make_path(path, "%s/%u/%s", space, db, name);
-		else
-			make_path(path, "%s/%s", space, name);
-		fd = open_below(base, path);
-		if (fd >= 0 || db == 0 || !copied_from(spc, db, &db))
-			return fd;
-	}
-	return -1;
-}
-
-static void compare_block(const char *path, int base_fd, off_t at, struct wa_block *block, const uint8_t *wanted)
+static void compare_block(const char *path, int fd, off_t at, struct wa_block *block, const uint8_t *wanted)
 {
 	static uint8_t page[WA_PAGE_SIZE];
 	struct wa_error error = {0};
 	unsigned used = 0;
 	memset(page, 0, sizeof(page));
-	if (base_fd >= 0 && pread(base_fd, page, sizeof(page), at) < 0)
+	if (pread(fd, page, sizeof(page), at) < 0)
 		give_up("%s: %s", path, strerror(errno));
-	int status = wa_materialise(&range, block, page, &used, &error);
+	bool is_lazy = block->fork == WA_FORK_MAIN || block->fork == WA_FORK_VM;
+	int status = is_lazy ? wa_materialise(&range, block, page, &used, &error) : 0;
 	blocks++;
 	records += used;
 	most_records = NF_MAX(most_records, (unsigned long)used);
@@ -204,39 +174,45 @@ static void compare_block(const char *path, int base_fd, off_t at, struct wa_blo
 		changed += status == 1;
 }
 
-static void compare_file(const char *space, const char *path, uint32_t spc, uint32_t db, const char *name)
+static uint32_t fork_of(const char *suffix)
+{
+	return strncmp(suffix, "_vm", 3) == 0    ? WA_FORK_VM
+	       : strncmp(suffix, "_fsm", 4) == 0 ? WA_FORK_FSM
+	       : *suffix == '_'                  ? WA_FORK_INIT
+						 : WA_FORK_MAIN;
+}
+
+static void compare_file(const char *path, uint32_t spc, uint32_t db, const char *name)
 {
 	static uint8_t wanted[WA_PAGE_SIZE];
 	char *rest;
 	struct wa_block block = {.rel = {spc, db, (uint32_t)strtoul(name, &rest, 10)}};
-	bool is_vm = strncmp(rest, "_vm", 3) == 0;
-	if (rest == name || (*rest == '_' && !is_vm) || (*rest != 0 && *rest != '.' && *rest != '_'))
-		return;
-	block.fork = is_vm ? WA_FORK_VM : WA_FORK_MAIN;
+	struct stat a, b;
+	block.fork = fork_of(rest);
 	const char *dot = strchr(rest, '.');
 	uint32_t first = dot != NULL ? (uint32_t)strtoul(dot + 1, NULL, 10) * SEGMENT_BLOCKS : 0;
-	int ours = open_below(replayed, path), theirs = open_base(space, spc, db, name);
-	if (ours < 0)
-		give_up("%s: %s", path, strerror(errno));
+	int ours = open_below(replayed, path), theirs = open_below(prepared, path);
 	files++;
+	if (ours < 0 || theirs < 0 || fstat(ours, &a) < 0 || fstat(theirs, &b) < 0) {
+		differ("%s: %s", path, theirs < 0 ? "is not there when prepared" : "is only there when prepared");
+		close(ours);
+		close(theirs);
+		return;
+	}
+	if (a.st_size != b.st_size)
+		differ("%s: is prepared to %lld bytes, but has %lld", path, (long long)b.st_size, (long long)a.st_size);
 	for (off_t at = 0; pread(ours, wanted, sizeof(wanted), at) == (ssize_t)sizeof(wanted); at += WA_PAGE_SIZE) {
 		block.blkno = first + (uint32_t)(at / WA_PAGE_SIZE);
 		compare_block(path, theirs, at, &block, wanted);
 	}
 	close(ours);
-	if (theirs >= 0)
-		close(theirs);
+	close(theirs);
 }
 
-/* An unlogged relation is what replay made of its init fork: not a matter of blocks. */
-static bool is_unlogged(const char *directory, const char *name)
+static bool is_relation(const char *name)
 {
-	char path[PATH_SIZE];
-	make_path(path, "%s/%.*s_init", directory, (int)strspn(name, "0123456789"), name);
-	int fd = open_below(replayed, path);
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
+	size_t digits = strspn(name, "0123456789");
+	return digits > 0 && (name[digits] == 0 || name[digits] == '_' || name[digits] == '.');
 }
 
 static void compare_directory(const char *space, uint32_t spc, uint32_t db)
@@ -246,14 +222,16 @@ static void compare_directory(const char *space, uint32_t spc, uint32_t db)
 		make_path(directory, "%s/%u", space, db);
 	else
 		make_path(directory, "%s", space);
-	DIR *dir = list_below(replayed, directory);
-	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
-		make_path(path, "%s/%s", directory, entry->d_name);
-		if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9' && !is_unlogged(directory, entry->d_name))
-			compare_file(space, path, spc, db, entry->d_name);
+	for (int side = 0; side < 2; side++) {
+		DIR *dir = list_below(side == 0 ? replayed : prepared, directory);
+		for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+			make_path(path, "%s/%s", directory, entry->d_name);
+			if (is_relation(entry->d_name) && (side == 0 || faccessat(replayed, path, F_OK, 0) < 0))
+				compare_file(path, spc, db, entry->d_name);
+		}
+		if (dir != NULL)
+			closedir(dir);
 	}
-	if (dir != NULL)
-		closedir(dir);
 }
 
 /* The databases below `space`. */
@@ -311,16 +289,17 @@ static struct nf_lsn start_of(const struct wa_control *control)
 int main(int argc, char **argv)
 {
 	struct wa_control from, to;
-	if (argc != 5) {
-		fprintf(stderr, "usage: same_blocks MAJOR BASE REPLAYED WAL-DIRECTORY\n");
+	if (argc != 6) {
+		fprintf(stderr, "usage: same_blocks MAJOR BASE PREPARED REPLAYED WAL-DIRECTORY\n");
 		return 2;
 	}
 	range.version.major = atoi(argv[1]);
 	base = open_below(AT_FDCWD, argv[2]);
-	replayed = open_below(AT_FDCWD, argv[3]);
-	wal = open_below(AT_FDCWD, argv[4]);
+	prepared = open_below(AT_FDCWD, argv[3]);
+	replayed = open_below(AT_FDCWD, argv[4]);
+	wal = open_below(AT_FDCWD, argv[5]);
 	load_control(base, argv[2], &from);
-	load_control(replayed, argv[3], &to);
+	load_control(replayed, argv[4], &to);
 	range.version.checksums = to.checksum_version != 0;
 	range.version.log_hints = from.parameters.wal_log_hints;
 	range.segment_size = to.wal_segment_size;

@@ -21,7 +21,8 @@ static bool read_control(const char *directory, const char *name, uint64_t syste
 		return false;
 	ssize_t got = pread(fd, bytes, sizeof(bytes), 0);
 	close(fd);
-	if (got < 0 || wa_control_load(version->major, bytes, (size_t)got, &control, &error) < 0 || control.system_id != system_id)
+	if (got < 0 || wa_control_load(version->major, bytes, (size_t)got, &control, &error) < 0 ||
+	    control.system_id != system_id)
 		return false;
 	version->checksums = control.checksum_version != 0;
 	version->log_hints = control.parameters.wal_log_hints;

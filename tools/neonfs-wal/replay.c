@@ -28,6 +28,9 @@ const struct tl_option wal_replay_options[] = {
 	{.name = "timeline", .letter = 't', .argument = "N", .help = "follow timeline N (default: the highest that is there)"},
 	{.name = "new-timeline", .argument = "N", .help = "begin timeline N at the end (default: the next)"},
 	{.name = "no-finish", .help = "write no checkpoint at the end: leave pg_control, pg_wal and backup_label alone"},
+	{.name = "state-only",
+	 .help = "leave the pages of relations and their visibility maps to who serves the directory; bring only their files to "
+		 "length"},
 	{.name = "tablespace-map", .argument = "OLD=NEW[,...]", .help = "tablespaces that the log creates at OLD go to NEW"},
 	{.name = "threads", .letter = 'j', .argument = "N", .help = "threads that work (default: one for each processor)"},
 	{.name = "memory", .argument = "BYTES", .help = "room for pages (default: a quarter of the machine's)"},
@@ -65,7 +68,8 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 {
 	const char *to = tl_value(call, "to"), *memory = tl_value(call, "memory"), *maps = tl_value(call, "tablespace-map");
 	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0, new_timeline = 0;
-	*options = (struct rp_options){.directory = call->args[0], .finish = !tl_flag(call, "no-finish")};
+	*options = (struct rp_options){
+		.directory = call->args[0], .finish = !tl_flag(call, "no-finish"), .state_only = tl_flag(call, "state-only")};
 	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX; i++)
 		options->wal[i] = tl_value_at(call, "wal", i);
 	if (tl_value_at(call, "wal", RP_LOG_DIRECTORIES_MAX) != NULL)
@@ -80,6 +84,8 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 		code = parse_number(call, "timeline", 1, UINT32_MAX, &timeline);
 	if (code == TL_OK)
 		code = parse_number(call, "new-timeline", 1, UINT32_MAX, &new_timeline);
+	if (code == TL_OK && options->state_only && !options->finish)
+		return tl_usage("--state-only and --no-finish exclude each other");
 	if (code == TL_OK && new_timeline != 0 && !options->finish)
 		return tl_usage("--new-timeline and --no-finish exclude each other");
 	options->threads = (unsigned)NF_MIN(threads, (uint64_t)RP_THREADS_MAX);

@@ -9,7 +9,8 @@ extern const struct tl_option wal_replay_options[];
 #define WAL_REPLAY_COMMAND                                                                                                       \
 	{                                                                                                                        \
 		.name = "replay",                                                                                                \
-		.synopsis = "DATADIR [--to LSN] [--wal DIR]... [--timeline N] [--new-timeline N] [--no-finish] [--threads N] "   \
+		.synopsis = "DATADIR [--to LSN] [--wal DIR]... [--timeline N] [--new-timeline N] [--no-finish | --state-only] "  \
+			    "[--threads N] "                                                                                     \
 			    "[--memory BYTES] [--json]",                                                                         \
 		.summary = "Bring a copied data directory to an LSN, without a Postgres process",                                \
 		.description = "DATADIR is a base backup, or the copy of a crashed or stopped data directory; it is changed in " \
@@ -23,7 +24,9 @@ extern const struct tl_option wal_replay_options[];
 			       "and Postgres starts\n"                                                                           \
 			       "at once, without recovery. Replication slots and statistics are removed; so are segments of "    \
 			       "pg_wal behind the\n"                                                                             \
-			       "LSN. With --no-finish pg_control, pg_wal and backup_label stay as they are.\n\n"                 \
+			       "LSN. With --no-finish pg_control, pg_wal and backup_label stay as they are. With --state-only "  \
+			       "pages of\n"                                                                                      \
+			       "relations and visibility maps are left for whoever serves the directory (neonfs does).\n\n"      \
 			       "What is refused changes nothing: a directory with a server at work on it, an LSN that the log "  \
 			       "does not reach or\n"                                                                             \
 			       "that the directory has passed. A replay that was broken off can be begun again. Root works as "  \

@@ -37,6 +37,7 @@ struct rp_options {
 	uint64_t memory;
 	unsigned threads;
 	bool finish; /* write the checkpoint at the end */
+	bool state_only; /* no pages of main forks and visibility maps */
 	struct rp_space_map maps[RP_SPACE_MAPS_MAX];
 	unsigned map_count;
 };

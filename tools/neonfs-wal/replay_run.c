@@ -110,6 +110,12 @@ static int add_item(struct replay *replay, const struct wa_block *block, struct 
 	int status = find_relation(replay, block, &item->rel);
 	if (status < 0)
 		return status;
+	/* Who makes the page later only needs the file to be long enough: redo makes a relation longer, and what it would not find here is cut off or
+	 * dropped further on. Free space maps and init forks are few pages, and nobody else makes them. */
+	if (replay->options.state_only && (block->fork == WA_FORK_MAIN || block->fork == WA_FORK_VM)) {
+		rp_rel_grow(item->rel, block->blkno + 1);
+		return 0;
+	}
 	item->blkno = block->blkno;
 	unsigned shard = rp_shard_of(item->rel, block->blkno, rp_cache_shards(replay->cache));
 	status = rp_batch_add(&replay->batches[replay->batch], shard, item);

@@ -164,7 +164,9 @@ static int cut_map(struct replay *replay, const struct wa_state_op *op, uint32_t
 	if (op->rel.blocks % per_page != 0) {
 		if (last >= atomic_load(&rel->blocks))
 			return 0;
-		status = change_page(replay, rel, last, is_vm ? clear_map_tail : clear_space_tail, op->rel.blocks);
+		/* A page of the visibility map has its turn with its other records, in the order of the log. */
+		if (!is_vm || !replay->options.state_only)
+			status = change_page(replay, rel, last, is_vm ? clear_map_tail : clear_space_tail, op->rel.blocks);
 		blocks = last + 1;
 	}
 	return status == 0 && atomic_load(&rel->blocks) > blocks ? cut_fork(replay, rel, blocks) : status;
