@@ -158,10 +158,12 @@ NF_MUST_CHECK int bd_branch_create_empty(struct bd_store *store, const char *nam
  * Durable on return; O(1) keys. `ret_pause_ns` (may be NULL): how long writers of the parent were held up. */
 NF_MUST_CHECK int bd_branch_create(struct bd_store *store, const char *name, struct bd_view from,
 				   struct bd_branch_info *ret_info, uint64_t *ret_pause_ns);
-/* The same, but durable only once the caller has synced something in the branch (bd_fsync of its root): for a caller that has changes to make in it
- * before anybody is told of it. After a crash before that the branch is there with what was done in it so far, or not at all. */
-NF_MUST_CHECK int bd_branch_create_begin(struct bd_store *store, const char *name, struct bd_view from,
-					 struct bd_branch_info *ret_info, uint64_t *ret_pause_ns);
+/* The same without some of the names in the root directory, at most BD_WITHOUT_MAX: of those that are there, and are no directories, the new branch
+ * shows nothing, from its first moment on. -E2BIG: too many. */
+#define BD_WITHOUT_MAX 8u
+NF_MUST_CHECK int bd_branch_create_without(struct bd_store *store, const char *name, struct bd_view from,
+					   const char *const *without, unsigned without_count,
+					   struct bd_branch_info *ret_info, uint64_t *ret_pause_ns);
 /* Freeze the head as snapshot `label` (unique in the branch). Durable on return. */
 NF_MUST_CHECK int bd_snapshot_create(struct bd_store *store, struct bd_branch_id branch, const char *label,
 				     struct bd_snapshot_info *ret_info);

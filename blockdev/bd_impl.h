@@ -57,6 +57,7 @@ struct bd_branch {
 	pthread_rwlock_t epoch_lock;
 	uint32_t epoch;
 	pthread_rwlock_t names_lock;
+	uint64_t names_changes; /* so many changes of names there were; written under names_lock exclusive, inside an operation */
 	/* inodes with something to flush */
 	pthread_mutex_t dirty_lock;
 	struct bd_inode *dirty_head;
@@ -355,6 +356,24 @@ void bd_leaf_cache_trim(struct bd_store *store);
 NF_MUST_CHECK int bd_map_punch(struct bd_inode *inode, uint32_t from, uint32_t to, struct bd_items *items);
 /* The place of block version `id` as the index has it. */
 NF_MUST_CHECK int bd_index_place(struct bd_store *store, const struct bd_block_id *id, struct bd_place *ret_place);
+
+/* ---- names that a new branch does not get (file/leave_out.c) */
+struct bd_leave_out {
+	unsigned count;
+	uint64_t names_changes; /* of the parent when they were looked for */
+	struct bd_left_name {
+		const char *name;
+		uint64_t file; /* 0: not there, or a directory */
+		uint32_t links;
+	} entries[BD_WITHOUT_MAX];
+};
+/* Look for the names in the root directory that `hops` show: a frozen view, or a head under its names_lock or epoch_lock exclusive. -EUCLEAN; -EIO. */
+NF_MUST_CHECK int bd_leave_out_find(struct bd_store *store, struct bd_hops hops, struct bd_leave_out *leave_out);
+/* The same for the head of a branch about to be frozen; takes its names_lock. Holds as long as its names_changes does. */
+NF_MUST_CHECK int bd_leave_out_prepare(struct bd_store *store, struct bd_branch *parent, struct bd_leave_out *leave_out);
+/* The records that take them out of `child`, which is new. What was found has to be what the child sees. */
+NF_MUST_CHECK int bd_leave_out_commit(struct bd_store *store, struct bd_branch *child, const struct bd_leave_out *leave_out,
+				      struct bd_commit *commit);
 
 /* ---- data (file/read.c, write.c) */
 /* Under no lock: read whole blocks [block, block + count) as entries say. Verifies. */

@@ -140,17 +140,33 @@ struct child_record {
 	struct bd_store *store;
 	struct bd_branch *parent;
 	const char *name;
+	struct bd_leave_out leave_out;
+	bool is_prepared; /* what leave_out has found holds for the frozen epoch, unless names of the parent changed since */
 	struct bd_branch *child; /* out */
 };
 
 static int record_child(void *arg, uint32_t frozen, struct bd_commit *commit)
 {
 	struct child_record *record = arg;
+	int error = 0;
 	record->child = branch_new(record->store->next_branch, record->parent, frozen, record->name);
 	if (record->child == NULL)
 		return -ENOMEM;
 	branch_commit(record->child, record->child->epoch, record->name, 0, commit);
-	return 0;
+	if (!record->is_prepared || record->leave_out.names_changes != record->parent->names_changes)
+		error = bd_leave_out_find(record->store, (struct bd_hops){.branch = record->parent, .view_epoch = frozen},
+					  &record->leave_out);
+	return error != 0 ? error : bd_leave_out_commit(record->store, record->child, &record->leave_out, commit);
+}
+
+/* While writers go on: what would hold them up in the freeze. Without it all is done there. */
+static void prepare_child(struct child_record *record, uint32_t parent_id)
+{
+	branch_preflush(record->store, parent_id);
+	struct bd_branch *parent = bd_branch_acquire(record->store, parent_id);
+	if (parent != NULL)
+		record->is_prepared = bd_leave_out_prepare(record->store, parent, &record->leave_out) == 0;
+	bd_branch_release(parent);
 }
 
 /* A child of a frozen epoch: nothing to freeze. */
@@ -170,19 +186,24 @@ static int create_from_frozen(struct child_record *record, uint32_t epoch, uint6
 	return error;
 }
 
-static int create(struct bd_store *store, const char *name, struct bd_view from, struct bd_branch_info *ret_info,
-		  uint64_t *ret_ticket, uint64_t *ret_pause_ns)
+int bd_branch_create_without(struct bd_store *store, const char *name, struct bd_view from, const char *const *without,
+			     unsigned without_count, struct bd_branch_info *ret_info, uint64_t *ret_pause_ns)
 {
-	uint64_t pause = 0;
+	uint64_t pause = 0, ticket;
+	struct child_record record = {.store = store, .name = name, .leave_out.count = without_count};
+	if (without_count > BD_WITHOUT_MAX)
+		return -E2BIG;
+	for (unsigned i = 0; i < without_count; i++)
+		record.leave_out.entries[i].name = without[i];
 	if (from.epoch.v == BD_EPOCH_HEAD.v)
-		branch_preflush(store, from.branch.v);
+		prepare_child(&record, from.branch.v);
 	pthread_rwlock_wrlock(&store->table_lock);
-	struct child_record record = {.store = store, .name = name, .parent = branch_by_id(store, from.branch.v)};
+	record.parent = branch_by_id(store, from.branch.v);
 	int error = record.parent != NULL ? check_new_name(store, name) : -ENOENT;
 	if (error == 0)
 		error = from.epoch.v == BD_EPOCH_HEAD.v
-				? branch_freeze(store, record.parent, record_child, &record, ret_ticket, &pause)
-				: create_from_frozen(&record, from.epoch.v, ret_ticket);
+				? branch_freeze(store, record.parent, record_child, &record, &ticket, &pause)
+				: create_from_frozen(&record, from.epoch.v, &ticket);
 	if (error == 0)
 		error = adopt(store, record.child, record.parent, ret_info);
 	if (error != 0)
@@ -190,22 +211,13 @@ static int create(struct bd_store *store, const char *name, struct bd_view from,
 	pthread_rwlock_unlock(&store->table_lock);
 	if (error == 0 && ret_pause_ns != NULL)
 		*ret_pause_ns = pause;
-	return error;
+	return error != 0 ? error : bd_sync_log(store, ticket);
 }
 
 int bd_branch_create(struct bd_store *store, const char *name, struct bd_view from, struct bd_branch_info *ret_info,
 		     uint64_t *ret_pause_ns)
 {
-	uint64_t ticket;
-	int error = create(store, name, from, ret_info, &ticket, ret_pause_ns);
-	return error != 0 ? error : bd_sync_log(store, ticket);
-}
-
-int bd_branch_create_begin(struct bd_store *store, const char *name, struct bd_view from, struct bd_branch_info *ret_info,
-			   uint64_t *ret_pause_ns)
-{
-	uint64_t ticket;
-	return create(store, name, from, ret_info, &ticket, ret_pause_ns);
+	return bd_branch_create_without(store, name, from, NULL, 0, ret_info, ret_pause_ns);
 }
 
 /* The request to sweep a branch. */

@@ -6,6 +6,8 @@
 
 /* Read the inode's record into it, as its view sees it. -ENOENT: there is none, or it was removed; -EUCLEAN. */
 NF_MUST_CHECK int inode_load(struct bd_inode *inode);
+/* The same as `hops` show it; of the inode only `store` and `file` count. The caller frees its symlink_target. */
+NF_MUST_CHECK int inode_load_at(struct bd_inode *inode, struct bd_hops hops);
 /* Put an inode from bd_inode_make into the table, once its record is committed. */
 void inode_publish(struct bd_inode *inode);
 /* Forget an inode from bd_inode_make that was not published. */
@@ -20,6 +22,15 @@ void inode_add_pending(struct bd_inode *inode, uint32_t block, unsigned count, u
 
 /* The directory as it is at one moment. `enough` > 0: that many entries suffice (is it empty?). */
 NF_MUST_CHECK int names_list(struct bd_inode *dir, size_t enough, struct bd_listing **ret_listing);
+
+/* The entry `name` of directory `dir` as `hops` show it, with its type (S_IFMT). -ENOENT; -EUCLEAN. Where the head is among the hops: under
+ * names_lock, or with the branch frozen. */
+NF_MUST_CHECK int names_entry_get(struct bd_store *store, struct bd_hops hops, uint64_t dir, const char *name, uint64_t *ret_file,
+				  uint32_t *ret_type);
+/* An entry of `dir` at its branch's epoch; `file` 0 hides the one that older epochs and ancestors have. And the record that says that an inode is
+ * removed. Both use branch and file id of the inode, and nothing else of it. */
+void names_entry_commit(const struct bd_inode *dir, const char *name, uint64_t file, uint32_t mode, struct bd_commit *commit);
+void names_tombstone_commit(const struct bd_inode *inode, struct bd_commit *commit);
 
 /* Inside an operation: set the size; cuts off with holes, extends with nothing. */
 NF_MUST_CHECK int inode_truncate(struct bd_inode *inode, uint64_t size);

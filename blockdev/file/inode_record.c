@@ -107,13 +107,17 @@ int bd_chain_get(struct bd_store *store, struct bd_hops hops, char kind, uint64_
 	return error;
 }
 
-int inode_load(struct bd_inode *inode)
+int inode_load_at(struct bd_inode *inode, struct bd_hops hops)
 {
 	uint8_t value[INODE_VALUE_MAX];
 	size_t size;
-	struct bd_hops hops = {.branch = inode->branch, .view_epoch = inode->view_epoch};
 	int error = bd_chain_get(inode->store, hops, 'I', inode->file, NULL, value, sizeof(value), &size);
 	if (error == 0 && size == 0)
 		error = -ENOENT;
 	return error != 0 ? error : decode(inode, value, size);
+}
+
+int inode_load(struct bd_inode *inode)
+{
+	return inode_load_at(inode, (struct bd_hops){.branch = inode->branch, .view_epoch = inode->view_epoch});
 }

@@ -21,12 +21,12 @@ static int check_name(const char *name)
 	return 0;
 }
 
-/* Under names_lock. -ENOENT. */
-static int entry_get(struct bd_inode *dir, const char *name, uint64_t *ret_file, uint32_t *ret_type)
+int names_entry_get(struct bd_store *store, struct bd_hops hops, uint64_t dir, const char *name, uint64_t *ret_file,
+		    uint32_t *ret_type)
 {
 	uint8_t value[ENTRY_VALUE_MAX];
 	size_t size;
-	int error = bd_chain_get(dir->store, inode_hops(dir), 'D', dir->file, name, value, sizeof(value), &size);
+	int error = bd_chain_get(store, hops, 'D', dir, name, value, sizeof(value), &size);
 	if (error != 0)
 		return error;
 	struct nf_reader r = nf_reader_init(value, size);
@@ -41,7 +41,13 @@ static int entry_get(struct bd_inode *dir, const char *name, uint64_t *ret_file,
 	return 0;
 }
 
-static void entry_commit(struct bd_inode *dir, const char *name, uint64_t file, uint32_t mode, struct bd_commit *commit)
+/* Under names_lock. -ENOENT. */
+static int entry_get(struct bd_inode *dir, const char *name, uint64_t *ret_file, uint32_t *ret_type)
+{
+	return names_entry_get(dir->store, inode_hops(dir), dir->file, name, ret_file, ret_type);
+}
+
+void names_entry_commit(const struct bd_inode *dir, const char *name, uint64_t file, uint32_t mode, struct bd_commit *commit)
 {
 	struct bd_key key;
 	uint8_t value[ENTRY_VALUE_MAX];
@@ -65,7 +71,7 @@ static void orphan_commit(struct bd_inode *inode, bool add, struct bd_commit *co
 		bd_commit_delete(commit, &key);
 }
 
-static void tombstone_commit(struct bd_inode *inode, struct bd_commit *commit)
+void names_tombstone_commit(const struct bd_inode *inode, struct bd_commit *commit)
 {
 	struct bd_key key;
 	uint8_t value[BD_VALUE_CHECK];
@@ -129,7 +135,7 @@ static void drop_link(struct change *change, struct bd_inode *inode)
 	if (S_ISDIR(inode->attr.mode) || inode->attr.nlink <= 1) {
 		inode->attr.nlink = 0;
 		inode->removed = true;
-		tombstone_commit(inode, &change->commit);
+		names_tombstone_commit(inode, &change->commit);
 		orphan_commit(inode, true, &change->commit);
 	} else {
 		inode->attr.nlink--;
@@ -159,8 +165,10 @@ static int change_begin(struct change *change, struct bd_inode *dir)
 static int change_end(struct change *change, int error)
 {
 	uint64_t ticket;
-	if (error == 0)
+	if (error == 0) {
 		error = bd_commit_apply(change->dir->store, &change->commit, &ticket);
+		change->dir->branch->names_changes++;
+	}
 	while (change->locked_count > 0)
 		pthread_rwlock_unlock(&change->locked[--change->locked_count]->lock);
 	pthread_rwlock_unlock(&change->dir->branch->names_lock);
@@ -236,7 +244,7 @@ int bd_create(struct bd_inode *dir, const char *name, const struct bd_create *ho
 	if (error == 0)
 		error = bd_inode_make(dir, how, &inode);
 	if (error == 0) {
-		entry_commit(dir, name, inode->file, inode->attr.mode, &change.commit);
+		names_entry_commit(dir, name, inode->file, inode->attr.mode, &change.commit);
 		bd_inode_commit(inode, &change.commit);
 		dir_touch(&change, dir, S_ISDIR(how->mode) ? 1 : 0);
 		inode_publish(inode);
@@ -301,7 +309,7 @@ int bd_link(struct bd_inode *inode, struct bd_inode *dir, const char *name)
 			inode->attr.nlink++;
 			inode->attr.ctime_ns = bd_now_ns();
 			bd_inode_commit(inode, &change.commit);
-			entry_commit(dir, name, inode->file, inode->attr.mode, &change.commit);
+			names_entry_commit(dir, name, inode->file, inode->attr.mode, &change.commit);
 		}
 	}
 	if (error == 0)
@@ -337,7 +345,7 @@ static int remove_entry(struct change *change, const char *name, bool want_dir, 
 	if (want_dir)
 		error = check_empty(inode);
 	if (error == 0) {
-		entry_commit(dir, name, 0, 0, &change->commit);
+		names_entry_commit(dir, name, 0, 0, &change->commit);
 		drop_link(change, inode);
 		dir_touch(change, dir, want_dir ? -1 : 0);
 	}
@@ -455,11 +463,11 @@ static void rename_commit(struct change *change, struct end *from, struct end *t
 {
 	struct bd_commit *commit = &change->commit;
 	bool exchange = flags & BD_RENAME_EXCHANGE;
-	entry_commit(to->dir, to->name, from->inode->file, from->type, commit);
+	names_entry_commit(to->dir, to->name, from->inode->file, from->type, commit);
 	if (exchange)
-		entry_commit(from->dir, from->name, to->inode->file, to->type, commit);
+		names_entry_commit(from->dir, from->name, to->inode->file, to->type, commit);
 	else
-		entry_commit(from->dir, from->name, 0, 0, commit);
+		names_entry_commit(from->dir, from->name, 0, 0, commit);
 	moved_commit(change, from->inode, to->dir);
 	int gained = S_ISDIR(from->type) ? 1 : 0, lost = to->inode != NULL && S_ISDIR(to->type) ? 1 : 0;
 	if (exchange)

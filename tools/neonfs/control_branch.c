@@ -67,43 +67,20 @@ int ctl_branch_show(struct ctl_call *call)
 /* A copy of a running Postgres has its postmaster.pid and postmaster.opts, which name the parent's process and
  * directory: the copy could not be started, or pg_ctl would act on the parent. The WAL, with which Postgres recovers,
  * and everything else stay. A tree that is no data directory is left alone. */
-static int remove_pid_files(struct bd_inode *root)
-{
-	static const char *const names[] = {"postmaster.pid", "postmaster.opts"};
-	struct bd_inode *mark;
-	int rc = bd_lookup(root, "PG_VERSION", &mark);
-	if (rc != 0)
-		return rc == -ENOENT ? 0 : rc;
-	bd_inode_unref(mark, 1);
-	for (unsigned i = 0; i < NF_ARRAY_LEN(names); i++) {
-		rc = bd_unlink(root, names[i]);
-		if (rc != 0 && rc != -ENOENT)
-			return rc;
-	}
-	return 0;
-}
+static const char *const pid_files[] = {"postmaster.pid", "postmaster.opts"};
 
-/* Take out what must not be in it, and make it durable. */
-static int finish_child(struct ctl_call *call, const struct bd_branch_info *child)
+static int is_data_directory(struct bd_store *store, struct bd_view view, bool *ret_is)
 {
-	struct bd_inode *root;
-	int rc = bd_root(call->store, (struct bd_view){.branch = child->id, .epoch = BD_EPOCH_HEAD}, &root);
+	struct bd_inode *root, *mark;
+	int rc = bd_root(store, view, &root);
 	if (rc != 0)
 		return rc;
-	rc = remove_pid_files(root);
-	if (rc == 0)
-		rc = bd_fsync(root, false);
+	rc = bd_lookup(root, "PG_VERSION", &mark);
 	bd_inode_unref(root, 1);
-	return rc;
-}
-
-/* Take a branch back that could not be finished. */
-static void undo_create(struct ctl_call *call, const struct bd_branch_info *child)
-{
-	int rc = bd_branch_delete(call->store, child->id);
-	if (rc != 0)
-		nf_error("branch \"%s\" could not be finished and not be deleted either: %s; delete it with neonfs-branch",
-			 child->name, strerror(-rc));
+	*ret_is = rc == 0;
+	if (rc == 0)
+		bd_inode_unref(mark, 1);
+	return rc == -ENOENT ? 0 : rc;
 }
 
 static int fail_create(struct ctl_call *call, int rc, const char *name)
@@ -131,15 +108,12 @@ static int create_from(struct ctl_call *call, const char *name, const char *from
 	struct bd_view view;
 	if (ctl_find_view(call, "parent", from, &view, NULL) != 0)
 		return -1;
-	int rc = bd_branch_create_begin(call->store, name, view, ret_child, ret_pause_ns);
-	if (rc != 0)
-		return fail_create(call, rc, name);
-	rc = finish_child(call, ret_child);
-	if (rc != 0) {
-		undo_create(call, ret_child);
-		return ctl_store_error(call, rc, "cannot make the new branch ready to start");
-	}
-	return 0;
+	bool leaves_out;
+	int rc = is_data_directory(call->store, view, &leaves_out);
+	if (rc == 0)
+		rc = bd_branch_create_without(call->store, name, view, pid_files, leaves_out ? NF_ARRAY_LEN(pid_files) : 0,
+					      ret_child, ret_pause_ns);
+	return rc == 0 ? 0 : fail_create(call, rc, name);
 }
 
 int ctl_branch_create(struct ctl_call *call)
