@@ -1,6 +1,9 @@
 """What must not grow with the size of the database: branch creation under load, bytes a branch, the parent's speed
 beside it, and the daemon's memory. One store and one cluster a size, one size after the other."""
 
+import bisect
+import os
+import statistics
 import threading
 import time
 
@@ -12,7 +15,11 @@ from systems import Neonfs
 SCALE_BYTES = 15_000_000  # of one unit of pgbench's scale, with the index
 BASE_BYTES = 40_000_000  # of an empty cluster, with its WAL
 MEMORY_TARGET = 512 << 20
-PAIRS = 3  # of a leg without and a leg with branch creation
+WINDOW_S = 2
+LEGS = 3  # windows of each kind together are as long as so many runs of pgbench
+MIN_WINDOWS = 4
+WARM_UP_S = 2
+ALONE, COMMANDS, BRANCHES = "alone", "beside commands that make nothing", "while branches are made"
 
 
 def scale_for(size_bytes):
@@ -35,37 +42,72 @@ def measure_store(system):
     return {"du": host.disk_bytes(system.store), "facts": system.facts()}
 
 
+class Window:
+    """Some seconds of one long pgbench, with something else beside it or nothing."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.began = time.time()
+        self.ended = None
+
+    def tps(self, times):
+        return (bisect.bisect(times, self.ended) - bisect.bisect(times, self.began)) / (self.ended - self.began)
+
+
+def run_window(kind, action, count):
+    """One window with `count` actions at even intervals."""
+    window = Window(kind)
+    for i in range(count):
+        time.sleep(max(0, window.began + i * WINDOW_S / count - time.time()))
+        action()
+    time.sleep(max(0, window.began + WINDOW_S - time.time()))
+    window.ended = time.time()
+    return window
+
+
 def create_under_load(results, system, cluster, label, options):
-    """Legs of pgbench without and with branches being made, in the order ABBA."""
+    """One pgbench, cut into short windows that alternate, so that what is slow for a while is slow for all kinds: nothing beside it;
+    as many commands that make nothing; branches. What processes cost the machine is no cost of branches."""
     total = options.branches
+    windows = max(MIN_WINDOWS, LEGS * options.seconds // WINDOW_S)
     made = []
     daemon_us = []
-    for pair in range(PAIRS):
-        for leg in (("base", "branching") if pair % 2 == 0 else ("branching", "base")):
-            load = cluster.pgbench_start("tpcb-like", options.seconds)
-            if leg == "branching":
-                count = total // PAIRS + (1 if pair < total % PAIRS else 0)
-                pause = (options.seconds - 2) / max(1, count)
-                began = time.monotonic() + 1
-                for i in range(count):
-                    time.sleep(max(0, began + i * pause - time.monotonic()))
-                    name = f"b{len(made)}"
-                    seconds, in_daemon = system.create_branch(name, cluster.name)
-                    made.append(name)
-                    daemon_us.append(in_daemon)
-                    results.sample("branch", f"{label}: in the daemon", system.name, len(made), in_daemon / 1000, "ms", "lower")
-                    results.sample("branch", f"{label}: with the command", system.name, len(made), seconds * 1000, "ms",
-                                   "lower")
-            tps = cluster.pgbench_finish(load)
-            metric = f"{label}: TPC-B-like {'while branches are made' if leg == 'branching' else 'alone'}"
-            results.sample("branch", metric, system.name, pair + 1, tps, "TPS")
+
+    def create():
+        seconds, in_daemon = system.create_branch(f"b{len(made)}", cluster.name)
+        made.append(seconds)
+        daemon_us.append(in_daemon)
+        results.sample("branch", f"{label}: in the daemon", system.name, len(made), in_daemon / 1000, "ms", "lower")
+        results.sample("branch", f"{label}: with the command", system.name, len(made), seconds * 1000, "ms", "lower")
+
+    system.branch("create", "idle")
+    actions = {ALONE: None, COMMANDS: lambda: system.branch("show", "idle"), BRANCHES: create}
+    log = os.path.join(system.scratch, "logs", "under-load")
+    load = cluster.pgbench_start("tpcb-like", len(actions) * windows * WINDOW_S + 2 * WARM_UP_S, log=log)
+    time.sleep(WARM_UP_S)
+    ran = []
+    for i in range(windows):
+        count = total * (i + 1) // windows - total * i // windows
+        for kind in list(actions) if i % 2 == 0 else reversed(actions):
+            ran.append(run_window(kind, actions[kind], count if actions[kind] else 0))
+    cluster.pgbench_finish(load)
+    times = cluster.commit_times(log)
+    tps = {kind: [window.tps(times) for window in ran if window.kind == kind] for kind in actions}
+    for kind, values in tps.items():
+        for number, value in enumerate(values, 1):
+            results.sample("branch", f"{label}: TPC-B-like {kind}", system.name, number, value, "TPS")
+
     p50, p99 = percentile(daemon_us, 50) / 1000, percentile(daemon_us, 99) / 1000
     results.target(f"branch of a {label} cluster under load, {total} times, in the daemon ({system.name})",
                    "p50 <= 5 ms, p99 <= 20 ms", f"p50 {p50:.2f} ms, p99 {p99:.2f} ms", p50 <= 5 and p99 <= 20)
-    base = results.median("branch", f"{label}: TPC-B-like alone", system.name)
-    beside = results.median("branch", f"{label}: TPC-B-like while branches are made", system.name)
-    fall = 1 - beside / base
-    results.target(f"the parent's TPS beside it, {label} ({system.name})", "falls < 5 %", f"falls {fall * 100:.1f} %", fall < 0.05)
+    alone, beside_commands, beside_branches = (statistics.mean(tps[kind]) for kind in (ALONE, COMMANDS, BRANCHES))
+    # Windows of one number lie side by side: their differences are steadier than their values.
+    differences = [(a - b) / alone for a, b in zip(tps[ALONE], tps[BRANCHES])]
+    error = statistics.stdev(differences) / len(differences) ** 0.5
+    fall = 1 - beside_branches / alone
+    results.target(f"the parent's TPS beside it, {label} ({system.name})", "falls < 5 %",
+                   f"falls {fall * 100:.1f} % (standard error {error * 100:.1f}); {(1 - beside_commands / alone) * 100:.1f} % beside "
+                   "commands that make nothing", fall < 0.05)
 
 
 def bytes_a_branch(results, system, cluster, label, options):

@@ -1,5 +1,6 @@
 """A Postgres server on a data directory of one of the systems, and pgbench against it."""
 
+import glob
 import os
 import re
 import tempfile
@@ -95,9 +96,11 @@ class Cluster:
         host.run(self._pgbench("-i", "-q", "-s", str(scale)), user=OWNER)
         return time.monotonic() - began
 
-    def pgbench_start(self, script, seconds, clients=8):
-        """Start pgbench in the background; pass what it returns to pgbench_finish."""
-        process = host.start(self._pgbench("-b", script, "-c", str(clients), "-j", "2", "-T", str(seconds)), user=OWNER)
+    def pgbench_start(self, script, seconds, clients=8, log=None):
+        """Start pgbench in the background; pass what it returns to pgbench_finish. `log`: the prefix of files that get a line for each
+        transaction; commit_times reads them."""
+        logging = ["-l", "--log-prefix", log] if log else []
+        process = host.start(self._pgbench("-b", script, "-c", str(clients), "-j", "2", "-T", str(seconds), *logging), user=OWNER)
         step = self.cleanup.add("end pgbench", process.kill)
         return process, step
 
@@ -114,6 +117,18 @@ class Cluster:
         if failed and failed.group(1) != "0":
             raise Failure(f"pgbench on {self.system.name}: {failed.group(1)} transactions failed")
         return float(found.group(1))
+
+    @staticmethod
+    def commit_times(log):
+        """When the transactions of a pgbench with this log prefix ended, in order (time.time()). Removes the files."""
+        times = []
+        for path in glob.glob(f"{log}.*"):
+            with open(path) as f:
+                for line in f:
+                    fields = line.split()
+                    times.append(int(fields[4]) + int(fields[5]) / 1e6)
+            os.unlink(path)
+        return sorted(times)
 
     def pgbench(self, script, seconds, clients=8):
         return self.pgbench_finish(self.pgbench_start(script, seconds, clients))
