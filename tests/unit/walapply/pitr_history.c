@@ -1,0 +1,844 @@
+/* History beside a Postgres that is made up here: a store in memory, WAL made by hand in segments of 1 MiB, pg_control. What Postgres does to pg_wal
+ * is done as fs/ does it: the hook, then the change of the name. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/nf_crc32c.h"
+#include "common/nf_cursor.h"
+#include "tests/api/api.h"
+#include "wal_build.h"
+#include "walapply/index/wa_index.h"
+#include "walapply/pitr/wa_facts.h"
+#include "walapply/state/wa_control.h"
+
+#define SEGMENT (1u << 20)
+#define FIRST (UINT64_C(3) * SEGMENT)
+#define CAPACITY (UINT64_C(64) * SEGMENT)
+#define RECORDS_MAX 20000
+#define SECOND INT64_C(1000000)
+
+struct server {
+	struct api *api;
+	struct wa_history *history;
+	struct bd_inode *pg_wal;
+	struct wal wal;
+	uint64_t written; /* what is in pg_wal */
+	struct wa_control control;
+	uint8_t control_bytes[WA_CONTROL_FILE_SIZE];
+	uint64_t starts[RECORDS_MAX], ends[RECORDS_MAX]; /* of each record */
+	int64_t times[RECORDS_MAX]; /* of commits; 0 others */
+	unsigned records;
+	char message[WA_HISTORY_MESSAGE_MAX];
+};
+
+static void write_file(struct bd_inode *dir, const char *name, uint64_t offset, const void *bytes, size_t size)
+{
+	struct bd_inode *file;
+	if (bd_lookup(dir, name, &file) != 0)
+		file = api_create(dir, name, S_IFREG | 0600);
+	assert_ok(bd_write(file, offset, bytes, size, 0));
+	bd_inode_unref(file, 1);
+}
+
+static void segment_name(const struct server *server, char *name, uint64_t at)
+{
+	wa_segment_name(name, server->wal.timeline, (struct nf_lsn){at}, SEGMENT);
+}
+
+/* WAL up to `to` into pg_wal, with zeros behind it up to the segment's end. */
+static void flush_to(struct server *server, uint64_t to)
+{
+	char name[WA_SEGMENT_NAME + 1];
+	while (server->written < to) {
+		uint64_t end = NF_MIN(to, (server->written / SEGMENT + 1) * SEGMENT);
+		struct bd_inode *file;
+		segment_name(server, name, server->written);
+		write_file(server->pg_wal, name, server->written % SEGMENT, wal_byte(&server->wal, server->written),
+			   (size_t)(end - server->written));
+		file = api_lookup(server->pg_wal, name);
+		api_set_size(file, SEGMENT);
+		bd_inode_unref(file, 1);
+		server->written = end;
+	}
+}
+
+static void flush(struct server *server)
+{
+	flush_to(server, server->wal.at);
+}
+
+static void write_control(struct server *server)
+{
+	struct bd_inode *global = api_lookup(server->api->root, "global");
+	wa_control_store(15, &server->control, server->control_bytes);
+	write_file(global, "pg_control", 0, server->control_bytes, sizeof(server->control_bytes));
+	bd_inode_unref(global, 1);
+}
+
+static void note(struct server *server, uint64_t start, int64_t time_us)
+{
+	assert_true(server->records < RECORDS_MAX);
+	server->starts[server->records] = start;
+	server->ends[server->records] = server->wal.at;
+	server->times[server->records++] = time_us;
+}
+
+static void put(struct server *server, size_t size)
+{
+	uint64_t start = wal_put_plain(&server->wal, 100 + server->records, size);
+	note(server, start, 0);
+}
+
+static void put_commit(struct server *server, int64_t time_us)
+{
+	struct rec rec;
+	uint64_t le = htole64((uint64_t)time_us);
+	rec_start(&rec, WA_RMGR_XACT, 0x00, 100 + server->records);
+	rec_main(&rec, &le, sizeof(le));
+	uint64_t start = wal_put(&server->wal, &rec);
+	note(server, start, time_us);
+}
+
+static void put_restore_point(struct server *server, const char *name)
+{
+	struct rec rec;
+	uint8_t main[72] = {0};
+	memcpy(main + 8, name, strlen(name));
+	rec_start(&rec, WA_RMGR_XLOG, 0x70, 0);
+	rec_main(&rec, main, sizeof(main));
+	uint64_t start = wal_put(&server->wal, &rec);
+	note(server, start, 0);
+}
+
+static void put_wal_level(struct server *server, uint32_t wal_level)
+{
+	struct rec rec;
+	uint8_t main[28] = {0};
+	main[20] = (uint8_t)wal_level;
+	rec_start(&rec, WA_RMGR_XLOG, 0x60, 0);
+	rec_main(&rec, main, sizeof(main));
+	uint64_t start = wal_put(&server->wal, &rec);
+	note(server, start, 0);
+}
+
+/* Records of about `bytes`, a commit after each few. */
+static void work(struct server *server, uint64_t bytes)
+{
+	uint64_t until = server->wal.at + bytes;
+	while (server->wal.at < until) {
+		put(server, 3000 + server->records % 977);
+		put(server, 100);
+		put_commit(server, server->records * SECOND);
+	}
+	flush(server);
+}
+
+/* What a checkpoint does to pg_control; redo is where the next record will be. */
+static void checkpoint(struct server *server)
+{
+	uint64_t redo = server->wal.at;
+	put(server, 60);
+	flush(server);
+	server->control.copy.redo.v = server->starts[server->records - 1];
+	server->control.checkpoint = server->control.copy.redo;
+	assert_true(redo <= server->control.checkpoint.v);
+	write_control(server);
+}
+
+static void open_history(struct server *server)
+{
+	const struct wa_history_options options = {.snapshot_every_bytes = 4 * SEGMENT};
+	assert_ok(wa_history_open(server->api->store, &options, &server->history));
+	server->pg_wal = api_lookup(server->api->root, "pg_wal");
+}
+
+static void close_history(struct server *server)
+{
+	bd_inode_unref(server->pg_wal, 1);
+	wa_history_close(server->history);
+}
+
+static void put32(uint8_t *bytes, size_t at, uint32_t value)
+{
+	value = htole32(value);
+	memcpy(bytes + at, &value, 4);
+}
+
+static int set_up(void **state)
+{
+	struct server *server = calloc(1, sizeof(*server));
+	void *api;
+	assert_int_equal(api_set_up(&api), 0);
+	server->api = api;
+	write_file(server->api->root, "PG_VERSION", 0, "15\n", 3);
+	bd_inode_unref(api_create(server->api->root, "global", S_IFDIR | 0700), 1);
+	bd_inode_unref(api_create(server->api->root, "pg_wal", S_IFDIR | 0700), 1);
+	uint64_t system_id = htole64(WAL_SYSTEM_ID);
+	memcpy(server->control_bytes, &system_id, 8);
+	put32(server->control_bytes, 8, 1300);
+	put32(server->control_bytes, 216, 8192);
+	put32(server->control_bytes, 220, 131072);
+	put32(server->control_bytes, 224, 8192);
+	put32(server->control_bytes, 228, SEGMENT);
+	server->control.copy.timeline = WAL_TIMELINE;
+	server->control.state = WA_IN_PRODUCTION;
+	server->control.parameters.wal_level = 1;
+	wal_start(&server->wal, 15, SEGMENT, FIRST, CAPACITY);
+	server->written = FIRST;
+	open_history(server);
+	checkpoint(server);
+	*state = server;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct server *server = *state;
+	void *api = server->api;
+	close_history(server);
+	api_tear_down(&api);
+	wal_free(&server->wal);
+	free(server);
+	return 0;
+}
+
+static struct bd_branch_id main_id(const struct server *server)
+{
+	return server->api->main.id;
+}
+
+static void expect_message(int error, const struct server *server)
+{
+	if (error != 0)
+		fail_msg("%d: %s", error, server->message);
+}
+
+static void retain(struct server *server, uint64_t seconds, uint64_t bytes)
+{
+	expect_message(wa_history_retain(server->history, main_id(server), (struct wa_retention){seconds, bytes}, server->message,
+					 sizeof(server->message)),
+		       server);
+}
+
+static struct wa_history_status catch_up(struct server *server)
+{
+	struct wa_history_status status;
+	expect_message(wa_history_catch_up(server->history, main_id(server), server->message, sizeof(server->message)), server);
+	assert_ok(wa_history_status(server->history, main_id(server), &status));
+	return status;
+}
+
+/* As fs/ does it. */
+static void remove_segment(struct server *server, uint64_t at)
+{
+	char name[WA_SEGMENT_NAME + 1];
+	segment_name(server, name, at);
+	assert_ok(wa_history_keep(server->history, server->pg_wal, name));
+	assert_ok(bd_unlink(server->pg_wal, name));
+}
+
+static void recycle_segment(struct server *server, uint64_t at, uint64_t to)
+{
+	char name[WA_SEGMENT_NAME + 1], fresh[WA_SEGMENT_NAME + 1];
+	segment_name(server, name, at);
+	segment_name(server, fresh, to);
+	assert_ok(wa_history_keep(server->history, server->pg_wal, name));
+	assert_ok(wa_history_keep(server->history, server->pg_wal, fresh));
+	assert_ok(bd_rename(server->pg_wal, name, server->pg_wal, fresh, 0));
+}
+
+static struct bd_inode *history_path(struct server *server, const char *kind, const char *name)
+{
+	struct bd_branch_info info;
+	struct bd_inode *root, *branch, *dir, *file;
+	char id[16];
+	assert_ok(bd_branch_find(server->api->store, WA_HISTORY_BRANCH, &info));
+	root = api_root(server->api, api_head(info.id));
+	snprintf(id, sizeof(id), "%u", main_id(server).v);
+	int error = bd_lookup(root, id, &branch);
+	bd_inode_unref(root, 1);
+	if (error != 0 || kind == NULL)
+		return error == 0 ? branch : NULL;
+	dir = api_lookup(branch, kind);
+	bd_inode_unref(branch, 1);
+	if (name == NULL)
+		return dir;
+	error = bd_lookup(dir, name, &file);
+	bd_inode_unref(dir, 1);
+	return error == 0 ? file : NULL;
+}
+
+static bool has_segment(struct server *server, const char *kind, uint64_t at)
+{
+	char name[WA_SEGMENT_NAME + 1];
+	segment_name(server, name, at);
+	struct bd_inode *file = history_path(server, kind, name);
+	if (file != NULL)
+		bd_inode_unref(file, 1);
+	return file != NULL;
+}
+
+/* The kept segment is what was written, its index is whole and has every record. */
+static void expect_kept(struct server *server, uint64_t start)
+{
+	char name[WA_SEGMENT_NAME + 1];
+	uint8_t *bytes = malloc(SEGMENT);
+	struct wa_index index;
+	struct wa_error error;
+	segment_name(server, name, start);
+	struct bd_inode *file = history_path(server, "wal", name);
+	assert_non_null(file);
+	assert_int_equal(bd_read(file, 0, bytes, SEGMENT), SEGMENT);
+	assert_memory_equal(bytes, wal_byte(&server->wal, start), SEGMENT);
+	bd_inode_unref(file, 1);
+	file = history_path(server, "index", name);
+	assert_non_null(file);
+	ssize_t size = bd_read(file, 0, bytes, SEGMENT);
+	assert_ok(wa_index_open(bytes, (size_t)size, &index, &error));
+	assert_ok(wa_index_verify(&index, &error));
+	assert_int_equal(index.info.base.v, start);
+	unsigned count = 0;
+	for (unsigned i = 0; i < server->records; i++)
+		count += server->starts[i] >= start && server->starts[i] < start + SEGMENT;
+	assert_int_equal(index.info.records, count);
+	bd_inode_unref(file, 1);
+	free(bytes);
+}
+
+/* -------------------------------------------------------------- tests */
+
+static void off_until_turned_on(void **state)
+{
+	struct server *server = *state;
+	struct wa_history_status status;
+	struct bd_branch_info info;
+	struct wa_base base;
+	assert_int_equal(wa_history_status(server->history, main_id(server), &status), -ENODATA);
+	assert_int_equal(wa_history_base(server->history, main_id(server), (struct nf_lsn){FIRST}, &base, server->message, 512),
+			 -ENODATA);
+	work(server, 3 * SEGMENT);
+	remove_segment(server, FIRST);
+	/* Nothing is made in the store before somebody asks for it. */
+	assert_int_equal(bd_branch_find(server->api->store, WA_HISTORY_BRANCH, &info), -ENOENT);
+	checkpoint(server);
+	retain(server, 3600, 0);
+	status = catch_up(server);
+	assert_int_equal(status.earliest.v, server->wal.at);
+	assert_int_equal(status.latest.v, server->wal.at);
+	assert_int_equal(status.snapshots, 1);
+	assert_int_equal(status.timeline, WAL_TIMELINE);
+	assert_int_equal(status.major, 15);
+	assert_string_equal(status.trouble, "");
+	retain(server, 0, 0);
+	assert_int_equal(wa_history_status(server->history, main_id(server), &status), -ENODATA);
+	assert_null(history_path(server, NULL, NULL));
+	assert_ok(bd_branch_get(server->api->store, main_id(server), &info));
+	assert_int_equal(info.snapshots, 0);
+}
+
+static void segments_are_kept_and_indexed(void **state)
+{
+	struct server *server = *state;
+	struct wa_base base;
+	retain(server, 3600, 0);
+	uint64_t earliest = server->wal.at;
+	for (unsigned i = 0; i < 12; i++) {
+		work(server, SEGMENT);
+		/* With a follower that lags, and with one that does not. */
+		if (i % 3 == 0)
+			catch_up(server);
+		if (i == 5)
+			checkpoint(server);
+		if (i % 2 == 0)
+			remove_segment(server, FIRST + i / 2 * SEGMENT);
+	}
+	recycle_segment(server, FIRST + 6 * SEGMENT, FIRST + 40 * SEGMENT);
+	/* A file that is ready for later has nothing of its own: nothing is kept of it. */
+	remove_segment(server, FIRST + 40 * SEGMENT);
+	assert_false(has_segment(server, "wal", FIRST + 40 * SEGMENT));
+	struct wa_history_status status = catch_up(server);
+	assert_int_equal(status.earliest.v, earliest);
+	assert_int_equal(status.latest.v, server->wal.at);
+	assert_int_equal(status.segments, (server->wal.at - FIRST) / SEGMENT);
+	assert_true(status.snapshots >= 3);
+	for (unsigned i = 0; i <= 6; i++)
+		expect_kept(server, FIRST + i * SEGMENT);
+	assert_false(has_segment(server, "wal", FIRST + 7 * SEGMENT));
+	/* Any point has a base whose WAL ends at or before it, and the newest such one. */
+	uint64_t last = 0;
+	for (unsigned i = 0; i < server->records; i += 50) {
+		struct nf_lsn x = {server->ends[i]};
+		int error = wa_history_base(server->history, main_id(server), x, &base, server->message, 512);
+		if (x.v < earliest) {
+			assert_int_equal(error, -ERANGE);
+			continue;
+		}
+		expect_message(error, server);
+		assert_true(base.written.v <= x.v && base.redo.v <= base.written.v && base.written.v >= last);
+		assert_false(base.is_foreign || base.is_minimal);
+		last = base.written.v;
+	}
+	assert_int_equal(wa_history_base(server->history, main_id(server), (struct nf_lsn){server->wal.at + 8}, &base,
+					 server->message, 512),
+			 -ERANGE);
+}
+
+static void a_record_under_way_is_not_the_end_for_good(void **state)
+{
+	struct server *server = *state;
+	retain(server, 3600, 0);
+	work(server, SEGMENT / 2);
+	uint64_t before = server->wal.at;
+	put(server, 300000); /* over many pages, written in pieces */
+	for (unsigned i = 0; i < 5; i++) {
+		flush_to(server, before + i * 60000);
+		assert_int_equal(catch_up(server).latest.v, before);
+	}
+	flush(server);
+	assert_int_equal(catch_up(server).latest.v, server->wal.at);
+	/* One that begins in a segment and ends in the next: the segment is full, but cannot be indexed yet. */
+	work(server, SEGMENT - server->wal.at % SEGMENT - 20000);
+	before = server->wal.at;
+	put(server, 100000);
+	flush_to(server, before + 40000);
+	struct wa_history_status status = catch_up(server);
+	assert_int_equal(status.latest.v, before);
+	assert_int_equal(status.begun_again_us, 0);
+	flush(server);
+	status = catch_up(server);
+	assert_int_equal(status.latest.v, server->wal.at);
+	assert_int_equal(status.segments, (server->wal.at - FIRST) / SEGMENT);
+	remove_segment(server, FIRST);
+	expect_kept(server, FIRST);
+}
+
+static void bounds_of_records(void **state)
+{
+	struct server *server = *state;
+	struct nf_lsn low, high;
+	retain(server, 3600, 0);
+	unsigned first = server->records - 1;
+	work(server, 3 * SEGMENT);
+	put(server, 2500000); /* longer than two segments */
+	flush(server);
+	work(server, SEGMENT);
+	catch_up(server);
+	remove_segment(server, FIRST);
+	for (unsigned i = first; i + 1 < server->records; i += i + 20 < server->records ? 13 : 1) {
+		const uint64_t end = server->ends[i], next = server->ends[i + 1];
+		const uint64_t asked[] = {end, server->starts[i + 1], server->starts[i + 1] + 8, next - 8, next};
+		for (unsigned k = 0; k < NF_ARRAY_LEN(asked); k++) {
+			bool is_end = asked[k] <= server->starts[i + 1], is_next = asked[k] == next;
+			expect_message(wa_history_boundary(server->history, main_id(server), (struct nf_lsn){asked[k]}, &low,
+							   &high, server->message, 512),
+				       server);
+			assert_int_equal(low.v, is_next ? next : end);
+			assert_int_equal(high.v, is_end ? end : next);
+		}
+	}
+	assert_int_equal(wa_history_boundary(server->history, main_id(server), (struct nf_lsn){server->wal.at + 8}, &low, &high,
+					     server->message, 512),
+			 -ERANGE);
+}
+
+static void times_and_restore_points(void **state)
+{
+	struct server *server = *state;
+	struct nf_lsn found;
+	int64_t time_us;
+	retain(server, 3600, 0);
+	work(server, 2 * SEGMENT);
+	put_restore_point(server, "first");
+	uint64_t first = server->wal.at;
+	work(server, 3 * SEGMENT);
+	put_restore_point(server, "again");
+	work(server, SEGMENT);
+	put_restore_point(server, "again");
+	uint64_t again = server->wal.at;
+	work(server, SEGMENT / 4);
+	catch_up(server);
+	for (unsigned i = 0; i < 5; i++)
+		remove_segment(server, FIRST + i * SEGMENT);
+	for (unsigned i = 3; i < server->records; i += 37) {
+		if (server->times[i] == 0)
+			continue;
+		/* Up to just before the commit; with its own time it is in it. */
+		expect_message(
+			wa_history_at_time(server->history, main_id(server), server->times[i] - 1, &found, server->message, 512),
+			server);
+		assert_int_equal(found.v, server->ends[i - 1]);
+		expect_message(
+			wa_history_at_time(server->history, main_id(server), server->times[i], &found, server->message, 512),
+			server);
+		assert_true(found.v >= server->ends[i]);
+		expect_message(wa_history_time_at(server->history, main_id(server), (struct nf_lsn){server->ends[i]}, &time_us,
+						  server->message, 512),
+			       server);
+		assert_int_equal(time_us, server->times[i]);
+	}
+	assert_int_equal(wa_history_at_time(server->history, main_id(server), INT64_MAX / 2, &found, server->message, 512),
+			 -ERANGE);
+	expect_message(wa_history_restore_point(server->history, main_id(server), "first", &found, server->message, 512), server);
+	assert_int_equal(found.v, first);
+	expect_message(wa_history_restore_point(server->history, main_id(server), "again", &found, server->message, 512), server);
+	assert_int_equal(found.v, again);
+	assert_int_equal(wa_history_restore_point(server->history, main_id(server), "agai", &found, server->message, 512),
+			 -ENOENT);
+}
+
+/* Work with checkpoints; pg_wal keeps two segments. */
+static void long_work(struct server *server, unsigned segments)
+{
+	for (unsigned i = 0; i < segments; i++) {
+		uint64_t before = server->wal.at;
+		work(server, SEGMENT);
+		checkpoint(server);
+		catch_up(server);
+		for (uint64_t at = before / SEGMENT; at < server->wal.at / SEGMENT; at++)
+			remove_segment(server, (at - 1) * SEGMENT);
+	}
+}
+
+static void what_is_old_goes(void **state)
+{
+	struct server *server = *state;
+	struct bd_snapshot_info info;
+	struct wa_base base;
+	work(server, SEGMENT);
+	retain(server, 0, 5 * SEGMENT);
+	assert_ok(bd_snapshot_create(server->api->store, main_id(server), "mine", &info));
+	struct wa_history_status status = catch_up(server);
+	assert_int_equal(status.snapshots, 2); /* a user's is a base too */
+	long_work(server, 20);
+	status = catch_up(server);
+	assert_true(status.wal_bytes <= 5 * SEGMENT);
+	assert_true(status.earliest.v > FIRST + 12 * SEGMENT);
+	assert_ok(bd_snapshot_find(server->api->store, main_id(server), "mine", &info));
+	assert_false(has_segment(server, "wal", FIRST + 5 * SEGMENT));
+	assert_false(has_segment(server, "index", FIRST + 5 * SEGMENT));
+	assert_int_equal(wa_history_base(server->history, main_id(server), (struct nf_lsn){FIRST + 8 * SEGMENT}, &base,
+					 server->message, 512),
+			 -ERANGE);
+	/* Index bytes are what the files are. */
+	struct bd_inode *dir = history_path(server, "index", NULL);
+	struct bd_listing *listing;
+	uint64_t bytes = 0;
+	assert_ok(bd_readdir(dir, &listing));
+	for (size_t i = 0; i < listing->count; i++) {
+		struct bd_inode *file = api_lookup(dir, listing->entries[i].name);
+		bytes += api_attr(file).size_bytes;
+		bd_inode_unref(file, 1);
+	}
+	assert_int_equal(bytes, status.index_bytes);
+	assert_true(listing->count >= 3 && listing->count <= 7);
+	bd_listing_free(listing);
+	bd_inode_unref(dir, 1);
+}
+
+static void what_is_held_stays(void **state)
+{
+	struct server *server = *state;
+	retain(server, 0, 5 * SEGMENT);
+	work(server, 3 * SEGMENT);
+	struct nf_lsn from = {FIRST + SEGMENT + 500}, to = {server->wal.at};
+	catch_up(server);
+	expect_message(wa_history_hold(server->history, main_id(server), "child", from, to, server->message, 512), server);
+	const uint64_t last = to.v / SEGMENT * SEGMENT;
+	assert_true(has_segment(server, "wal", last)); /* as far as it was filled */
+	long_work(server, 20);
+	assert_false(has_segment(server, "wal", FIRST));
+	for (uint64_t at = FIRST + SEGMENT; at <= last; at += SEGMENT)
+		expect_kept(server, at);
+	assert_false(has_segment(server, "wal", last + 2 * SEGMENT));
+	/* Also without the branch's history, and over a restart. */
+	retain(server, 0, 0);
+	close_history(server);
+	api_reopen(server->api);
+	open_history(server);
+	assert_true(has_segment(server, "wal", FIRST + SEGMENT));
+	assert_false(has_segment(server, "wal", last + 5 * SEGMENT));
+	assert_ok(wa_history_release(server->history, main_id(server), "other"));
+	assert_true(has_segment(server, "wal", FIRST + SEGMENT));
+	assert_ok(wa_history_release(server->history, main_id(server), "child"));
+	assert_null(history_path(server, NULL, NULL));
+}
+
+static void a_crash_loses_nothing(void **state)
+{
+	struct server *server = *state;
+	retain(server, 3600, 0);
+	uint64_t earliest = server->wal.at;
+	for (unsigned i = 0; i < 6; i++) {
+		work(server, SEGMENT);
+		if (i % 2 == 0)
+			catch_up(server);
+		remove_segment(server, FIRST + i * SEGMENT);
+		assert_ok(bd_store_sync(server->api->store)); /* Postgres's fsync of pg_wal */
+		close_history(server);
+		api_crash_as(server->api, i);
+		open_history(server);
+	}
+	struct wa_history_status status = catch_up(server);
+	assert_int_equal(status.earliest.v, earliest);
+	assert_int_equal(status.latest.v, server->wal.at);
+	assert_int_equal(status.begun_again_us, 0);
+	for (unsigned i = 0; i < 6; i++)
+		expect_kept(server, FIRST + i * SEGMENT);
+}
+
+static void damaged_facts(void **state)
+{
+	struct server *server = *state;
+	struct wa_history_status status;
+	retain(server, 3600, 0);
+	work(server, 2 * SEGMENT);
+	catch_up(server);
+	remove_segment(server, FIRST);
+	struct bd_inode *facts = history_path(server, "facts", NULL);
+	api_put(facts, 100, 'x', 1);
+	bd_inode_unref(facts, 1);
+	close_history(server);
+	api_reopen(server->api);
+	open_history(server);
+	assert_ok(wa_history_status(server->history, main_id(server), &status));
+	assert_non_null(strstr(status.trouble, "damaged"));
+	assert_int_equal(wa_history_catch_up(server->history, main_id(server), server->message, 512), -ENODATA);
+	/* Nothing is deleted, nothing is kept. */
+	assert_true(has_segment(server, "wal", FIRST));
+	remove_segment(server, FIRST + SEGMENT);
+	assert_false(has_segment(server, "wal", FIRST + SEGMENT));
+	checkpoint(server);
+	retain(server, 3600, 0);
+	status = catch_up(server);
+	assert_string_equal(status.trouble, "");
+	assert_int_equal(status.snapshots, 1);
+	assert_false(has_segment(server, "wal", FIRST));
+}
+
+static void when_it_cannot_be_kept(void **state)
+{
+	struct server *server = *state;
+	char name[BD_NAME_MAX + 1];
+	retain(server, 3600, 0);
+	work(server, 3 * SEGMENT);
+	checkpoint(server);
+	catch_up(server);
+	/* Something in the way stands for a full disk. */
+	segment_name(server, name, FIRST + SEGMENT);
+	strcat(name, ".new");
+	struct bd_inode *dir = history_path(server, "wal", NULL);
+	bd_inode_unref(api_create(dir, name, S_IFDIR | 0700), 1);
+	bd_inode_unref(dir, 1);
+	remove_segment(server, FIRST);
+	assert_true(has_segment(server, "wal", FIRST));
+	remove_segment(server, FIRST + SEGMENT); /* Postgres goes on all the same */
+	struct wa_history_status status = catch_up(server);
+	assert_true(status.begun_again_us != 0);
+	assert_non_null(strstr(status.begun_again_why, "could not be kept"));
+	assert_int_equal(status.earliest.v, server->wal.at);
+	assert_int_equal(status.snapshots, 1);
+	assert_false(has_segment(server, "wal", FIRST));
+	work(server, SEGMENT);
+	assert_int_equal(catch_up(server).latest.v, server->wal.at);
+}
+
+/* A new timeline from `at` on: the segment is copied up to there. */
+static void switch_timeline(struct server *server, uint64_t at, const char *history)
+{
+	char name[32];
+	uint64_t start = at / SEGMENT * SEGMENT;
+	server->wal.timeline++;
+	memset(wal_byte(&server->wal, at), 0, (size_t)(CAPACITY - (at - FIRST)));
+	server->wal.at = at;
+	for (unsigned i = 0; i < server->records; i++) {
+		if (server->ends[i] == at) {
+			server->wal.last = server->starts[i];
+			server->records = i + 1;
+		}
+	}
+	server->written = start;
+	flush(server);
+	snprintf(name, sizeof(name), "%08X.history", server->wal.timeline);
+	write_file(server->pg_wal, name, 0, history, strlen(history));
+	server->control.copy.timeline = server->wal.timeline;
+}
+
+static void a_new_timeline_is_followed(void **state)
+{
+	struct server *server = *state;
+	char history[64];
+	retain(server, 3600, 0);
+	uint64_t earliest = server->wal.at;
+	work(server, 2 * SEGMENT + SEGMENT / 3);
+	catch_up(server);
+	snprintf(history, sizeof(history), "%u\t0/%X\tpromoted\n", WAL_TIMELINE, (unsigned)server->wal.at);
+	switch_timeline(server, server->wal.at, history);
+	checkpoint(server);
+	work(server, 3 * SEGMENT);
+	struct wa_history_status status = catch_up(server);
+	assert_int_equal(status.timeline, WAL_TIMELINE + 1);
+	assert_int_equal(status.earliest.v, earliest);
+	assert_int_equal(status.latest.v, server->wal.at);
+	assert_int_equal(status.begun_again_us, 0);
+	remove_segment(server, FIRST + 2 * SEGMENT);
+	remove_segment(server, FIRST + 3 * SEGMENT);
+	expect_kept(server, FIRST + 2 * SEGMENT);
+	expect_kept(server, FIRST + 3 * SEGMENT);
+}
+
+static void going_back_begins_again(void **state)
+{
+	struct server *server = *state;
+	char history[64];
+	retain(server, 3600, 0);
+	work(server, 2 * SEGMENT);
+	catch_up(server);
+	uint64_t back = server->ends[server->records - 40];
+	snprintf(history, sizeof(history), "%u\t0/%X\tbefore a mistake\n", WAL_TIMELINE, (unsigned)back);
+	switch_timeline(server, back, history);
+	checkpoint(server);
+	struct wa_history_status status = catch_up(server);
+	assert_true(status.begun_again_us != 0);
+	assert_non_null(strstr(status.begun_again_why, "does not continue"));
+	assert_int_equal(status.earliest.v, server->wal.at);
+	work(server, 2 * SEGMENT);
+	assert_int_equal(catch_up(server).latest.v, server->wal.at);
+}
+
+static void what_only_postgres_replays(void **state)
+{
+	struct server *server = *state;
+	struct wa_base base;
+	struct rec rec;
+	retain(server, 3600, 0);
+	work(server, SEGMENT / 2);
+	uint64_t plain = server->wal.at;
+	rec_start(&rec, 200, 0, 0);
+	rec_main(&rec, "x", 1);
+	uint64_t start = wal_put(&server->wal, &rec);
+	note(server, start, 0);
+	uint64_t foreign = server->wal.at;
+	flush(server);
+	for (unsigned round = 0; round < 2; round++) { /* in the part that is not indexed, then in an index */
+		catch_up(server);
+		expect_message(
+			wa_history_base(server->history, main_id(server), (struct nf_lsn){plain}, &base, server->message, 512),
+			server);
+		if (round == 0)
+			assert_false(base.is_foreign);
+		expect_message(
+			wa_history_base(server->history, main_id(server), (struct nf_lsn){foreign}, &base, server->message, 512),
+			server);
+		assert_true(base.is_foreign);
+		work(server, 2 * SEGMENT);
+	}
+	put_wal_level(server, 0);
+	uint64_t minimal = server->wal.at;
+	put_wal_level(server, 1);
+	work(server, SEGMENT);
+	catch_up(server);
+	expect_message(wa_history_base(server->history, main_id(server), (struct nf_lsn){minimal}, &base, server->message, 512),
+		       server);
+	assert_true(base.is_minimal);
+	expect_message(wa_history_base(server->history, main_id(server), (struct nf_lsn){foreign}, &base, server->message, 512),
+		       server);
+	assert_false(base.is_minimal);
+}
+
+static void what_has_no_history(void **state)
+{
+	struct server *server = *state;
+	struct bd_branch_info other;
+	const struct wa_retention week = {.seconds = 604800};
+	assert_ok(bd_branch_create_empty(server->api->store, "other", 0, 0, &other));
+	assert_int_equal(wa_history_retain(server->history, other.id, week, server->message, 512), -EINVAL);
+	assert_non_null(strstr(server->message, "PG_VERSION"));
+	assert_int_equal(wa_history_retain(server->history, (struct bd_branch_id){99}, week, server->message, 512), -ENOENT);
+	server->control.state = WA_ARCHIVE_RECOVERY;
+	write_control(server);
+	assert_int_equal(wa_history_retain(server->history, main_id(server), week, server->message, 512), -EINVAL);
+	assert_non_null(strstr(server->message, "archive recovery"));
+	server->control.state = WA_IN_PRODUCTION;
+	write_control(server);
+	write_file(server->api->root, "backup_label", 0, "x", 1);
+	assert_int_equal(wa_history_retain(server->history, main_id(server), week, server->message, 512), -EINVAL);
+	assert_ok(bd_unlink(server->api->root, "backup_label"));
+	write_file(server->api->root, "PG_VERSION", 0, "19\n", 3);
+	assert_int_equal(wa_history_retain(server->history, main_id(server), week, server->message, 512), -EINVAL);
+	assert_non_null(strstr(server->message, "19"));
+	write_file(server->api->root, "PG_VERSION", 0, "15\n", 3);
+	/* What failed left nothing. */
+	assert_null(history_path(server, NULL, NULL));
+	struct bd_branch_info info;
+	assert_ok(bd_branch_get(server->api->store, main_id(server), &info));
+	assert_int_equal(info.snapshots, 0);
+	retain(server, 604800, 0);
+}
+
+static void a_deleted_branch(void **state)
+{
+	struct server *server = *state;
+	struct bd_branch_info copy;
+	struct bd_branch_id old = main_id(server);
+	retain(server, 3600, 0);
+	work(server, 2 * SEGMENT);
+	checkpoint(server);
+	catch_up(server);
+	remove_segment(server, FIRST);
+	/* The daemon may be killed between the two. */
+	assert_ok(bd_branch_create(server->api->store, "copy", api_head(old), &copy, NULL));
+	assert_ok(bd_branch_detach(server->api->store, copy.id));
+	close_history(server);
+	bd_inode_unref(server->api->root, 1);
+	assert_ok(bd_branch_delete(server->api->store, old));
+	assert_ok(bd_branch_rename(server->api->store, copy.id, "main"));
+	server->api->root = api_root(server->api, api_head(copy.id));
+	open_history(server);
+	assert_null(history_path(server, NULL, NULL));
+	server->api->main = copy;
+	retain(server, 3600, 0);
+	assert_int_equal(catch_up(server).latest.v, server->wal.at);
+	wa_history_branch_deleted(server->history, copy.id);
+	assert_null(history_path(server, NULL, NULL));
+}
+
+static void timeline_numbers(void **state)
+{
+	struct server *server = *state;
+	uint32_t timeline;
+	assert_ok(wa_history_new_timeline(server->history, 5, &timeline));
+	assert_int_equal(timeline, 6);
+	assert_ok(wa_history_new_timeline(server->history, 2, &timeline));
+	assert_int_equal(timeline, 7);
+	close_history(server);
+	api_crash(server->api);
+	open_history(server);
+	assert_ok(wa_history_new_timeline(server->history, 2, &timeline));
+	assert_int_equal(timeline, 8);
+	assert_int_equal(wa_history_new_timeline(server->history, UINT32_MAX, &timeline), -ERANGE);
+}
+
+#define server_test(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		server_test(off_until_turned_on),
+		server_test(segments_are_kept_and_indexed),
+		server_test(a_record_under_way_is_not_the_end_for_good),
+		server_test(bounds_of_records),
+		server_test(times_and_restore_points),
+		server_test(what_is_old_goes),
+		server_test(what_is_held_stays),
+		server_test(a_crash_loses_nothing),
+		server_test(damaged_facts),
+		server_test(when_it_cannot_be_kept),
+		server_test(a_new_timeline_is_followed),
+		server_test(going_back_begins_again),
+		server_test(what_only_postgres_replays),
+		server_test(what_has_no_history),
+		server_test(a_deleted_branch),
+		server_test(timeline_numbers),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
