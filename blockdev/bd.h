@@ -180,6 +180,9 @@ NF_MUST_CHECK int bd_branch_delete(struct bd_store *store, struct bd_branch_id b
  * copied. Durable on return. -EINVAL: it has no parent. */
 NF_MUST_CHECK int bd_branch_detach(struct bd_store *store, struct bd_branch_id branch);
 NF_MUST_CHECK int bd_branch_rename(struct bd_store *store, struct bd_branch_id branch, const char *new_name);
+/* In one step, also after a crash: `fresh` takes the name of `old`, and `old` takes `old_name`, which is free or the one that `fresh` had. Durable on
+ * return. -EEXIST; -EBUSY: old is in use; -ENOENT; -EINVAL: one branch is no two, or a bad name. */
+NF_MUST_CHECK int bd_branch_replace(struct bd_store *store, struct bd_branch_id fresh, struct bd_branch_id old, const char *old_name);
 NF_MUST_CHECK int bd_branch_protect(struct bd_store *store, struct bd_branch_id branch, bool is_protected);
 /* The front end tells that a file of a branch was opened (+1) and closed (-1): the branch's in_use. Takes no lock, so that opening files in one branch
  * does not wait for the freeze of another. Opened while its branch is being deleted, a file answers as one of a deleted branch. */

@@ -359,6 +359,44 @@ int bd_branch_rename(struct bd_store *store, struct bd_branch_id id, const char 
 	return error;
 }
 
+/* Under table_lock exclusive: both records anew, in one commit, durable. */
+static int commit_names(struct bd_store *store, struct bd_branch *fresh, struct bd_branch *old, const char *old_name)
+{
+	struct bd_commit commit;
+	uint64_t ticket;
+	int error = bd_commit_init(&commit);
+	if (error != 0)
+		return error;
+	branch_commit(fresh, fresh->epoch, old->name, branch_flags(fresh), &commit);
+	branch_commit(old, old->epoch, old_name, branch_flags(old), &commit);
+	error = bd_commit_apply(store, &commit, &ticket);
+	bd_commit_free(&commit);
+	return error != 0 ? error : bd_sync_log(store, ticket);
+}
+
+int bd_branch_replace(struct bd_store *store, struct bd_branch_id fresh_id, struct bd_branch_id old_id, const char *old_name)
+{
+	char name[BD_BRANCH_NAME_MAX + 1];
+	pthread_rwlock_wrlock(&store->table_lock);
+	struct bd_branch *fresh = branch_by_id(store, fresh_id.v), *old = branch_by_id(store, old_id.v);
+	int error = fresh == NULL || old == NULL ? -ENOENT : fresh == old ? -EINVAL : bd_store_writable(store);
+	if (error == 0)
+		error = branch_name_check(old_name);
+	if (error == 0 && branch_by_name(store, old_name) != NULL && strcmp(fresh->name, old_name) != 0)
+		error = -EEXIST;
+	if (error == 0 && old->in_use > 0)
+		error = -EBUSY;
+	if (error == 0)
+		error = commit_names(store, fresh, old, old_name);
+	if (error == 0) {
+		memcpy(name, old->name, sizeof(name));
+		rename_in_memory(store, old, old_name);
+		rename_in_memory(store, fresh, name);
+	}
+	pthread_rwlock_unlock(&store->table_lock);
+	return error;
+}
+
 int bd_branch_protect(struct bd_store *store, struct bd_branch_id id, bool is_protected)
 {
 	pthread_rwlock_wrlock(&store->table_lock);

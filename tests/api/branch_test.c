@@ -430,6 +430,50 @@ static void rename_protect_and_deletion_survive_a_crash(void **state)
 	assert_int_equal(bd_snapshot_find(api->store, api->main.id, "s", &snapshot), -ENOENT);
 }
 
+static void a_branch_takes_the_place_of_another(void **state)
+{
+	struct api *api = *state;
+	struct bd_branch_info fresh, info;
+	struct bd_inode *root;
+
+	assert_ok(bd_branch_create(api->store, ".fresh", api_head(api->main.id), &fresh, NULL));
+	assert_ok(bd_branch_create_empty(api->store, "other", 0, 0, &info));
+	assert_int_equal(bd_branch_replace(api->store, fresh.id, api->main.id, "other"), -EEXIST);
+	assert_int_equal(bd_branch_replace(api->store, fresh.id, api->main.id, "main"), -EEXIST);
+	assert_int_equal(bd_branch_replace(api->store, fresh.id, api->main.id, "-x"), -EINVAL);
+	assert_int_equal(bd_branch_replace(api->store, fresh.id, fresh.id, "x"), -EINVAL);
+	assert_int_equal(bd_branch_replace(api->store, (struct bd_branch_id){999}, api->main.id, "x"), -ENOENT);
+	assert_int_equal(bd_branch_replace(api->store, fresh.id, (struct bd_branch_id){999}, "x"), -ENOENT);
+	root = api_root(api, api_head(api->main.id));
+	bd_inode_use(root, 1);
+	assert_int_equal(bd_branch_replace(api->store, fresh.id, api->main.id, "x"), -EBUSY);
+	bd_inode_use(root, -1);
+	bd_inode_unref(root, 1);
+	assert_ok(bd_branch_find(api->store, "main", &info));
+	assert_int_equal(info.id.v, api->main.id.v);
+
+	struct bd_branch_id old = api->main.id; /* a crash looks "main" up again */
+	assert_ok(bd_branch_replace(api->store, fresh.id, old, "main_old"));
+	api_crash(api);
+	assert_ok(bd_branch_find(api->store, "main", &info));
+	assert_int_equal(info.id.v, fresh.id.v);
+	assert_string_equal(info.parent_name, "main_old");
+	assert_ok(bd_branch_find(api->store, "main_old", &info));
+	assert_int_equal(info.id.v, old.v);
+	assert_int_equal(info.children, 1);
+	assert_int_equal(bd_branch_find(api->store, ".fresh", &info), -ENOENT);
+
+	/* The names change sides. */
+	assert_ok(bd_branch_replace(api->store, old, fresh.id, "main_old"));
+	assert_ok(bd_branch_find(api->store, "main", &info));
+	assert_int_equal(info.id.v, old.v);
+	assert_ok(bd_branch_find(api->store, "main_old", &info));
+	assert_int_equal(info.id.v, fresh.id.v);
+	assert_ok(bd_branch_rename(api->store, fresh.id, ".fresh"));
+	assert_ok(bd_branch_find(api->store, "main", &info));
+	assert_int_equal(info.children, 0);
+}
+
 static void a_long_chain_of_branches_reads_through(void **state)
 {
 	enum { DEPTH = 128 };
@@ -651,6 +695,7 @@ int main(void)
 		api_test(snapshots_have_unique_labels_and_rising_epochs),
 		api_test(creation_is_durable_on_return),
 		api_test(rename_protect_and_deletion_survive_a_crash),
+		api_test(a_branch_takes_the_place_of_another),
 		api_test(a_long_chain_of_branches_reads_through),
 		api_test(only_a_child_can_be_detached),
 		api_test(a_detached_child_outlives_its_parent),
