@@ -19,6 +19,10 @@ int run_protect(const struct tl_call *call);
 int run_detach(const struct tl_call *call);
 int run_unprotect(const struct tl_call *call);
 int run_diff(const struct tl_call *call);
+int run_restore(const struct tl_call *call);
+int run_reset(const struct tl_call *call);
+int run_recover(const struct tl_call *call);
+int run_point(const struct tl_call *call);
 int run_retain(const struct tl_call *call);
 
 /* What "show" says of a branch's history (the JSON of branch.show). */
@@ -38,6 +42,11 @@ NF_MUST_CHECK int branch_request(const struct tl_call *call, const char *op, jso
 /* A JSON string of a word typed by the user. A word that is no UTF-8 is no name either: it is escaped, and the daemon
  * refuses it with the reason. */
 json_t *branch_word(const char *word);
+
+/* The same, drawing progress on a terminal meanwhile. */
+NF_MUST_CHECK int branch_request_long(const struct tl_call *call, const char *op, json_t *args, json_t **ret_result);
+/* What a request that went to a point says besides: on stderr where Postgres was left to do it; on a terminal how it was done. */
+void branch_say_replay(const json_t *result);
 
 /* Values of answers: "" and 0 when absent. */
 const char *branch_text(const json_t *object, const char *key);

@@ -1,4 +1,4 @@
-/* neonfs-branch create, snapshot, delete, detach, rename, protect and unprotect: one request each. */
+/* neonfs-branch create, restore, reset, snapshot, delete, detach, rename, protect and unprotect: one request each. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,19 +16,59 @@ static void print_made(const struct tl_call *call, json_t *result, const char *w
 		tl_escape(path, sizeof(path), branch_text(result, "path"));
 		printf("%s %s (%.1f ms)\n", what, path, (double)branch_number(result, "daemon_us") / 1000);
 	}
+	if (!tl_flag(call, "json"))
+		branch_say_replay(result);
 	json_decref(result);
+}
+
+static void add_recovery(const struct tl_call *call, json_t *args)
+{
+	const char *how = tl_value(call, "recovery");
+	if (how != NULL)
+		json_object_set_new(args, "recovery", branch_word(how));
 }
 
 int run_create(const struct tl_call *call)
 {
 	const char *from = tl_value(call, "from");
 	json_t *result;
-	json_t *args = from != NULL ? json_pack("{s:o, s:o}", "name", branch_word(call->args[0]), "from", branch_word(from))
+	if (from == NULL && (tl_value(call, "recovery") != NULL || tl_flag(call, "round")))
+		return tl_usage("--recovery and --round want --from");
+	json_t *args = from != NULL ? json_pack("{s:o, s:o, s:b}", "name", branch_word(call->args[0]), "from", branch_word(from),
+						"round", (int)tl_flag(call, "round"))
 				    : json_pack("{s:o, s:I, s:I}", "name", branch_word(call->args[0]), "uid",
 						(json_int_t)geteuid(), "gid", (json_int_t)getegid());
-	int code = branch_request(call, "branch.create", args, &result);
+	add_recovery(call, args);
+	int code = branch_request_long(call, "branch.create", args, &result);
 	if (code == TL_OK)
 		print_made(call, result, "Made branch");
+	return code;
+}
+
+int run_restore(const struct tl_call *call)
+{
+	json_t *result;
+	const char *to = tl_value(call, "to");
+	if (to == NULL)
+		return tl_usage("which point? Name it with --to POINT");
+	json_t *args = json_pack("{s:o, s:o, s:b}", "name", branch_word(call->args[0]), "point", branch_word(to), "round",
+				 (int)tl_flag(call, "round"));
+	add_recovery(call, args);
+	int code = branch_request_long(call, "branch.restore", args, &result);
+	if (code != TL_OK)
+		return code;
+	if (!tl_flag(call, "json") && tl_is_terminal())
+		printf("What it was is branch %s now\n", branch_text(result, "old"));
+	print_made(call, result, "Restored branch");
+	return TL_OK;
+}
+
+int run_reset(const struct tl_call *call)
+{
+	json_t *result;
+	int code = branch_request(call, "branch.reset", json_pack("{s:o}", "name", branch_word(call->args[0])), &result);
+	if (code == TL_OK)
+		print_made(call, result, "Reset branch");
 	return code;
 }
 

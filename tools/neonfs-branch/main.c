@@ -2,7 +2,10 @@
 #include "tools/neonfs-branch/branch.h"
 
 #define LATER "not known in this version"
-#define POINTS_LATER "not known in this version, where a point is a snapshot label: PARENT@LABEL"
+#define POINT_WORDS                                                                                                              \
+	"POINT is an LSN (16/B374D848 or 16-B374D848), a time with its zone (2026-11-24T01:34:00Z), a snapshot's\n"              \
+	"label, or the name of a restore point (pg_create_restore_point). In front of it lsn:, time:, label: or\n"               \
+	"restore-point: says which is meant. All but labels need history (\"neonfs-branch retain\").\n"
 
 static const struct tl_option json_options[] = {
 	{.name = "json", .help = "print JSON"},
@@ -17,15 +20,32 @@ static const struct tl_option init_options[] = {
 };
 
 static const struct tl_option create_options[] = {
-	{.name = "from", .argument = "PARENT[@LABEL]", .help = "start as this branch is now, or as its snapshot LABEL"},
+	{.name = "from", .argument = "PARENT[@POINT]", .help = "start as this branch is now, or as it was at POINT"},
+	{.name = "recovery", .argument = "HOW", .help = "instant: replayed now; postgres: by Postgres, when it is started"},
+	{.name = "round", .help = "take the record's start when POINT is an LSN inside of one"},
 	{.name = "json", .help = "print JSON"},
-	{.name = "recovery", .argument = "HOW", .refusal = POINTS_LATER},
 	{.name = "ttl", .argument = "TIME", .refusal = LATER},
 	{0},
 };
 
 static const struct tl_option delete_options[] = {
 	{.name = "recursive", .help = "with all branches made from it, and those made from them"},
+	{0},
+};
+
+static const struct tl_option restore_options[] = {
+	{.name = "to", .argument = "POINT", .help = "the point to go back to"},
+	{.name = "recovery", .argument = "HOW", .help = "instant: replayed now; postgres: by Postgres, when it is started"},
+	{.name = "round", .help = "take the record's start when POINT is an LSN inside of one"},
+	{.name = "json", .help = "print JSON"},
+	{0},
+};
+
+static const struct tl_option point_options[] = {
+	{.name = "time", .argument = "TIME", .help = "the last moment up to this time"},
+	{.name = "at", .argument = "POINT", .help = "any other point"},
+	{.name = "round", .help = "take the record's start when POINT is an LSN inside of one"},
+	{.name = "json", .help = "print JSON"},
 	{0},
 };
 
@@ -58,17 +78,23 @@ static const struct tl_command commands[] = {
 	 .options = init_options,
 	 .run = run_init},
 	{.name = "create",
-	 .synopsis = "NAME [--from PARENT[@LABEL]]",
+	 .synopsis = "NAME [--from PARENT[@POINT]] [--recovery=instant|postgres] [--round]",
 	 .summary = "Make a branch",
 	 .description =
-		 "With --from, the branch starts as PARENT is at this moment (Postgres may run on it), or as its snapshot\n"
-		 "LABEL. This takes milliseconds whatever the size; space is used for what changes later. A Postgres started\n"
-		 "on the copy of a running cluster recovers as after a power cut. Without --from the branch is empty.\n"
-		 "The copy gets no postmaster.pid and postmaster.opts; replication slots in pg_replslot are copied as they "
-		 "are.\n\n"
+		 "With --from, the branch starts as PARENT is at this moment (Postgres may run on it), or as it was at POINT.\n"
+		 "Of now and of a snapshot this takes milliseconds whatever the size; space is used for what changes later. A\n"
+		 "Postgres started on the copy of a running cluster recovers as after a power cut. Without --from the branch\n"
+		 "is empty. The copy gets no postmaster.pid and postmaster.opts; replication slots in pg_replslot are copied as\n"
+		 "they are.\n\n" POINT_WORDS
+		 "WAL from the newest snapshot before the point is replayed up to exactly there, and Postgres starts on the\n"
+		 "branch at once, on a timeline of its own. Where only Postgres can replay (records of extensions), it does\n"
+		 "so when it is started, and that is said; --recovery=postgres asks for it, --recovery=instant refuses it.\n"
+		 "With --recovery=instant a copy of now or of a snapshot is recovered too.\n\n"
 		 "Examples:\n"
 		 "  neonfs-branch create dev --from main\n"
 		 "  neonfs-branch create audit --from main@before-upgrade\n"
+		 "  neonfs-branch create then --from main@2026-11-24T01:34:00Z\n"
+		 "  neonfs-branch create exact --from main@16/B374D848\n"
 		 "  neonfs-branch create scratch\n",
 	 .arguments = {"NAME"},
 	 .required = 1,
@@ -139,7 +165,8 @@ static const struct tl_command commands[] = {
 	{.name = "detach",
 	 .synopsis = "NAME",
 	 .summary = "Make a branch independent of its parent",
-	 .description = "The parent can be deleted then. The branch shows what it showed before; nothing is copied, and the data that it\n"
+	 .description = "The parent can be deleted then. The branch shows what it showed before; nothing is copied, and the data "
+			"that it\n"
 			"shares with its parent stays for as long as it needs it.\n\n"
 			"Example:\n  neonfs-branch detach dev\n  neonfs-branch delete main\n",
 	 .arguments = {"NAME"},
@@ -176,7 +203,8 @@ static const struct tl_command commands[] = {
 	 .synopsis = "NAME 7d | 50GB | 7d,50GB | off [--json]",
 	 .summary = "Say how much history a branch keeps",
 	 .description =
-		 "From now on the WAL of the Postgres in NAME is kept when Postgres removes it, and snapshots are taken by themselves, so\n"
+		 "From now on the WAL of the Postgres in NAME is kept when Postgres removes it, and snapshots are taken by "
+		 "themselves, so\n"
 		 "that any point of that time, or of that much WAL, can be gone back to. \"show\" tells how far history goes.\n"
 		 "\"off\" deletes it.\n\n"
 		 "Examples:\n"
@@ -186,10 +214,55 @@ static const struct tl_command commands[] = {
 	 .required = 2,
 	 .options = json_options,
 	 .run = run_retain},
-	{.name = "restore", .refusal = LATER "; \"create NEW --from NAME@LABEL\" makes a branch of a snapshot"},
-	{.name = "reset", .refusal = LATER "; delete the branch and create it from its parent again"},
+	{.name = "restore",
+	 .synopsis = "NAME --to POINT [--recovery=instant|postgres] [--round]",
+	 .summary = "Put a branch back to a point of its history",
+	 .description =
+		 "What it is now stays, as branch NAME_old_TIME (to delete that one, \"detach NAME\" first). Refused while a\n"
+		 "process has files of the branch open.\n\n" POINT_WORDS "\n"
+		 "Examples:\n"
+		 "  neonfs-branch restore main --to 2026-11-24T01:34:00Z\n"
+		 "  neonfs-branch restore main --to before-upgrade\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .options = restore_options,
+	 .run = run_restore},
+	{.name = "reset",
+	 .synopsis = "NAME",
+	 .summary = "Make a branch what its parent is now",
+	 .description =
+		 "What was done in it since, and its snapshots, are given up. Refused while a process has files of it open,\n"
+		 "while it is protected, and while there are branches made from it.\n\n"
+		 "Example:\n  neonfs-branch reset dev\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .options = json_options,
+	 .run = run_reset},
+	{.name = "recover",
+	 .synopsis = "NAME",
+	 .summary = "Bring a branch whose Postgres died to its last valid record",
+	 .description =
+		 "Postgres then starts on it at once. It does the same by itself when it is started; this is for seeing to it\n"
+		 "beforehand. A snapshot before-recover-TIME keeps what was there. Refused while a server runs, and where\n"
+		 "backup_label, recovery.signal or standby.signal say that another recovery is meant.\n\n"
+		 "Example:\n  neonfs-branch recover main\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .options = json_options,
+	 .run = run_recover},
+	{.name = "point",
+	 .synopsis = "NAME --time TIME | --at POINT [--round]",
+	 .summary = "Show which LSN a point is",
+	 .description = "The LSN that \"create --from NAME@POINT\" would go to. Of a time it is the last one before the first\n"
+			"transaction that ended later.\n\n" POINT_WORDS "\n"
+			"Examples:\n"
+			"  neonfs-branch point main --time 2026-11-24T01:34:00Z\n"
+			"  neonfs-branch point main --at restore-point:before-import\n",
+	 .arguments = {"NAME"},
+	 .required = 1,
+	 .options = point_options,
+	 .run = run_point},
 	{.name = "expire", .refusal = LATER},
-	{.name = "point", .refusal = LATER "; points are snapshot labels"},
 	{0},
 };
 

@@ -213,8 +213,9 @@ static json_t *lsn_json(struct nf_lsn lsn)
 
 static json_t *result_json(const struct replay *replay, double seconds)
 {
-	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:f, s:b}", "start", lsn_json(replay->start), "end", lsn_json(replay->end),
-			 "timeline", (json_int_t)replay->end_timeline, "records", (json_int_t)replay->records, "blocks",
+	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:b}", "start", lsn_json(replay->start), "end",
+			 lsn_json(replay->end), "bytes", (json_int_t)(replay->end.v - replay->start.v), "timeline",
+			 (json_int_t)replay->end_timeline, "records", (json_int_t)replay->records, "blocks",
 			 (json_int_t)rp_pool_redone(replay->pool), "seconds", seconds, "finished", replay->options.finish);
 }
 

@@ -200,7 +200,8 @@ static int open_socket(struct control *control)
 	    listen(control->listen_fd, LISTEN_BACKLOG) != 0)
 		return -errno;
 	control->stop_fd = eventfd(0, EFD_CLOEXEC);
-	return control->stop_fd >= 0 ? 0 : -errno;
+	control->cancel_fd = eventfd(0, EFD_CLOEXEC);
+	return control->stop_fd >= 0 && control->cancel_fd >= 0 ? 0 : -errno;
 }
 
 static void close_if_open(int fd)
@@ -213,6 +214,7 @@ static void free_control(struct control *control)
 {
 	close_if_open(control->listen_fd);
 	close_if_open(control->stop_fd);
+	close_if_open(control->cancel_fd);
 	close_if_open(control->directory_fd);
 	pthread_mutex_destroy(&control->lock);
 	pthread_mutex_destroy(&control->long_work);
@@ -241,7 +243,8 @@ int control_start(struct bd_store *store, struct fs *fs, struct wa_history *hist
 					    .config = config,
 					    .directory_fd = -1,
 					    .listen_fd = -1,
-					    .stop_fd = -1};
+					    .stop_fd = -1,
+					    .cancel_fd = -1};
 		pthread_mutex_init(&control->lock, NULL);
 		pthread_mutex_init(&control->long_work, NULL);
 		for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++)
@@ -258,12 +261,20 @@ int control_start(struct bd_store *store, struct fs *fs, struct wa_history *hist
 	return rc;
 }
 
+void control_cancel(struct control *control)
+{
+	const uint64_t one = 1;
+	if (write(control->cancel_fd, &one, sizeof(one)) < 0)
+		nf_warn("control: cannot stop work that lasts: %s", strerror(errno));
+}
+
 void control_stop(struct control *control)
 {
 	const uint64_t one = 1;
 	if (control == NULL)
 		return;
 	atomic_store(&control->is_stopping, true);
+	control_cancel(control);
 	if (unlinkat(control->directory_fd, TL_PROTO_SOCKET, 0) != 0)
 		nf_warn("control: cannot remove %s: %s", TL_PROTO_SOCKET, strerror(errno));
 	if (write(control->stop_fd, &one, sizeof(one)) < 0)

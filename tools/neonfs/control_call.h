@@ -49,6 +49,15 @@ NF_MUST_CHECK int ctl_wait_for_end(struct ctl_call *call);
 NF_MUST_CHECK int ctl_begin_long_work(struct ctl_call *call);
 void ctl_end_long_work(struct ctl_call *call);
 
+struct bd_branch_info;
+/* -1 after ctl_error when files of the branch are open and stay so. control_delete.c */
+NF_MUST_CHECK int ctl_check_unused(struct ctl_call *call, const struct bd_branch_info *branch);
+/* Refuse because they are. Returns -1. control_delete.c */
+int ctl_refuse_busy(struct ctl_call *call, const struct bd_branch_info *branch);
+/* Take a snapshot labelled with `prefix` and the time. -1 after ctl_error. control_history.c */
+NF_MUST_CHECK int ctl_snapshot_stamped(struct ctl_call *call, const struct bd_branch_info *branch, const char *prefix,
+				       struct bd_snapshot_info *ret_snapshot);
+
 int64_t ctl_now_ns(void); /* monotonic */
 
 /* Handlers, by file. control_store.c */
@@ -57,10 +66,15 @@ int ctl_store_gc(struct ctl_call *call);
 int ctl_store_scrub(struct ctl_call *call);
 int ctl_store_sync(struct ctl_call *call);
 int ctl_daemon_wait(struct ctl_call *call);
+/* control_create.c, control_restore.c, control_recover.c, control_point.c */
+int ctl_branch_create(struct ctl_call *call);
+int ctl_branch_restore(struct ctl_call *call);
+int ctl_branch_reset(struct ctl_call *call);
+int ctl_branch_recover(struct ctl_call *call);
+int ctl_branch_point(struct ctl_call *call);
 /* control_branch.c */
 int ctl_branch_list(struct ctl_call *call);
 int ctl_branch_show(struct ctl_call *call);
-int ctl_branch_create(struct ctl_call *call);
 int ctl_branch_rename(struct ctl_call *call);
 int ctl_branch_protect(struct ctl_call *call);
 int ctl_branch_detach(struct ctl_call *call);

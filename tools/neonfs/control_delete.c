@@ -96,6 +96,12 @@ static int refuse_busy(struct ctl_call *call, const char *name, uint32_t in_use)
 		name, in_use, in_use == 1 ? "" : "s", call->config->mountpoint, name);
 }
 
+int ctl_refuse_busy(struct ctl_call *call, const struct bd_branch_info *branch)
+{
+	struct bd_branch_info now;
+	return refuse_busy(call, branch->name, bd_branch_get(call->store, branch->id, &now) == 0 ? now.in_use : 1);
+}
+
 static int refuse_children(struct ctl_call *call, const struct family *family)
 {
 	char names[NAMES_SHOWN * (BD_BRANCH_NAME_MAX + 8) + 16] = "";
@@ -109,37 +115,39 @@ static int refuse_children(struct ctl_call *call, const struct family *family)
 			used += (size_t)snprintf(names + used, sizeof(names) - used, ", ...");
 		children++;
 	}
-	return ctl_error(call, "has-children", "branch \"%s\" has %zu child%s (%s); delete or detach %s first, or delete all with --recursive",
+	return ctl_error(call, "has-children",
+			 "branch \"%s\" has %zu child%s (%s); delete or detach %s first, or delete all with --recursive",
 			 parent->name, children, children == 1 ? "" : "ren", names, children == 1 ? "it" : "them");
 }
 
-static int check_one(struct ctl_call *call, const struct bd_branch_info *listed)
+int ctl_check_unused(struct ctl_call *call, const struct bd_branch_info *branch)
 {
-	struct bd_branch_info now = *listed;
-	if (listed->is_protected)
-		return refuse_protected(call, listed->name);
+	struct bd_branch_info now = *branch;
 	for (unsigned tries = 0; now.in_use > 0 && tries < BUSY_RETRIES; tries++) {
 		nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
-		int rc = bd_branch_get(call->store, listed->id, &now);
+		int rc = bd_branch_get(call->store, branch->id, &now);
 		if (rc != 0)
 			return ctl_store_error(call, rc, "cannot look the branch up");
 	}
 	return now.in_use > 0 ? refuse_busy(call, now.name, now.in_use) : 0;
 }
 
+static int check_one(struct ctl_call *call, const struct bd_branch_info *listed)
+{
+	return listed->is_protected ? refuse_protected(call, listed->name) : ctl_check_unused(call, listed);
+}
+
 /* -------------------------------------------------------------- deletion */
 
 static int delete_one(struct ctl_call *call, const struct bd_branch_info *branch)
 {
-	struct bd_branch_info now;
 	int rc = bd_branch_delete(call->store, branch->id);
 	switch (rc) {
 	case 0:
 		wa_history_branch_deleted(call->history, branch->id);
 		fs_branch_changed(call->fs, branch->name);
 		return 0;
-	case -EBUSY: /* opened since it was looked at */
-		return refuse_busy(call, branch->name, bd_branch_get(call->store, branch->id, &now) == 0 ? now.in_use : 1);
+	case -EBUSY: /* opened since it was looked at */ return ctl_refuse_busy(call, branch);
 	case -EPERM: return refuse_protected(call, branch->name);
 	case -ENOTEMPTY:
 		return ctl_error(call, "has-children", "branch \"%s\" got a new child meanwhile; try again", branch->name);

@@ -10,11 +10,19 @@
 
 /* Snapshots of one second that get a label of their own: 20261124-013400, -2, -3 ... */
 #define LABELS_A_SECOND 100
+#define STAMP_MAX 24
 
 /* What labels of snapshots that history makes, and deletes, begin with (walapply/pitr). */
 #define AUTOMATIC "auto-"
 
 /* ------------------------------------------------------------- snapshots */
+
+static void announce_snapshot(struct ctl_call *call, const char *branch, const char *label)
+{
+	char name[2 * BD_BRANCH_NAME_MAX + 2];
+	snprintf(name, sizeof(name), "%s@%s", branch, label);
+	fs_branch_changed(call->fs, name);
+}
 
 static int create_labelled(struct ctl_call *call, const struct bd_branch_info *branch, const char *label,
 			   struct bd_snapshot_info *ret_snapshot)
@@ -23,30 +31,29 @@ static int create_labelled(struct ctl_call *call, const struct bd_branch_info *b
 	if (rc == -EEXIST)
 		return ctl_error(call, "exists", "branch \"%s\" has a snapshot \"%s\" already; choose another label",
 				 branch->name, label);
-	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot take the snapshot");
+	if (rc != 0)
+		return ctl_store_error(call, rc, "cannot take the snapshot");
+	announce_snapshot(call, branch->name, label);
+	return 0;
 }
 
-/* A snapshot labelled with the time. */
-static int create_unlabelled(struct ctl_call *call, const struct bd_branch_info *branch, struct bd_snapshot_info *ret_snapshot)
+int ctl_snapshot_stamped(struct ctl_call *call, const struct bd_branch_info *branch, const char *prefix,
+			 struct bd_snapshot_info *ret_snapshot)
 {
-	char stamp[BD_BRANCH_NAME_MAX + 1 - 8], label[BD_BRANCH_NAME_MAX + 1];
+	char stamp[STAMP_MAX], label[BD_BRANCH_NAME_MAX + 1];
 	time_t now = time(NULL);
 	struct tm parts;
 	gmtime_r(&now, &parts);
 	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &parts);
 	int rc = -EEXIST;
 	for (unsigned n = 1; rc == -EEXIST && n <= LABELS_A_SECOND; n++) {
-		snprintf(label, sizeof(label), n == 1 ? "%s" : "%s-%u", stamp, n);
+		snprintf(label, sizeof(label), n == 1 ? "%s%s" : "%s%s-%u", prefix, stamp, n);
 		rc = bd_snapshot_create(call->store, branch->id, label, ret_snapshot);
 	}
-	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot take the snapshot");
-}
-
-static void announce_snapshot(struct ctl_call *call, const char *branch, const char *label)
-{
-	char name[2 * BD_BRANCH_NAME_MAX + 2];
-	snprintf(name, sizeof(name), "%s@%s", branch, label);
-	fs_branch_changed(call->fs, name);
+	if (rc != 0)
+		return ctl_store_error(call, rc, "cannot take the snapshot");
+	announce_snapshot(call, branch->name, label);
+	return 0;
 }
 
 int ctl_snapshot_create(struct ctl_call *call)
@@ -62,10 +69,9 @@ int ctl_snapshot_create(struct ctl_call *call)
 		return ctl_error(call, TL_CODE_USAGE,
 				 "labels that begin with \"" AUTOMATIC "\" are those of automatic snapshots; choose another");
 	int rc = point.label[0] != '\0' ? create_labelled(call, &branch, point.label, &snapshot)
-					: create_unlabelled(call, &branch, &snapshot);
+					: ctl_snapshot_stamped(call, &branch, "", &snapshot);
 	if (rc != 0)
 		return rc;
-	announce_snapshot(call, branch.name, snapshot.label);
 	call->result = ctl_snapshot_json(call->config, branch.name, &snapshot);
 	return 0;
 }

@@ -8,8 +8,6 @@
 #include "tools/lib/format.h"
 #include "tools/lib/suggest.h"
 
-#define SUGGESTION_MAX (BD_BRANCH_NAME_MAX + 32)
-
 int ctl_check_name(struct ctl_call *call, const char *what, const char *name)
 {
 	char quoted[TL_QUOTE_MAX];
@@ -48,9 +46,9 @@ static void offer(struct nearest *nearest, const char *name)
 static void suggest(const struct nearest *nearest, const char *otherwise, char *ret_text)
 {
 	if (nearest->name[0] != '\0')
-		snprintf(ret_text, SUGGESTION_MAX, " (did you mean \"%s\"?)", nearest->name);
+		snprintf(ret_text, CTL_SUGGESTION_MAX, " (did you mean \"%s\"?)", nearest->name);
 	else
-		snprintf(ret_text, SUGGESTION_MAX, "%s", otherwise);
+		snprintf(ret_text, CTL_SUGGESTION_MAX, "%s", otherwise);
 }
 
 static void suggest_branch(struct ctl_call *call, const char *wanted, char *ret_text)
@@ -68,7 +66,7 @@ static void suggest_branch(struct ctl_call *call, const char *wanted, char *ret_
 
 int ctl_find_branch(struct ctl_call *call, const char *role, const char *name, struct bd_branch_info *ret_info)
 {
-	char suggestion[SUGGESTION_MAX];
+	char suggestion[CTL_SUGGESTION_MAX];
 	if (ctl_check_name(call, "branch", name) != 0)
 		return -1;
 	int rc = bd_branch_find(call->store, name, ret_info);
@@ -112,8 +110,8 @@ int ctl_split_point(struct ctl_call *call, const char *text, struct ctl_point *r
 	if (ctl_check_name(call, "branch", name) != 0)
 		return -1;
 	if (bd_name_check(at + 1) != 0 && looks_like_lsn_or_time(at + 1))
-		return ctl_error(call, TL_CODE_USAGE,
-				 "\"%.60s\" is an LSN or a time; only snapshot labels are known in this version", at + 1);
+		return ctl_error(call, TL_CODE_USAGE, "\"%.60s\" is an LSN or a time, and a snapshot's label is wanted here",
+				 at + 1);
 	if (ctl_check_name(call, "snapshot", at + 1) != 0)
 		return -1;
 	snprintf(ret_point->branch, sizeof(ret_point->branch), "%s", name);
@@ -121,7 +119,7 @@ int ctl_split_point(struct ctl_call *call, const char *text, struct ctl_point *r
 	return 0;
 }
 
-static void suggest_snapshot(struct ctl_call *call, const struct bd_branch_info *branch, const char *wanted, char *ret_text)
+void ctl_suggest_snapshot(struct ctl_call *call, const struct bd_branch_info *branch, const char *wanted, char *ret_text)
 {
 	struct nearest nearest = {.wanted = wanted, .distance = SIZE_MAX};
 	struct bd_snapshot_info *infos;
@@ -131,22 +129,19 @@ static void suggest_snapshot(struct ctl_call *call, const struct bd_branch_info 
 			offer(&nearest, infos[i].label);
 		free(infos);
 	}
-	suggest(&nearest,
-		looks_like_lsn_or_time(wanted) ? "; LSNs and times are not known in this version"
-					       : "; \"neonfs-branch log\" shows them",
-		ret_text);
+	suggest(&nearest, "; \"neonfs-branch log\" shows the snapshots", ret_text);
 }
 
 int ctl_find_snapshot(struct ctl_call *call, const struct bd_branch_info *branch, const char *label,
 		      struct bd_snapshot_info *ret_info)
 {
-	char suggestion[SUGGESTION_MAX];
+	char suggestion[CTL_SUGGESTION_MAX];
 	int rc = bd_snapshot_find(call->store, branch->id, label, ret_info);
 	if (rc == 0)
 		return 0;
 	if (rc != -ENOENT)
 		return ctl_store_error(call, rc, "cannot look the snapshot up");
-	suggest_snapshot(call, branch, label, suggestion);
+	ctl_suggest_snapshot(call, branch, label, suggestion);
 	return ctl_error(call, TL_CODE_NOT_FOUND, "branch \"%s\" has no snapshot \"%s\"%s", branch->name, label, suggestion);
 }
 

@@ -26,6 +26,10 @@ NF_MUST_CHECK int ctl_split_point(struct ctl_call *call, const char *text, struc
 NF_MUST_CHECK int ctl_find_snapshot(struct ctl_call *call, const struct bd_branch_info *branch, const char *label,
 				    struct bd_snapshot_info *ret_info);
 
+#define CTL_SUGGESTION_MAX (BD_BRANCH_NAME_MAX + 48)
+/* What stands behind "... does not exist": the label that is nearest to `wanted`, or where to look. Fills ret_text (CTL_SUGGESTION_MAX). */
+void ctl_suggest_snapshot(struct ctl_call *call, const struct bd_branch_info *branch, const char *wanted, char *ret_text);
+
 /* JSON of a branch and of a snapshot. NULL: out of memory. */
 json_t *ctl_branch_json(const struct daemon_config *config, const struct bd_branch_info *info);
 json_t *ctl_snapshot_json(const struct daemon_config *config, const char *branch, const struct bd_snapshot_info *info);

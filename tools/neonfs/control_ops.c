@@ -7,12 +7,27 @@ static const struct {
 	const char *op;
 	ctl_handler handler;
 } table[] = {
-	{"store.status", ctl_store_status},   {"store.sync", ctl_store_sync},           {"store.gc", ctl_store_gc},
-	{"store.scrub", ctl_store_scrub},     {"daemon.wait", ctl_daemon_wait},         {"branch.list", ctl_branch_list},
-	{"branch.show", ctl_branch_show},     {"branch.create", ctl_branch_create},     {"branch.delete", ctl_branch_delete},
-	{"branch.rename", ctl_branch_rename}, {"branch.protect", ctl_branch_protect},   {"branch.log", ctl_branch_log},
-	{"branch.diff", ctl_branch_diff},     {"snapshot.create", ctl_snapshot_create}, {"snapshot.delete", ctl_snapshot_delete},
-	{"branch.detach", ctl_branch_detach}, {"branch.retain", ctl_branch_retain},
+	{"store.status", ctl_store_status},
+	{"store.sync", ctl_store_sync},
+	{"store.gc", ctl_store_gc},
+	{"store.scrub", ctl_store_scrub},
+	{"daemon.wait", ctl_daemon_wait},
+	{"branch.list", ctl_branch_list},
+	{"branch.show", ctl_branch_show},
+	{"branch.create", ctl_branch_create},
+	{"branch.delete", ctl_branch_delete},
+	{"branch.rename", ctl_branch_rename},
+	{"branch.protect", ctl_branch_protect},
+	{"branch.log", ctl_branch_log},
+	{"branch.diff", ctl_branch_diff},
+	{"snapshot.create", ctl_snapshot_create},
+	{"snapshot.delete", ctl_snapshot_delete},
+	{"branch.detach", ctl_branch_detach},
+	{"branch.restore", ctl_branch_restore},
+	{"branch.reset", ctl_branch_reset},
+	{"branch.recover", ctl_branch_recover},
+	{"branch.point", ctl_branch_point},
+	{"branch.retain", ctl_branch_retain},
 };
 
 ctl_handler ctl_find_handler(const char *op)

@@ -24,6 +24,7 @@
 #include "tools/lib/mounts.h"
 #include "tools/lib/proto.h"
 #include "tools/neonfs/control.h"
+#include "tools/neonfs/control_prepare.h"
 #include "walapply/pitr/wa_history.h"
 
 /* A daemon that was unmounted a moment ago still flushes: wait for it before calling the store busy. */
@@ -118,6 +119,7 @@ static void take_signal(struct daemon *daemon, unsigned count)
 	if (read(daemon->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	nf_info("signal %u from process %u: %s", info.ssi_signo, info.ssi_pid, count == 0 ? "unmounting" : "ending at once");
+	control_cancel(daemon->control);
 	if (count == 0)
 		unmount_on_signal(daemon);
 	else
@@ -256,6 +258,7 @@ static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_messa
 
 static int run_mounted(struct daemon *daemon, const sigset_t *signals, void (*ready)(void *arg), void *arg, char *ret_message)
 {
+	ctl_prepare_sweep(daemon->store);
 	int rc = open_history(daemon, ret_message);
 	if (rc == 0)
 		rc = mount_store(daemon, ready, arg, ret_message);

@@ -1,0 +1,113 @@
+/* Read through the store, not the mount: in each cache mode it has what Postgres has made durable, as pg_control always is. */
+#include "tools/neonfs/control_cluster.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "walapply/decode/wa_records.h"
+
+#define SMALL_MAX 4096
+
+/* At most `size` bytes of the file `name` in `dir`. Returns their number or -errno. */
+static ssize_t read_in(struct bd_inode *dir, const char *name, void *buf, size_t size)
+{
+	struct bd_inode *file;
+	int rc = bd_lookup(dir, name, &file);
+	if (rc != 0)
+		return rc;
+	ssize_t got = bd_read(file, 0, buf, size);
+	bd_inode_unref(file, 1);
+	return got;
+}
+
+/* A file that begins with a number. */
+static int read_number(struct bd_inode *dir, const char *name, long *ret_number)
+{
+	char text[SMALL_MAX];
+	ssize_t got = read_in(dir, name, text, sizeof(text) - 1);
+	if (got < 0)
+		return (int)got;
+	text[got] = '\0';
+	char *end;
+	*ret_number = strtol(text, &end, 10);
+	return end != text && *ret_number > 0 && *ret_number < INT_MAX ? 0 : -EBADMSG;
+}
+
+static int read_control(struct bd_inode *root, struct ctl_cluster *cluster)
+{
+	struct bd_inode *global;
+	struct wa_error error;
+	int rc = bd_lookup(root, "global", &global);
+	if (rc != 0)
+		return rc;
+	ssize_t got = read_in(global, "pg_control", cluster->bytes, sizeof(cluster->bytes));
+	bd_inode_unref(global, 1);
+	if (got < 0)
+		return (int)got;
+	return wa_control_load(cluster->major, cluster->bytes, (size_t)got, &cluster->control, &error);
+}
+
+static bool is_there(struct bd_inode *root, const char *name)
+{
+	struct bd_inode *file;
+	if (bd_lookup(root, name, &file) != 0)
+		return false;
+	bd_inode_unref(file, 1);
+	return true;
+}
+
+int ctl_cluster_read(struct bd_inode *root, struct ctl_cluster *ret_cluster)
+{
+	static const char *const in_the_way[] = {"backup_label", "recovery.signal", "standby.signal"};
+	long number;
+	int rc = read_number(root, "PG_VERSION", &number);
+	if (rc != 0)
+		return rc;
+	*ret_cluster = (struct ctl_cluster){.major = (int)number};
+	if (number < WA_MAJOR_MIN || number > WA_MAJOR_MAX)
+		return -EBADMSG;
+	rc = read_control(root, ret_cluster);
+	if (rc != 0)
+		return rc;
+	rc = read_number(root, "postmaster.pid", &number);
+	if (rc == 0)
+		ret_cluster->postmaster = (pid_t)number;
+	for (unsigned i = 0; i < NF_ARRAY_LEN(in_the_way) && ret_cluster->in_the_way == NULL; i++)
+		if (is_there(root, in_the_way[i]))
+			ret_cluster->in_the_way = in_the_way[i];
+	return rc == -ENOENT || rc == -EBADMSG ? 0 : rc;
+}
+
+int ctl_cluster_write(struct bd_inode *root, struct ctl_cluster *cluster)
+{
+	struct bd_inode *global, *file;
+	wa_control_store(cluster->major, &cluster->control, cluster->bytes);
+	int rc = bd_lookup(root, "global", &global);
+	if (rc != 0)
+		return rc;
+	rc = bd_lookup(global, "pg_control", &file);
+	bd_inode_unref(global, 1);
+	if (rc != 0)
+		return rc;
+	rc = bd_write(file, 0, cluster->bytes, sizeof(cluster->bytes), 0);
+	bd_inode_unref(file, 1);
+	return rc;
+}
+
+bool ctl_cluster_runs(const struct ctl_cluster *cluster, const char *path)
+{
+	char link[64], cwd[PATH_MAX];
+	if (cluster->postmaster == 0 || (kill(cluster->postmaster, 0) != 0 && errno == ESRCH))
+		return false;
+	snprintf(link, sizeof(link), "/proc/%d/cwd", (int)cluster->postmaster);
+	ssize_t length = readlink(link, cwd, sizeof(cwd) - 1);
+	if (length < 0)
+		return errno != ENOENT; /* a process that has ended, and waits to be reaped, has none */
+	cwd[length] = '\0';
+	/* The number may be another process's by now. A postmaster's working directory is its data directory. */
+	return strcmp(cwd, path) == 0;
+}

@@ -1,0 +1,92 @@
+/* See control_replay.h. */
+#include "tools/neonfs/control_replay.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/neonfs/control_cluster.h"
+#include "tools/neonfs/control_prepare.h"
+
+static int run_preparer(struct ctl_call *call, const struct ctl_place *place, const struct bd_branch_info *child,
+			uint32_t parent_timeline, struct preparer_answer *ret_answer)
+{
+	char path[PATH_MAX], kept[PATH_MAX], own[PATH_MAX], below[64], lsn[NF_LSN_TEXT_MAX], timeline_text[16];
+	uint32_t timeline;
+	struct wa_history_status status;
+	int rc = wa_history_status(call->history, place->branch.id, &status);
+	/* The parent may have begun others since the base. */
+	if (rc == 0)
+		rc = wa_history_new_timeline(call->history, NF_MAX(parent_timeline, status.timeline), &timeline);
+	if (rc != 0)
+		return rc;
+	wa_history_wal_path(place->branch.id, below, sizeof(below));
+	ctl_path(call, child->name, "", path);
+	ctl_path(call, below, "", kept);
+	ctl_path(call, place->branch.name, "pg_wal", own);
+	snprintf(lsn, sizeof(lsn), NF_LSN_FMT, NF_LSN_ARG(place->lsn));
+	snprintf(timeline_text, sizeof(timeline_text), "%u", timeline);
+	/* The server's own segments first, they are the newest state; what it removed meanwhile was kept before that. */
+	const char *words[PREPARER_WORDS_MAX] = {"replay",         path,          "--lines", "--to", lsn,
+						 "--new-timeline", timeline_text, "--wal",   own};
+	if (access(kept, F_OK) == 0) {
+		words[9] = "--wal";
+		words[10] = kept;
+	}
+	return preparer_run(call, words, ret_answer);
+}
+
+static int preparer_error(struct ctl_call *call, int rc, const struct preparer_answer *answer)
+{
+	if (rc == -ECANCELED)
+		return ctl_error(call, "stopped", "given up: the client hung up, or the store is being unmounted");
+	if (rc != 0)
+		return ctl_error(call, "failed", "neonfs-wal, which must lie beside the daemon's program, cannot be run: %s",
+				 strerror(-rc));
+	return ctl_error(call, answer->is_unsupported ? "unsupported" : "failed", "%s", answer->message);
+}
+
+int ctl_replay_to(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base,
+		  const struct bd_branch_info *child, json_t *facts, struct preparer_answer *answer)
+{
+	int64_t began_ns = ctl_now_ns();
+	int rc = run_preparer(call, place, child, base->timeline, answer);
+	ctl_note_time(facts, "prepare", &began_ns);
+	if (rc == 0 && answer->result == NULL && answer->is_unsupported)
+		return 1;
+	if (rc != 0 || answer->result == NULL)
+		return preparer_error(call, rc, answer);
+	char wanted[NF_LSN_TEXT_MAX];
+	const char *reached = json_string_value(json_object_get(answer->result, "end"));
+	snprintf(wanted, sizeof(wanted), NF_LSN_FMT, NF_LSN_ARG(place->lsn));
+	if (reached == NULL || strcmp(reached, wanted) != 0) {
+		rc = ctl_error(call, "failed",
+			       "replay ended at %s instead of %s; the WAL of branch \"%s\" was overwritten meanwhile",
+			       reached != NULL ? reached : "an unknown place", wanted, place->branch.name);
+		json_decref(answer->result);
+		return rc;
+	}
+	json_object_set_new(facts, "replayed", answer->result);
+	return 0;
+}
+
+int ctl_replay_to_end(struct ctl_call *call, const char *name, const struct ctl_cluster *cluster, json_t *facts)
+{
+	char path[PATH_MAX], timeline_text[16];
+	uint32_t timeline;
+	struct preparer_answer answer = {0};
+	int64_t began_ns = ctl_now_ns();
+	int rc = wa_history_new_timeline(call->history, cluster->control.copy.timeline, &timeline);
+	if (rc != 0)
+		return ctl_store_error(call, rc, "cannot begin a new timeline");
+	ctl_path(call, name, "", path);
+	snprintf(timeline_text, sizeof(timeline_text), "%u", timeline);
+	const char *const words[] = {"replay", path, "--lines", "--new-timeline", timeline_text, NULL};
+	rc = preparer_run(call, words, &answer);
+	ctl_note_time(facts, "prepare", &began_ns);
+	if (rc != 0 || answer.result == NULL)
+		return preparer_error(call, rc, &answer);
+	json_object_set(facts, "lsn", json_object_get(answer.result, "end"));
+	json_object_set_new(facts, "replayed", answer.result);
+	return 0;
+}
