@@ -18,6 +18,18 @@ void extent_path(uint32_t id, char path[EXTENT_PATH_SIZE])
 	snprintf(path, EXTENT_PATH_SIZE, "extents/%08x", id);
 }
 
+static void stream_init(struct extent_stream *s)
+{
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->prepared, NULL);
+}
+
+static void stream_destroy(struct extent_stream *s)
+{
+	pthread_cond_destroy(&s->prepared);
+	pthread_mutex_destroy(&s->lock);
+}
+
 int bd_extents_init(struct bd_store *store)
 {
 	struct bd_extents *extents = calloc(1, sizeof(*extents));
@@ -26,7 +38,7 @@ int bd_extents_init(struct bd_store *store)
 	pthread_mutex_init(&extents->lock, NULL);
 	pthread_mutex_init(&extents->sync_lock, NULL);
 	for (unsigned i = 0; i < BD_STREAMS; i++)
-		pthread_mutex_init(&extents->streams[i].lock, NULL);
+		stream_init(&extents->streams[i]);
 	store->extents = extents;
 	return 0;
 }
@@ -49,7 +61,7 @@ void bd_extents_free(struct bd_store *store)
 		extent_free(extents->by_id[i]);
 	free(extents->by_id);
 	for (unsigned i = 0; i < BD_STREAMS; i++)
-		pthread_mutex_destroy(&extents->streams[i].lock);
+		stream_destroy(&extents->streams[i]);
 	pthread_mutex_destroy(&extents->sync_lock);
 	pthread_mutex_destroy(&extents->lock);
 	free(extents);
@@ -124,13 +136,19 @@ uint64_t bd_extents_reserve(uint64_t total_bytes)
 	return NF_MIN(EXTENT_RESERVE_BYTES, total_bytes / 16);
 }
 
-/* Reserve disk for slots up to `slots`. The front leaves a reserve that the index and the collector need to work. */
-static int extent_grow(struct bd_store *store, enum bd_stream stream, struct bd_extent *extent, uint32_t slots)
+/* Slots to reserve at a time: half of what lives, so that a small store stays small. Each step stops the writes to the
+ * extent (ext4's fallocate waits for all direct I/O on the file): a large store takes a whole extent at once. */
+static uint32_t grow_step(struct bd_extents *extents)
 {
-	if (slots <= extent->allocated)
-		return 0;
-	uint32_t target = (uint32_t)NF_MIN(nf_round_up(slots, EXTENT_GROW_SLOTS), BD_EXTENT_SLOTS);
-	uint64_t grow = (uint64_t)(target - extent->allocated) * NF_BLOCK_SIZE;
+	pthread_mutex_lock(&extents->lock);
+	uint64_t slots = (uint64_t)NF_MAX(extents->live, 0) / EXTENT_GROW_SHARE;
+	pthread_mutex_unlock(&extents->lock);
+	return (uint32_t)NF_MIN(NF_MAX(nf_round_up(slots, EXTENT_GROW_SLOTS), EXTENT_GROW_SLOTS), BD_EXTENT_SLOTS);
+}
+
+/* -ENOSPC when `grow` bytes more are not to be had. The front leaves a reserve that the index and the collector need to work. */
+static int check_room(struct bd_store *store, enum bd_stream stream, uint64_t grow)
+{
 	uint64_t free_bytes, total_bytes;
 	int error = nf_io_free_bytes(store->io, &free_bytes, &total_bytes);
 	if (error != 0)
@@ -145,9 +163,18 @@ static int extent_grow(struct bd_store *store, enum bd_stream stream, struct bd_
 		if (used + bd_log_ring_bytes(store->log) + grow > store->size_limit_bytes)
 			return -ENOSPC;
 	}
-	error = nf_io_allocate(extent->file, 0, BD_EXTENT_DATA_OFFSET + (uint64_t)target * NF_BLOCK_SIZE);
+	return 0;
+}
+
+static int grow_to(struct bd_store *store, enum bd_stream stream, struct bd_extent *extent, uint32_t target)
+{
+	uint64_t grow = (uint64_t)(target - extent->allocated) * NF_BLOCK_SIZE;
+	int error = check_room(store, stream, grow);
+	if (error == 0)
+		error = nf_io_allocate(extent->file, 0, BD_EXTENT_DATA_OFFSET + (uint64_t)target * NF_BLOCK_SIZE);
 	if (error != 0)
 		return error;
+	struct bd_extents *extents = store->extents;
 	pthread_mutex_lock(&extents->lock);
 	extent->allocated = target;
 	extents->bytes += grow;
@@ -155,7 +182,36 @@ static int extent_grow(struct bd_store *store, enum bd_stream stream, struct bd_
 	return 0;
 }
 
-/* Under the stream's lock: a new extent, known to the log before any block in it can be. */
+/* Reserve disk for slots up to `slots`, and for some more where there is room. */
+static int extent_grow(struct bd_store *store, enum bd_stream stream, struct bd_extent *extent, uint32_t slots)
+{
+	if (slots <= extent->allocated)
+		return 0;
+	uint32_t least = (uint32_t)NF_MIN(nf_round_up(slots, EXTENT_GROW_SLOTS), BD_EXTENT_SLOTS);
+	uint32_t target = NF_MIN(NF_MAX(least, extent->allocated + grow_step(store->extents)), BD_EXTENT_SLOTS);
+	int error = grow_to(store, stream, extent, target);
+	if (error == -ENOSPC && target > least)
+		error = grow_to(store, stream, extent, least);
+	return error;
+}
+
+/* Give back what is reserved behind the slots that are used: nobody may allocate from the extent any more, or any slots meanwhile. */
+static int extent_trim(struct bd_store *store, struct bd_extent *extent)
+{
+	struct bd_extents *extents = store->extents;
+	if (extent->allocated == extent->used)
+		return 0;
+	int error = nf_io_truncate(extent->file, BD_EXTENT_DATA_OFFSET + (uint64_t)extent->used * NF_BLOCK_SIZE);
+	if (error != 0)
+		return error;
+	pthread_mutex_lock(&extents->lock);
+	extents->bytes -= (uint64_t)(extent->allocated - extent->used) * NF_BLOCK_SIZE;
+	extent->allocated = extent->used;
+	pthread_mutex_unlock(&extents->lock);
+	return 0;
+}
+
+/* A new extent of the stream, known to the log before any block in it can be. */
 static int extent_create(struct bd_store *store, enum bd_stream stream, struct bd_extent **ret_extent)
 {
 	struct bd_extents *extents = store->extents;
@@ -222,21 +278,51 @@ static void extent_seal(struct bd_extents *extents, struct bd_extent *extent)
 	pthread_mutex_unlock(&extents->lock);
 }
 
+/* Under the stream's lock: `current` is an extent with room. */
+static int stream_fill_current(struct bd_store *store, enum bd_stream stream, struct extent_stream *s)
+{
+	for (;;) {
+		if (s->current != NULL && s->current->used == BD_EXTENT_SLOTS) {
+			extent_seal(store->extents, s->current);
+			s->current = NULL;
+		}
+		if (s->current != NULL || !s->preparing)
+			break;
+		pthread_cond_wait(&s->prepared, &s->lock);
+	}
+	if (s->current == NULL) {
+		s->current = s->spare;
+		s->spare = NULL;
+	}
+	return s->current != NULL ? 0 : extent_create(store, stream, &s->current);
+}
+
+/* Make the stream's next extent before it is needed. Making one takes two flushes, which are slow while data is written: all
+ * writers would wait. What fails here is tried again, and told, when the extent is needed. */
+static void stream_prepare(struct bd_store *store, enum bd_stream stream)
+{
+	struct extent_stream *s = &store->extents->streams[stream];
+	struct bd_extent *spare = NULL;
+	int error = extent_create(store, stream, &spare);
+	if (error != 0)
+		nf_debug("the next extent could not be made ahead: %s", strerror(-error));
+	pthread_mutex_lock(&s->lock);
+	s->preparing = false;
+	s->spare = spare;
+	pthread_cond_broadcast(&s->prepared);
+	pthread_mutex_unlock(&s->lock);
+}
+
 int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want, struct bd_extent **ret_extent,
 		    uint32_t *ret_slot, unsigned *ret_count)
 {
 	struct bd_extents *extents = store->extents;
 	struct extent_stream *s = &extents->streams[stream];
-	int error = 0;
 	pthread_mutex_lock(&s->lock);
-	if (s->current != NULL && s->current->used == BD_EXTENT_SLOTS) {
-		extent_seal(extents, s->current);
-		s->current = NULL;
-	}
-	if (s->current == NULL)
-		error = extent_create(store, stream, &s->current);
+	int error = stream_fill_current(store, stream, s);
 	struct bd_extent *extent = s->current;
 	unsigned count = 0;
+	bool prepare = false;
 	if (error == 0) {
 		count = NF_MIN(want, BD_EXTENT_SLOTS - extent->used);
 		error = extent_grow(store, stream, extent, extent->used + count);
@@ -250,27 +336,37 @@ int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want
 		pthread_mutex_unlock(&extents->lock);
 		*ret_extent = extent;
 		*ret_count = count;
+		/* Nobody waits for moves. And not in a small store: the spare extent would be a large part of it. */
+		prepare = stream == BD_STREAM_FRONT && extent->used >= EXTENT_PREPARE_SLOTS && s->tried != extent->id + 1 &&
+			  s->spare == NULL && !s->preparing && grow_step(extents) >= EXTENT_PREPARE_STEP;
+		if (prepare) {
+			s->preparing = true;
+			s->tried = extent->id + 1;
+		}
 	}
 	pthread_mutex_unlock(&s->lock);
+	if (prepare)
+		stream_prepare(store, stream);
 	return error;
 }
 
 int bd_extents_seal(struct bd_store *store, enum bd_stream stream)
 {
 	struct extent_stream *s = &store->extents->streams[stream];
+	int error = 0;
 	pthread_mutex_lock(&s->lock);
 	if (s->current != NULL) {
+		error = extent_trim(store, s->current);
 		extent_seal(store->extents, s->current);
 		s->current = NULL;
 	}
 	pthread_mutex_unlock(&s->lock);
-	return 0;
+	return error;
 }
 
 int bd_extent_write(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count, void *data)
 {
-	return nf_io_run_one(store->io, NF_IO_WRITE, extent->file,
-			     BD_EXTENT_DATA_OFFSET + (uint64_t)slot * NF_BLOCK_SIZE, data,
+	return nf_io_run_one(store->io, NF_IO_WRITE, extent->file, BD_EXTENT_DATA_OFFSET + (uint64_t)slot * NF_BLOCK_SIZE, data,
 			     (size_t)count * NF_BLOCK_SIZE);
 }
 
@@ -601,8 +697,9 @@ int bd_extents_trim_open(struct bd_store *store)
 		struct extent_stream *s = &store->extents->streams[i];
 		pthread_mutex_lock(&s->lock);
 		if (s->current != NULL)
-			error = nf_io_truncate(s->current->file, BD_EXTENT_DATA_OFFSET +
-								      (uint64_t)s->current->used * NF_BLOCK_SIZE);
+			error = extent_trim(store, s->current);
+		if (error == 0 && s->spare != NULL)
+			error = extent_trim(store, s->spare);
 		pthread_mutex_unlock(&s->lock);
 	}
 	return error;

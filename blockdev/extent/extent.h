@@ -34,6 +34,7 @@ struct bd_slot {
 
 struct bd_extent_stat {
 	uint32_t id, used, live;
+	uint32_t allocated;	/* slots it has disk for; after a crash more than it uses */
 	bool sealed, filling;	/* filling: writers have slots that they have not filled yet */
 	bool damaged;		/* a checksum did not match: not to be collected */
 };
@@ -92,7 +93,7 @@ NF_MUST_CHECK int bd_extent_replay_run(struct bd_store *store, const struct bd_r
 NF_MUST_CHECK int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, size_t *ret_count);
 /* The slot table of an extent, BD_EXTENT_SLOTS entries, free(). Entries with file 0 are unused or damaged (*ret_bad). */
 NF_MUST_CHECK int bd_extent_slots(struct bd_store *store, struct bd_extent *extent, struct bd_slot **ret_slots, uint32_t *ret_bad);
-/* Seal the streams' current extents, so that they can be collected. */
+/* Seal the stream's current extent, so that it can be collected. */
 NF_MUST_CHECK int bd_extents_seal(struct bd_store *store, enum bd_stream stream);
 uint32_t bd_extents_next_id(struct bd_store *store);
 void bd_extents_set_next_id(struct bd_store *store, uint32_t least);

@@ -9,7 +9,10 @@
 #define EXTENT_PATH_SIZE 32
 #define EXTENT_VALUE_MAX (9 + BD_VALUE_CHECK)
 #define EXTENT_ID_MAX (1u << 30)
-#define EXTENT_GROW_SLOTS 512u			      /* disk is reserved in steps of 4 MiB */
+#define EXTENT_GROW_SLOTS 512u			      /* disk is reserved in steps of 4 MiB at least, */
+#define EXTENT_GROW_SHARE 2u			      /* and of half of what lives */
+#define EXTENT_PREPARE_STEP (BD_EXTENT_SLOTS / 2)     /* extents are made ahead in stores that grow by this much */
+#define EXTENT_PREPARE_SLOTS (BD_EXTENT_SLOTS / 2)    /* used of an extent when the next one is made */
 #define EXTENT_RESERVE_BYTES (UINT64_C(256) << 20)    /* kept free by front writes */
 
 struct bd_extent {
@@ -28,8 +31,12 @@ struct bd_extent {
 };
 
 struct extent_stream {
-	pthread_mutex_t lock; /* around allocation, also of new extents; no inode lock may be held */
+	pthread_mutex_t lock; /* around allocation; no inode lock may be held */
 	struct bd_extent *current;
+	struct bd_extent *spare;  /* empty, to be the next */
+	bool preparing;		  /* one thread is making the spare, without the lock */
+	uint32_t tried;		  /* id + 1 of the extent that was current when a spare was last tried */
+	pthread_cond_t prepared;  /* no more */
 };
 
 struct bd_extents {

@@ -355,6 +355,7 @@ int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, s
 		stats[count++] = (struct bd_extent_stat){
 			.id = i,
 			.used = extent->used,
+			.allocated = extent->allocated,
 			.live = (uint32_t)NF_MAX(extent->live, 0),
 			.sealed = extent->sealed,
 			.filling = extent->unfilled > 0,

@@ -17,7 +17,7 @@
 #define IDLE_INODES 8192u
 /* Garbage that is left alone: this many slots, and this share of what lives. */
 #define GARBAGE_SLOTS 8192u
-#define GARBAGE_SHARE 5u	/* one fifth */
+#define GARBAGE_SHARE 5u /* one fifth */
 /* Extents this young still lose blocks fast: copying them now would copy what is about to die. */
 #define YOUNG_EXTENTS 4u
 
@@ -101,8 +101,7 @@ static int flusher_step(struct bd_store *store, int64_t now_s, int64_t *last_che
 		error = shorten_log(store);
 		*last_checkpoint_s = now_s;
 	} else if (bd_index_unflushed_bytes(store->index) > CHECKPOINT_INDEX_BYTES ||
-		   (now_s - *last_checkpoint_s >= CHECKPOINT_INTERVAL_S &&
-		    bd_index_unflushed_bytes(store->index) > 0)) {
+		   (now_s - *last_checkpoint_s >= CHECKPOINT_INTERVAL_S && bd_index_unflushed_bytes(store->index) > 0)) {
 		error = bd_checkpoint(store);
 		*last_checkpoint_s = now_s;
 	} else {
@@ -155,10 +154,16 @@ static void *flusher_main(void *arg)
 
 /* ---- collector */
 
+/* What its removal would give back, in slots. */
+static uint32_t slots_of(const struct bd_extent_stat *stat)
+{
+	return NF_MAX(stat->used, stat->allocated);
+}
+
 static int compare_worth(const void *a, const void *b)
 {
 	const struct bd_extent_stat *x = a, *y = b;
-	uint64_t left = (uint64_t)x->live * (y->used + 1), right = (uint64_t)y->live * (x->used + 1);
+	uint64_t left = (uint64_t)x->live * (slots_of(y) + 1), right = (uint64_t)y->live * (slots_of(x) + 1);
 	return (left > right) - (left < right);
 }
 
@@ -173,7 +178,7 @@ static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id)
 	uint64_t garbage = 0, live = 0;
 	for (size_t i = 0; i < count; i++) {
 		live += stats[i].live;
-		garbage += stats[i].used > stats[i].live ? stats[i].used - stats[i].live : 0;
+		garbage += slots_of(&stats[i]) > stats[i].live ? slots_of(&stats[i]) - stats[i].live : 0;
 	}
 	qsort(stats, count, sizeof(*stats), compare_worth);
 	/* The more garbage, the fuller the extents that are worth their copying: five eighths live, then seven. */
@@ -186,8 +191,9 @@ static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id)
 		if (!s->sealed || s->filling || s->damaged)
 			continue;
 		bool young = s->id + YOUNG_EXTENTS >= next_id;
-		bool worth = s->live == 0 || (!young && (uint64_t)s->live * 8 <= (uint64_t)s->used * eighths) ||
-			     (thorough && (uint64_t)s->live * 10 <= (uint64_t)s->used * 9);
+		uint64_t slots = slots_of(s);
+		bool worth = s->live == 0 || (!young && (uint64_t)s->live * 8 <= slots * eighths) ||
+			     (thorough && (uint64_t)s->live * 10 <= slots * 9);
 		if (worth)
 			*ret_id = s->id;
 	}

@@ -29,7 +29,8 @@ static unsigned fill(struct bd_inode *file, int byte)
 static void a_full_disk_keeps_what_it_has(void **state)
 {
 	struct api *api = *state;
-	struct bd_inode *first = api_create(api->root, "first", S_IFREG | 0600), *file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_inode *first = api_create(api->root, "first", S_IFREG | 0600),
+			*file = api_create(api->root, "file", S_IFREG | 0600);
 	struct bd_status status;
 	unsigned count;
 
@@ -71,7 +72,8 @@ static void a_size_limit_is_a_full_disk(void **state)
 	(void)state;
 	api_make_dir(api.path);
 	assert_ok(nf_io_mem_create(0, &api.io));
-	assert_ok(bd_store_format_io(api.path, api.io, &(struct bd_format_options){.size_limit_bytes = DISK, .log_bytes = 16 * MIB}));
+	assert_ok(bd_store_format_io(api.path, api.io,
+				     &(struct bd_format_options){.size_limit_bytes = DISK, .log_bytes = 16 * MIB}));
 	assert_ok(api_open(&api, message));
 	assert_ok(bd_store_status(api.store, &status));
 	assert_int_equal(status.size_limit_bytes, DISK);
@@ -107,12 +109,82 @@ static void free_space_follows_use(void **state)
 	bd_inode_unref(file, 1);
 }
 
+/* Disk reserved ahead comes back when an extent is closed before it is full. */
+static void sealing_gives_back_what_was_reserved(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_status status;
+
+	api_put(file, 0, 1, PIECE);
+	assert_ok(bd_fsync(file, true));
+	assert_ok(bd_store_status(api->store, &status));
+	assert_true(status.extent_bytes >= 4 * MIB);
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_ok(bd_store_status(api->store, &status));
+	assert_true(status.extent_bytes < 2 * MIB);
+	api_expect(file, 0, 1, PIECE);
+	bd_inode_unref(file, 1);
+}
+
+/* An extent that was being filled at a crash is never filled up: what it has too much is garbage like any other. */
+static void what_a_crash_left_reserved_is_collected(void **state)
+{
+	struct api *api = *state;
+	struct bd_status status;
+
+	for (unsigned round = 0; round < 8; round++) {
+		struct bd_inode *file =
+			round == 0 ? api_create(api->root, "file", S_IFREG | 0600) : api_lookup(api->root, "file");
+		api_put(file, round * PIECE, 1 + (int)round, PIECE);
+		assert_ok(bd_fsync(file, true));
+		bd_inode_unref(file, 1);
+		api_crash(api);
+	}
+	assert_ok(bd_store_status(api->store, &status));
+	assert_true(status.extent_bytes >= 32 * MIB);
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_ok(bd_store_status(api->store, &status));
+	assert_true(status.extent_bytes <= 24 * MIB);
+}
+
+/* In a store that is large enough the next extent is made ahead; a clean close keeps nothing of it, a crash does no harm. */
+static void the_extent_made_ahead_is_used_or_goes(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_status before, after;
+
+	api_put(file, 0, 1, 300 * MIB);
+	assert_ok(bd_fsync(file, true));
+	assert_ok(bd_store_status(api->store, &before));
+	assert_true(before.extent_bytes > 300 * MIB + 64 * MIB); /* five extents, and the sixth */
+	bd_inode_unref(file, 1);
+	api_crash(api);
+	file = api_lookup(api->root, "file");
+	api_expect(file, 0, 1, 300 * MIB);
+	api_put(file, 300 * MIB, 2, 60 * MIB);
+	assert_ok(bd_fsync(file, true));
+	bd_inode_unref(file, 1);
+	api_reopen(api);
+	file = api_lookup(api->root, "file");
+	api_expect(file, 0, 1, 300 * MIB);
+	api_expect(file, 300 * MIB, 2, 60 * MIB);
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_ok(bd_store_status(api->store, &after));
+	assert_true(after.extent_bytes < 360 * MIB + 32 * MIB);
+	bd_inode_unref(file, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		api_test(a_full_disk_keeps_what_it_has),
 		cmocka_unit_test(a_size_limit_is_a_full_disk),
 		api_test(free_space_follows_use),
+		api_test(sealing_gives_back_what_was_reserved),
+		api_test(what_a_crash_left_reserved_is_collected),
+		api_test(the_extent_made_ahead_is_used_or_goes),
 	};
 
 	return cmocka_run_group_tests_name("api_space", tests, NULL, NULL);
