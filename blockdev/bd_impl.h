@@ -376,11 +376,12 @@ NF_MUST_CHECK int bd_leave_out_commit(struct bd_store *store, struct bd_branch *
 				      struct bd_commit *commit);
 
 /* ---- data (file/read.c, write.c) */
+#define BD_READ_BLOCKS 128u /* read in one batch */
 /* Under no lock: read whole blocks [block, block + count) as entries say. Verifies. */
 NF_MUST_CHECK int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf);
 /* Read one block version at a place: -ESTALE when the place was given up; -EUCLEAN; -EIO. */
 NF_MUST_CHECK int bd_place_read(struct bd_store *store, struct bd_place place, void *buf);
-/* Read up to 128 of them at once, neighbours together. False when any could not be read or does not match: then ask for each alone. */
+/* Read up to BD_READ_BLOCKS of them at once, neighbours together. False when any could not be read or does not match: then ask for each alone. */
 NF_MUST_CHECK bool bd_places_read(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf);
 
 /* ---- rebuild (scrub/rebuild.c) */

@@ -11,12 +11,11 @@
 #include "blockdev/file/inode.h"
 #include "common/nf_log.h"
 
-#define READ_BLOCKS 128u /* a batch */
 #define READ_ATTEMPTS 16
 
 struct read_batch {
 	uint32_t first, count;
-	struct bd_place places[READ_BLOCKS];
+	struct bd_place places[BD_READ_BLOCKS];
 };
 
 /* Fill `batch->places` from the map. */
@@ -43,66 +42,6 @@ static int look_up(struct bd_inode *inode, struct read_batch *batch)
 		}
 	}
 	pthread_rwlock_unlock(&inode->lock);
-	return error;
-}
-
-/* Blocks from `at` on that lie one behind the other in one extent or log record, or are holes. */
-static unsigned run_length(const struct read_batch *batch, unsigned at)
-{
-	unsigned n = 1;
-	while (at + n < batch->count && batch->places[at + n].loc == bd_loc_next(batch->places[at].loc, n))
-		n++;
-	return n;
-}
-
-/* The reads of a batch, and the extents held for them. */
-struct fetch {
-	struct bd_store *store;
-	struct nf_io_op ops[READ_BLOCKS];
-	unsigned op_count;
-	struct bd_extent *held[READ_BLOCKS];
-	unsigned held_count;
-};
-
-/* Prepare the read of `n` blocks from `loc` on. */
-static int fetch_run(struct fetch *fetch, uint64_t loc, unsigned n, uint8_t *to)
-{
-	struct bd_extent **extent = &fetch->held[fetch->held_count];
-	int error = 0;
-	if (bd_loc_is_extent(loc)) {
-		error = bd_extent_get(fetch->store, bd_loc_extent_id(loc), extent);
-		if (error == 0) {
-			fetch->ops[fetch->op_count++] = bd_extent_read_op(*extent, bd_loc_slot(loc), n, to);
-			fetch->held_count++;
-		}
-	} else if (bd_loc_is_log(loc)) {
-		error = bd_log_read_op(fetch->store->log, loc, n, to, &fetch->ops[fetch->op_count]);
-		if (error == 1) {
-			fetch->op_count++;
-			error = 0;
-		}
-	} else {
-		memset(to, 0, (size_t)n * NF_BLOCK_SIZE);
-	}
-	return error;
-}
-
-/* Read every place of the batch; holes become zeros. Not verified. */
-static int fetch(struct bd_store *store, const struct read_batch *batch, uint8_t *buf)
-{
-	struct fetch fetch;
-	int error = 0;
-	fetch.store = store;
-	fetch.op_count = fetch.held_count = 0;
-	for (unsigned i = 0; i < batch->count && error == 0;) {
-		unsigned n = run_length(batch, i);
-		error = fetch_run(&fetch, batch->places[i].loc, n, buf + (size_t)i * NF_BLOCK_SIZE);
-		i += n;
-	}
-	if (error == 0 && fetch.op_count > 0)
-		error = nf_io_run(store->io, fetch.ops, fetch.op_count);
-	for (unsigned i = 0; i < fetch.held_count; i++)
-		bd_extent_put(store, fetch.held[i]);
 	return error;
 }
 
@@ -137,12 +76,10 @@ static int report_bad(struct bd_inode *inode, uint32_t block, uint64_t loc)
 {
 	if (bd_loc_is_extent(loc))
 		nf_error("branch %s file %llu block %u: checksum mismatch in extent %08x slot %u; run neonfs scrub",
-			 inode->branch->name, (unsigned long long)inode->file, block, bd_loc_extent_id(loc),
-			 bd_loc_slot(loc));
+			 inode->branch->name, (unsigned long long)inode->file, block, bd_loc_extent_id(loc), bd_loc_slot(loc));
 	else
 		nf_error("branch %s file %llu block %u: checksum mismatch in the log at %llu; run neonfs scrub",
-			 inode->branch->name, (unsigned long long)inode->file, block,
-			 (unsigned long long)bd_loc_lsn(loc));
+			 inode->branch->name, (unsigned long long)inode->file, block, (unsigned long long)bd_loc_lsn(loc));
 	return -EUCLEAN;
 }
 
@@ -153,7 +90,7 @@ static int read_batch(struct bd_inode *inode, uint32_t block, uint32_t count, ui
 	for (unsigned attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
 		int error = look_up(inode, &batch);
 		if (error == 0)
-			error = fetch(inode->store, &batch, buf);
+			error = places_fetch(inode->store, batch.places, count, buf);
 		if (error == -ENODATA)
 			error = -EUCLEAN; /* shorter than the index says */
 		unsigned bad = error == 0 ? first_bad(&batch, buf) : 0;
@@ -181,7 +118,7 @@ int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void 
 {
 	int error = 0;
 	for (uint32_t done = 0; done < count && error == 0;) {
-		uint32_t n = NF_MIN(count - done, READ_BLOCKS);
+		uint32_t n = NF_MIN(count - done, BD_READ_BLOCKS);
 		error = read_batch(inode, block + done, n, (uint8_t *)buf + (size_t)done * NF_BLOCK_SIZE);
 		done += n;
 	}
@@ -191,7 +128,7 @@ int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void 
 int bd_place_read(struct bd_store *store, struct bd_place place, void *buf)
 {
 	struct read_batch batch = {.count = 1, .places = {place}};
-	int error = fetch(store, &batch, buf);
+	int error = places_fetch(store, batch.places, batch.count, buf);
 	if (error != 0)
 		return error == -ENODATA ? -EUCLEAN : error;
 	return first_bad(&batch, buf) == 1 ? 0 : -EUCLEAN;
@@ -200,20 +137,20 @@ int bd_place_read(struct bd_store *store, struct bd_place place, void *buf)
 bool bd_places_read(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf)
 {
 	struct read_batch batch = {.count = count};
-	assert(count <= READ_BLOCKS);
+	assert(count <= BD_READ_BLOCKS);
 	memcpy(batch.places, places, count * sizeof(*places));
-	return fetch(store, &batch, buf) == 0 && first_bad(&batch, buf) == count;
+	return places_fetch(store, batch.places, batch.count, buf) == 0 && first_bad(&batch, buf) == count;
 }
 
 /* Unaligned in memory or in the file: through a block-wise buffer. */
 static int read_bounced(struct bd_inode *inode, uint64_t offset, uint8_t *buf, size_t size)
 {
-	uint8_t *bounce = nf_io_buffer((size_t)READ_BLOCKS * NF_BLOCK_SIZE);
+	uint8_t *bounce = nf_io_buffer((size_t)BD_READ_BLOCKS * NF_BLOCK_SIZE);
 	int error = bounce != NULL ? 0 : -ENOMEM;
 	while (size > 0 && error == 0) {
 		uint32_t block = (uint32_t)(offset >> NF_BLOCK_SHIFT);
 		size_t skip = offset % NF_BLOCK_SIZE;
-		uint32_t count = (uint32_t)NF_MIN(READ_BLOCKS, (skip + size + NF_BLOCK_SIZE - 1) / NF_BLOCK_SIZE);
+		uint32_t count = (uint32_t)NF_MIN(BD_READ_BLOCKS, (skip + size + NF_BLOCK_SIZE - 1) / NF_BLOCK_SIZE);
 		error = bd_blocks_read(inode, block, count, bounce);
 		if (error == 0) {
 			size_t n = NF_MIN(size, (size_t)count * NF_BLOCK_SIZE - skip);
@@ -246,8 +183,8 @@ ssize_t bd_read(struct bd_inode *inode, uint64_t offset, void *buf, size_t size)
 	if (offset % NF_BLOCK_SIZE == 0 && (uintptr_t)buf % NF_IO_ALIGN == 0) {
 		whole = size / NF_BLOCK_SIZE * NF_BLOCK_SIZE;
 		if (whole > 0)
-			error = bd_blocks_read(inode, (uint32_t)(offset >> NF_BLOCK_SHIFT),
-					       (uint32_t)(whole / NF_BLOCK_SIZE), buf);
+			error = bd_blocks_read(inode, (uint32_t)(offset >> NF_BLOCK_SHIFT), (uint32_t)(whole / NF_BLOCK_SIZE),
+					       buf);
 	}
 	if (error == 0 && whole < size)
 		error = read_bounced(inode, offset + whole, (uint8_t *)buf + whole, size - whole);
