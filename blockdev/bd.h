@@ -23,6 +23,8 @@
 #define BD_SYMLINK_MAX 4095
 #define BD_FILE_SIZE_MAX (UINT64_C(16) << 40)
 #define BD_BRANCHES_MAX 100000
+#define BD_LAYER_FACTS_MAX 4096	/* bytes that a redo layer's maker gives it */
+#define BD_LAYERS_MAX 64	/* redo layers that one view looks through */
 
 struct bd_branch_id { uint32_t v; };
 struct bd_epoch { uint32_t v; };
@@ -82,6 +84,7 @@ struct bd_status {
 	uint64_t extents, extent_bytes, live_bytes, free_bytes; /* free: what can still be written */
 	uint64_t log_bytes, index_bytes, memory_bytes, memory_limit_bytes;
 	uint64_t branches, snapshots, inodes_in_memory, blocks_in_memory;
+	uint64_t layers, made_blocks; /* redo layers; blocks made through them since the store was opened */
 	uint64_t reads, writes, fsyncs, log_syncs, checkpoints, collected_extents, collected_copied_bytes;
 	uint64_t read_bytes, written_bytes, inline_bytes;
 	int error;			/* 0, or why the store is read-only */
@@ -124,7 +127,7 @@ struct bd_branch_info {
 	char name[BD_BRANCH_NAME_MAX + 1];
 	char parent_name[BD_BRANCH_NAME_MAX + 1];
 	int64_t created_ns;			/* since the Unix epoch */
-	uint32_t children, snapshots;		/* children: without detached and internal ones */
+	uint32_t children, snapshots, layers;	/* children: without detached and internal ones */
 	bool is_protected;
 	uint32_t in_use;			/* open file descriptions in it, as the front end counts them */
 };
@@ -194,6 +197,62 @@ void bd_inode_use(struct bd_inode *inode, int delta);
 void bd_store_set_wake(struct bd_store *store, void (*wake)(void *arg, struct bd_branch_id branch), void *arg);
 /* Watch for the next write. What is written after this call is told, so watch first and look then. -ENOENT. */
 NF_MUST_CHECK int bd_branch_watch(struct bd_store *store, struct bd_branch_id branch);
+
+/* ------------------------------------------------------------ redo layers */
+
+/* A layer lies on a frozen epoch of a branch, between what was written up to it and what is written after it. Who looks through it (the head, later
+ * snapshots, children that began later) sees of a block that was not written since not the bytes that lie there, but what the hook `apply` makes
+ * of them, in the blocks that the hook `touched` names. So what a branch shows can be computed when it is read. What a layer makes is a function of
+ * the block below and the layer's facts, the same for ever; so it is history like everything else.
+ *  - Blocks at or behind the end that a file has below the layer are not changed by it, nor files that are not there below it. Bytes behind the
+ *    end in a file's last block stay zeros.
+ *  - A block that the head reads is stored as if it had been written (times do not change), so it is made once; through a frozen view
+ *    it is made at each read. When it cannot be stored (full disk, read-only store) it is served all the same.
+ *  - A whole block that is overwritten or punched is never made; one that is written in part is made first. To bd_seek a block that is to be
+ *    made is data; st_blocks counts it once it is made; to bd_diff it differs from everything but the same block through the same layer. */
+struct bd_layer_hooks {
+	void *arg;
+	/* A layer is needed for the first time since the store was opened, or is about to be made. `base`: the view below it; of a layer that is
+	 * about to be made it is not there yet, and must not be looked at in `open`. `facts` are the maker's bytes. Called under no lock of the
+	 * store; may use it, but for files that look through this layer. An error is given to who wants to look through the layer (-EIO). */
+	int (*open)(void *arg, struct bd_view base, const void *facts, size_t size, void **ret_layer);
+	/* Nobody needs it any more, or the store is being closed. On any thread, under no lock of the store. */
+	void (*close)(void *arg, void *layer);
+	/* Of the blocks from `first` on, `words` * 64 of them: set the bits (lowest first) of those that the layer changes or may change. `bits`
+	 * comes zeroed. Under an inode's lock: must not call into the store or sleep for long. Blocks behind the file's end do not matter. */
+	void (*touched)(void *arg, void *layer, uint64_t file, uint32_t first, uint64_t *bits, unsigned words);
+	/* The first block >= `from` of the file that `touched` may name; UINT32_MAX: none. As touched. */
+	uint32_t (*next)(void *arg, void *layer, uint64_t file, uint32_t from);
+	/* `page`, NF_BLOCK_SIZE bytes: the block as the base view has it (zeros where it has none), to become what it is above the layer. Under no
+	 * lock; may read files of the store, but not through this layer. On an error the reader gets -EIO and the log a line. */
+	int (*apply)(void *arg, void *layer, uint64_t file, uint32_t block, void *page);
+};
+/* Install the hooks, all of them, once, before anything is done with branches. `hooks` is copied; `arg` outlives the store. A store without hooks can be
+ * opened and collected, but nothing that looks through a layer can be read. */
+void bd_store_set_layer_hooks(struct bd_store *store, const struct bd_layer_hooks *hooks);
+
+/* Freeze the head of `branch` and lay a layer on the frozen epoch, in one step. `facts` are kept with it. Durable on return. What the head shows has changed
+ * then: a front end that caches contents forgets them. The first layer of a store raises its format: programs that know no layers refuse it.
+ * -EINVAL: facts larger than BD_LAYER_FACTS_MAX; -EMLINK: the head looks through BD_LAYERS_MAX already; -ENOTSUP: no hooks; what `open` said. */
+NF_MUST_CHECK int bd_layer_create(struct bd_store *store, struct bd_branch_id branch, const void *facts, size_t size,
+				  struct bd_epoch *ret_epoch);
+struct bd_layer_info {
+	struct bd_branch_id branch;
+	struct bd_epoch epoch;
+	const void *facts; /* in the same allocation as the array */
+	size_t size;
+};
+/* The layers of a branch, by rising epoch; with branch.v 0 all that somebody may look through, also those on deleted branches whose detached
+ * children need them, by branch and epoch. One malloc'd array. */
+NF_MUST_CHECK int bd_layer_list(struct bd_store *store, struct bd_branch_id branch, struct bd_layer_info **ret_infos,
+				size_t *ret_count);
+/* Take a layer away that nobody needs any more. -EBUSY: the oldest view that looks through it (of snapshots, children, open views, and the head)
+ * has a block that is still to be made; the same is then true or was true of all younger ones. Reads maps, not blocks; as long as the tree is
+ * large. What lay below it only for its sake is collected in the background. Durable on return. Deleting a branch deletes its layers too, but
+ * for those that detached children look through. -ENOENT. */
+NF_MUST_CHECK int bd_layer_delete(struct bd_store *store, struct bd_branch_id branch, struct bd_epoch epoch);
+
+/* ------------------------------------------------------------- comparison */
 
 enum bd_diff_kind { BD_DIFF_ADDED, BD_DIFF_REMOVED, BD_DIFF_CHANGED, BD_DIFF_META };
 /* Compare two views at file level, from metadata and block versions alone (no data is read). Called for each path that

@@ -1,6 +1,7 @@
 /* Inside of blockdev: the store's own structures, shared by its folders and seen by nobody else.
  *
  * Lock order (a thread takes them in this order only; docs/locking.md has the picture and the reasons):
+ *    0. a layer's open_lock         while the hook opens it; of one layer above another first
  *    1. store->collect_lock         one run of the collector, or a scrub
  *    2. store->checkpoint_lock      one checkpoint; or background's retire_lock, one retirement: never both
  *    3. store->reclaim_lock         moving a block and deleting its key exclude each other
@@ -12,7 +13,7 @@
  *    9. store->ids_lock, or a stream's lock: one reservation of file ids, one allocation of slots
  *   10. store->kv_lock (rw)         shared by [append to the log, write to the index]; exclusive to switch the memtable
  *   11. log's lock; extents' sync_lock, then extents' lock; branch->dirty_lock, then inode table's lock; leaf cache's lock, then extents' lock
- *   12. background's lock and inline_lock, journal's lock, error_lock: nothing is taken under them
+ *   12. background's lock and inline_lock, journal's lock, error_lock, layers_lock, makers' lock: nothing is taken under them
  */
 #ifndef BD_IMPL_H
 #define BD_IMPL_H
@@ -25,7 +26,9 @@
 #include "blockdev/log/log.h"
 #include "blockdev/log/record.h"
 
-#define BD_FORMAT_VERSION 1u
+#define BD_FORMAT_VERSION 2u /* the newest that is understood */
+#define BD_FORMAT_FIRST 1u   /* what a store begins with */
+#define BD_FORMAT_LAYERS 2u  /* since when there are redo layers ('L' records) */
 
 /* ---- views as a chain: where to look for the version of a thing, nearest first */
 struct bd_hop {
@@ -62,6 +65,12 @@ struct bd_branch {
 	pthread_mutex_t dirty_lock;
 	struct bd_inode *dirty_head;
 	_Atomic uint32_t dirty_count;
+	/* redo layers (layer/). `has_layers`: own or inherited ones, never taken back */
+	_Atomic bool has_layers;
+	struct bd_layer **layers; /* own, by rising epoch; guarded by store->layers_lock */
+	uint32_t layer_count, layer_capacity;
+	struct bd_layer **inherited; /* those that the chain behind this branch's own hop passes, nearest first; const once it is in the table */
+	uint32_t inherited_count;
 	struct bd_view_use *views; /* frozen epochs with inodes in memory; guarded by the inode table's lock */
 	_Atomic int32_t in_use;
 	_Atomic bool is_internal; /* by its name; written under table_lock */
@@ -106,6 +115,13 @@ struct bd_entry {
 	uint32_t branch; /* that wrote this version */
 	uint32_t epoch : 30, state : 2;
 };
+/* The place of an entry, in memory only, of a block that is to be made by a redo layer (layer/): `sum` is then the layer's key, `branch` 0 (so that it
+ * is taken for no version), `epoch` 1 when there are bytes below, else 0. */
+#define BD_LOC_REDO (BD_LOC_HOLE | 1)
+static inline bool bd_entry_has_bytes(const struct bd_entry *entry)
+{
+	return entry->loc == BD_LOC_REDO ? entry->epoch == 1 : entry->loc != BD_LOC_NONE && entry->loc != BD_LOC_HOLE;
+}
 static_assert(sizeof(struct bd_entry) == 24, "map entries are counted in memory limits");
 
 struct bd_leaf {
@@ -155,6 +171,7 @@ struct bd_inode {
 	uint32_t allocated_blocks;	  /* with bytes of their own; after a crash it may be off by what was not synced */
 	char *symlink_target;
 	bool attr_dirty, removed;
+	struct bd_passes *passes;	/* the layers that the file is seen through; NULL: not known yet, or none */
 	struct bd_leaf ***map;		/* [leaf / 512][leaf % 512] */
 	uint32_t map_size;		/* first dimension */
 	uint32_t leaf_count, dirty_leaves;
@@ -166,6 +183,7 @@ struct bd_inode {
 	/* guarded by branch->dirty_lock */
 	bool on_dirty;
 	struct bd_inode *dirty_next, *dirty_prev;
+	_Atomic bool layers_open; /* every layer that the view looks through was open once: they stay open */
 	void *user;
 };
 
@@ -175,6 +193,7 @@ struct bd_inode_table;
 struct bd_leaf_cache;
 struct bd_background;
 struct bd_journal;
+struct bd_makers;
 
 struct bd_store {
 	char *path;
@@ -189,6 +208,12 @@ struct bd_store {
 	struct bd_inode_table *inodes;
 	struct bd_leaf_cache *leaves;
 	struct bd_background *background;
+	uint32_t format_version; /* rises under table_lock exclusive */
+	/* redo layers */
+	struct bd_layer_hooks layer_hooks; /* `open` NULL: none */
+	pthread_mutex_t layers_lock;	   /* every branch's own layers, the lists below */
+	struct bd_layer *all_layers, *dead_layers;
+	struct bd_makers *makers; /* blocks that are being made (file/make.c) */
 	/* branch table: by id, grown under table_lock */
 	pthread_rwlock_t table_lock;
 	struct bd_branch **branches;
@@ -212,7 +237,7 @@ struct bd_store {
 	void (*wake)(void *arg, struct bd_branch_id branch);
 	void *wake_arg;
 	_Atomic uint64_t reads, writes, fsyncs, read_bytes, written_bytes, inline_bytes,
-		collected_extents, collected_bytes;
+		collected_extents, collected_bytes, made_blocks;
 };
 
 /* The store goes read-only; the first reason is kept. Returns `error`. */
@@ -294,6 +319,9 @@ void bd_inode_table_free(struct bd_store *store);
 /* The inode of a view, from memory or index; one reference. -ENOENT. */
 NF_MUST_CHECK int bd_inode_get(struct bd_store *store, struct bd_branch *branch, uint32_t view_epoch, uint64_t file,
 			       struct bd_inode **ret_inode);
+/* Every inode of the head of a branch that is in memory, each held once; malloc'd. */
+NF_MUST_CHECK int bd_inodes_of_head(struct bd_store *store, const struct bd_branch *branch, struct bd_inode ***ret_inodes,
+				    size_t *ret_count);
 /* Only when it is in memory; one reference; else NULL. */
 struct bd_inode *bd_inode_find(struct bd_store *store, uint32_t branch, uint32_t view_epoch, uint64_t file);
 /* A new inode in memory, one reference, dirty; not in the index before it is flushed or committed. */
@@ -346,7 +374,7 @@ NF_MUST_CHECK int bd_map_set(struct bd_inode *inode, uint32_t block, uint64_t lo
 void bd_map_settle(struct bd_inode *inode, struct bd_leaf *leaf, struct bd_entry *entry);
 /* Under inode->lock exclusive: look up the clean entries of a leaf anew, because places have moved. */
 NF_MUST_CHECK int bd_map_refresh(struct bd_inode *inode, uint32_t leaf);
-/* Under inode->lock: the first leaf >= `leaf` that may hold a block, in memory or index; UINT32_MAX when there is none. */
+/* Under inode->lock exclusive: the first leaf >= `leaf` that may hold a block, in memory, index or a layer; UINT32_MAX when there is none. */
 NF_MUST_CHECK int bd_map_next(struct bd_inode *inode, uint32_t leaf, uint32_t *ret_leaf);
 /* Under inode->lock exclusive: forget everything in memory; versions that only memory knows are counted dead. */
 void bd_map_free(struct bd_inode *inode);
@@ -377,12 +405,24 @@ NF_MUST_CHECK int bd_leave_out_commit(struct bd_store *store, struct bd_branch *
 
 /* ---- data (file/read.c, write.c) */
 #define BD_READ_BLOCKS 128u /* read in one batch */
-/* Under no lock: read whole blocks [block, block + count) as entries say. Verifies. */
-NF_MUST_CHECK int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf);
+NF_MUST_CHECK int bd_makers_init(struct bd_store *store);
+void bd_makers_free(struct bd_store *store);
+/* What to do with blocks that a redo layer has still to make. */
+enum bd_make {
+	BD_MAKE_NOT,   /* BD_LAZY: inside an operation nothing is made, for hooks run under no lock */
+	BD_MAKE_SERVE, /* make them, and store them in a head if that can be */
+	BD_MAKE_STORE, /* the same, and it is an error when they cannot be stored */
+};
+#define BD_LAZY (-ENOLINK) /* a block is to be made first; never leaves blockdev */
+/* Under no lock but those of an operation (BD_MAKE_NOT only): read whole blocks [block, block + count) as entries say. Verifies. */
+NF_MUST_CHECK int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf, enum bd_make make);
 /* Read one block version at a place: -ESTALE when the place was given up; -EUCLEAN; -EIO. */
 NF_MUST_CHECK int bd_place_read(struct bd_store *store, struct bd_place place, void *buf);
 /* Read up to BD_READ_BLOCKS of them at once, neighbours together. False when any could not be read or does not match: then ask for each alone. */
 NF_MUST_CHECK bool bd_places_read(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf);
+
+/* The superblock gets a format version, when it has an older one. Under table_lock exclusive. Durable on return. */
+NF_MUST_CHECK int bd_store_raise_format(struct bd_store *store, uint32_t version);
 
 /* ---- rebuild (scrub/rebuild.c) */
 /* At the first open after a rebuild, when all is loaded: ask for the sweep of what it has found too much. */

@@ -1,13 +1,14 @@
 /* Comparing two views: the trees are walked side by side in name order; of files the block maps are compared, never the bytes.
  *
  * A block counts as the same when it has the same place, or the same checksum (a block may have moved, or was cloned). A hole counts as
- * a block of zeros. Heads are compared through their inodes in memory, so nothing has to be flushed; a head that is written to
+ * a block of zeros; a block that a redo layer has still to make as something of its own. Heads are compared through their inodes in memory, so nothing has to be flushed; a head that is written to
  * meanwhile gives for each file a state of its own moment. */
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
 #include "blockdev/file/inode.h"
+#include "blockdev/layer/layer.h"
 
 typedef int (*diff_fn)(void *arg, enum bd_diff_kind kind, const char *path, uint64_t blocks);
 
@@ -110,6 +111,9 @@ static int next_leaf(struct bd_inode *inode, uint32_t from, uint32_t *ret_leaf)
 static bool same_block(const struct diff *diff, const struct bd_entry *a, const struct bd_entry *b)
 {
 	bool a_hole = a->loc == BD_LOC_NONE || a->loc == BD_LOC_HOLE, b_hole = b->loc == BD_LOC_NONE || b->loc == BD_LOC_HOLE;
+	/* Blocks that are to be made are the same through the same layer. */
+	if (a->loc == BD_LOC_REDO || b->loc == BD_LOC_REDO)
+		return a->loc == b->loc && a->sum == b->sum;
 	uint64_t a_sum = a_hole ? diff->zero_sum : a->sum, b_sum = b_hole ? diff->zero_sum : b->sum;
 	return a_sum == b_sum || (a->loc == b->loc && !a_hole && !b_hole);
 }
@@ -238,7 +242,14 @@ static int compare(struct diff *diff, struct bd_inode *const inodes[SIDES])
 	}
 	uint64_t blocks = 0;
 	bool has_blocks = S_ISREG(attrs[inodes[A] != NULL ? A : B].mode);
-	int error = has_blocks ? count_blocks(diff, inodes, &blocks) : 0;
+	int error = 0;
+	for (enum side s = A; s < SIDES && error == 0; s++) {
+		if (inodes[s] != NULL)
+			error = bd_inode_open_layers(inodes[s]);
+	}
+	if (error != 0)
+		return error;
+	error = has_blocks ? count_blocks(diff, inodes, &blocks) : 0;
 	if (error != 0)
 		return error;
 	if (inodes[A] == NULL || inodes[B] == NULL)

@@ -1,6 +1,7 @@
 /* A store: format, open, close, status.
  *
  * Directory: superblock (one page), log (the ring), extents/, index/ (RocksDB), lock.
+ * The superblock is written again, in another file that takes its place, when the store gets something that older programs must not miss.
  * superblock, little-endian:
  *   0 magic "NEONFSST" 8 bytes, 8 format version u32, 12 zero u32, 16 store id u64, 24 size limit u64, 32 created i64,
  *   40 log ring bytes u64, 48 XXH3 of bytes 0-47 u64 */
@@ -16,10 +17,12 @@
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/journal/journal.h"
+#include "blockdev/layer/layer.h"
 #include "blockdev/replay.h"
 #include "common/nf_log.h"
 
 #define SUPERBLOCK "superblock"
+#define SUPERBLOCK_NEW "superblock.new"
 #define SUPERBLOCK_MAGIC "NEONFSST"
 #define DEFAULT_LOG_BYTES (UINT64_C(128) << 20)
 #define DEFAULT_MEMORY_BYTES (UINT64_C(384) << 20)
@@ -60,7 +63,7 @@ int bd_store_writable(struct bd_store *store)
 	return store->read_only || atomic_load(&store->error) != 0 ? -EROFS : 0;
 }
 
-static int superblock_write(struct nf_io *io, const struct superblock *sb)
+static int superblock_write(struct nf_io *io, const char *name, const struct superblock *sb)
 {
 	uint8_t *page = nf_io_buffer(NF_IO_ALIGN);
 	if (page == NULL)
@@ -76,7 +79,7 @@ static int superblock_write(struct nf_io *io, const struct superblock *sb)
 	nf_write_u64(&w, sb->log_bytes);
 	nf_write_u64(&w, XXH3_64bits(page, w.offset));
 	struct nf_file *file;
-	int error = nf_io_open(io, SUPERBLOCK, NF_OPEN_CREATE, &file);
+	int error = nf_io_open(io, name, NF_OPEN_CREATE, &file);
 	if (error == 0) {
 		error = nf_io_allocate(file, 0, NF_IO_ALIGN);
 		if (error == 0)
@@ -153,6 +156,30 @@ int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, si
 	return error;
 }
 
+int bd_store_raise_format(struct bd_store *store, uint32_t version)
+{
+	char message[512] = "";
+	struct superblock sb;
+	if (store->format_version >= version)
+		return 0;
+	int error = superblock_read(store->io, &sb, message, sizeof(message));
+	if (error != 0) {
+		nf_error("%s", message);
+		return error;
+	}
+	sb.version = version;
+	error = nf_io_unlink(store->io, SUPERBLOCK_NEW);
+	if (error == 0 || error == -ENOENT)
+		error = superblock_write(store->io, SUPERBLOCK_NEW, &sb);
+	if (error == 0)
+		error = nf_io_rename(store->io, SUPERBLOCK_NEW, SUPERBLOCK);
+	if (error == 0)
+		error = nf_io_sync_dir(store->io, ".");
+	if (error == 0)
+		store->format_version = version;
+	return error;
+}
+
 /* ---- format */
 
 static int format_index(const char *path)
@@ -187,7 +214,7 @@ static int format_index(const char *path)
 
 int bd_store_format_io(const char *path, struct nf_io *io, const struct bd_format_options *options)
 {
-	struct superblock sb = {.version = BD_FORMAT_VERSION, .size_limit_bytes = options->size_limit_bytes,
+	struct superblock sb = {.version = BD_FORMAT_FIRST, .size_limit_bytes = options->size_limit_bytes,
 				.log_bytes = DEFAULT_LOG_BYTES, .created_ns = bd_now_ns()};
 	if (options->log_bytes != 0)
 		sb.log_bytes = options->log_bytes;
@@ -203,7 +230,7 @@ int bd_store_format_io(const char *path, struct nf_io *io, const struct bd_forma
 	if (error == 0)
 		error = format_index(path);
 	/* Last: a store with a superblock is whole. */
-	return error != 0 ? error : superblock_write(io, &sb);
+	return error != 0 ? error : superblock_write(io, SUPERBLOCK, &sb);
 }
 
 static int refuse_name(void *arg, const char *name)
@@ -273,14 +300,17 @@ static struct bd_store *store_new(const char *path, struct nf_io *io, const stru
 	pthread_mutex_init(&store->collect_lock, NULL);
 	pthread_mutex_init(&store->reclaim_lock, NULL);
 	pthread_mutex_init(&store->error_lock, NULL);
+	pthread_mutex_init(&store->layers_lock, NULL);
 	return store;
 }
 
 static void store_free(struct bd_store *store)
 {
 	bd_background_stop(store);
+	bd_layers_close(store);
 	bd_inode_table_free(store);
 	bd_branches_free(store);
+	bd_makers_free(store);
 	bd_leaf_cache_free(store);
 	bd_extents_free(store);
 	bd_background_free(store);
@@ -299,6 +329,7 @@ static void store_free(struct bd_store *store)
 	pthread_mutex_destroy(&store->collect_lock);
 	pthread_mutex_destroy(&store->reclaim_lock);
 	pthread_mutex_destroy(&store->error_lock);
+	pthread_mutex_destroy(&store->layers_lock);
 	free(store->path);
 	free(store);
 }
@@ -371,6 +402,8 @@ static int load(struct bd_store *store, char *message, size_t size)
 	if (error == 0)
 		error = bd_leaf_cache_init(store, store->memory_limit_bytes / 3);
 	if (error == 0)
+		error = bd_makers_init(store);
+	if (error == 0)
 		error = bd_extents_init(store);
 	if (error == 0)
 		error = bd_extents_load(store);
@@ -412,6 +445,7 @@ static int open_store(struct bd_store *store, struct bd_store **ret_store, char 
 		error = superblock_read(store->io, &sb, message, size);
 	if (error == 0) {
 		store->store_id = sb.store_id;
+		store->format_version = sb.version;
 		store->size_limit_bytes = sb.size_limit_bytes;
 		error = open_index_and_log(store, message, size);
 	}
@@ -466,6 +500,7 @@ int bd_store_close(struct bd_store *store)
 	if (store == NULL)
 		return 0;
 	bd_background_stop(store);
+	bd_layers_close(store);
 	int error = 0;
 	if (!store->read_only) {
 		error = atomic_load(&store->error) != 0 ? -EIO : bd_retire(store, UINT64_MAX);
@@ -510,7 +545,7 @@ int bd_store_status(struct bd_store *store, struct bd_status *ret_status)
 	if (error != 0)
 		return error;
 	struct bd_status status = {
-		.format_version = BD_FORMAT_VERSION,
+		.format_version = store->format_version,
 		.size_limit_bytes = store->size_limit_bytes,
 		.free_bytes = room.free_bytes,
 		.log_bytes = bd_log_ring_bytes(store->log),
@@ -525,6 +560,7 @@ int bd_store_status(struct bd_store *store, struct bd_status *ret_status)
 		.collected_copied_bytes = store->collected_bytes,
 		.read_bytes = store->read_bytes, .written_bytes = store->written_bytes,
 		.inline_bytes = store->inline_bytes,
+		.made_blocks = store->made_blocks,
 	};
 	uint64_t used;
 	bd_extents_totals(store, &status.extents, &status.extent_bytes, &status.live_bytes, &used);
@@ -532,6 +568,10 @@ int bd_store_status(struct bd_store *store, struct bd_status *ret_status)
 	pthread_rwlock_rdlock(&store->table_lock);
 	status.branches = store->branch_count - store->internal_count;
 	status.snapshots = store->snapshot_count;
+	for (uint32_t id = 0; id < store->branch_slots; id++) {
+		if (store->branches[id] != NULL && atomic_load(&store->branches[id]->has_layers))
+			status.layers += bd_branch_layer_epochs(store, store->branches[id], NULL, 0);
+	}
 	pthread_rwlock_unlock(&store->table_lock);
 	pthread_mutex_lock(&store->error_lock);
 	status.error = store->error;

@@ -36,10 +36,18 @@ void branch_info(struct bd_store *store, const struct bd_branch *branch, struct 
 NF_MUST_CHECK int snapshot_check(struct bd_store *store, uint32_t branch, uint32_t epoch);
 /* Flush most of what freezing would have to, before anybody is held up. No locks held. */
 void branch_preflush(struct bd_store *store, uint32_t id);
-/* Freeze the branch's head: flushes, then under its epoch_lock runs `record` (which adds to the commit and may fail) with the frozen epoch and
- * commits all, epoch + 1 with it. Durable once the log is synced up to *ret_ticket. Under table_lock. `ret_pause_ns` may be NULL. */
-NF_MUST_CHECK int branch_freeze(struct bd_store *store, struct bd_branch *branch,
-				int (*record)(void *arg, uint32_t frozen, struct bd_commit *commit), void *arg,
+/* The epoch at which the youngest child that stands began, 0 without any. Under table_lock. */
+uint32_t branch_last_fork(struct bd_store *store, const struct bd_branch *branch);
+
+/* What is done while a branch's head is frozen, under its epoch_lock exclusive. */
+struct branch_freeze {
+	int (*record)(void *arg, uint32_t frozen, struct bd_commit *commit); /* adds to the commit; may fail */
+	void (*frozen)(void *arg); /* NULL, or: the next epoch has begun, and nobody has written in it yet */
+	void *arg;
+};
+/* Freeze the branch's head: flushes, then commits what `record` adds with epoch + 1. Durable once the log is synced up to *ret_ticket. Under table_lock
+ * exclusive. `ret_pause_ns` may be NULL. */
+NF_MUST_CHECK int branch_freeze(struct bd_store *store, struct bd_branch *branch, const struct branch_freeze *freeze,
 				uint64_t *ret_ticket, uint64_t *ret_pause_ns);
 
 #endif

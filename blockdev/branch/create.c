@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "blockdev/branch/branch.h"
+#include "blockdev/layer/layer.h"
 #include "common/nf_log.h"
 
 static uint64_t elapsed_ns(struct timespec from)
@@ -27,8 +28,7 @@ void branch_preflush(struct bd_store *store, uint32_t id)
 	bd_branch_release(branch);
 }
 
-int branch_freeze(struct bd_store *store, struct bd_branch *branch,
-		  int (*record)(void *arg, uint32_t frozen, struct bd_commit *commit), void *arg, uint64_t *ret_ticket,
+int branch_freeze(struct bd_store *store, struct bd_branch *branch, const struct branch_freeze *freeze, uint64_t *ret_ticket,
 		  uint64_t *ret_pause_ns)
 {
 	struct bd_commit commit;
@@ -43,13 +43,15 @@ int branch_freeze(struct bd_store *store, struct bd_branch *branch,
 	if (error == 0 && branch->epoch + 1 >= 1u << 30)
 		error = -ENOSPC;
 	if (error == 0)
-		error = record(arg, branch->epoch, &commit);
+		error = freeze->record(freeze->arg, branch->epoch, &commit);
 	if (error == 0) {
 		branch_commit(branch, branch->epoch + 1, branch->name, branch_flags(branch), &commit);
 		error = bd_commit_apply(store, &commit, ret_ticket);
 	}
 	if (error == 0)
 		branch->epoch++;
+	if (error == 0 && freeze->frozen != NULL)
+		freeze->frozen(freeze->arg);
 	pthread_rwlock_unlock(&branch->epoch_lock);
 	if (error == 0 && ret_pause_ns != NULL)
 		*ret_pause_ns = elapsed_ns(begin);
@@ -152,6 +154,9 @@ static int record_child(void *arg, uint32_t frozen, struct bd_commit *commit)
 	record->child = branch_new(record->store->next_branch, record->parent, frozen, record->name);
 	if (record->child == NULL)
 		return -ENOMEM;
+	error = bd_branch_inherit_layers(record->store, record->child, record->parent);
+	if (error != 0)
+		return error;
 	branch_commit(record->child, record->child->epoch, record->name, 0, commit);
 	if (!record->is_prepared || record->leave_out.names_changes != record->parent->names_changes)
 		error = bd_leave_out_find(record->store, (struct bd_hops){.branch = record->parent, .view_epoch = frozen},
@@ -199,11 +204,11 @@ int bd_branch_create_without(struct bd_store *store, const char *name, struct bd
 		prepare_child(&record, from.branch.v);
 	pthread_rwlock_wrlock(&store->table_lock);
 	record.parent = branch_by_id(store, from.branch.v);
+	const struct branch_freeze freeze = {.record = record_child, .arg = &record};
 	int error = record.parent != NULL ? check_new_name(store, name) : -ENOENT;
 	if (error == 0)
-		error = from.epoch.v == BD_EPOCH_HEAD.v
-				? branch_freeze(store, record.parent, record_child, &record, &ticket, &pause)
-				: create_from_frozen(&record, from.epoch.v, &ticket);
+		error = from.epoch.v == BD_EPOCH_HEAD.v ? branch_freeze(store, record.parent, &freeze, &ticket, &pause)
+							: create_from_frozen(&record, from.epoch.v, &ticket);
 	if (error == 0)
 		error = adopt(store, record.child, record.parent, ret_info);
 	if (error != 0)

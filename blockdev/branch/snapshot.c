@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "blockdev/branch/branch.h"
+#include "blockdev/layer/layer.h"
 
 static int parse(uint32_t branch, uint32_t epoch, const uint8_t *value, size_t size, struct bd_snapshot_info *ret_info)
 {
@@ -142,7 +143,8 @@ int bd_snapshot_create(struct bd_store *store, struct bd_branch_id id, const cha
 	}
 	if (error == 0) {
 		snprintf(record.info.label, sizeof(record.info.label), "%s", label);
-		error = branch_freeze(store, branch, record_snapshot, &record, &ticket, NULL);
+		const struct branch_freeze freeze = {.record = record_snapshot, .arg = &record};
+		error = branch_freeze(store, branch, &freeze, &ticket, NULL);
 	}
 	if (error == 0) {
 		branch->snapshots++;
@@ -199,7 +201,17 @@ static bool is_fork(const struct bd_branch *branch, const struct bd_branch *chil
 	return child != NULL && child->parent == branch->id && bd_branch_stands(child);
 }
 
-/* Snapshots of a living branch, children, and its head; malloc'd. */
+uint32_t branch_last_fork(struct bd_store *store, const struct bd_branch *branch)
+{
+	uint32_t last = 0;
+	for (uint32_t id = branch->id + 1; id < store->branch_slots; id++) {
+		if (is_fork(branch, store->branches[id]))
+			last = NF_MAX(last, store->branches[id]->parent_epoch);
+	}
+	return last;
+}
+
+/* Snapshots of a living branch, children, layers that somebody looks through, and its head; malloc'd. */
 static int lasting_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **ret_epochs, size_t *ret_count)
 {
 	struct bd_snapshot_info *infos = NULL;
@@ -207,7 +219,8 @@ static int lasting_pins(struct bd_store *store, struct bd_branch *branch, uint32
 	int error = branch->dead ? 0 : list(store, (struct bd_branch_id){branch->id}, &infos, &snapshots);
 	if (error != 0)
 		return error;
-	uint32_t *epochs = malloc((snapshots + store->branch_slots + 1) * sizeof(*epochs));
+	uint32_t layers = bd_branch_layer_epochs(store, branch, NULL, 0);
+	uint32_t *epochs = malloc((snapshots + store->branch_slots + layers + 1) * sizeof(*epochs));
 	for (size_t i = 0; epochs != NULL && i < snapshots; i++)
 		epochs[count++] = infos[i].epoch.v;
 	free(infos);
@@ -217,6 +230,13 @@ static int lasting_pins(struct bd_store *store, struct bd_branch *branch, uint32
 		if (is_fork(branch, store->branches[id]))
 			epochs[count++] = store->branches[id]->parent_epoch;
 	}
+	/* What lies below a layer is needed to make blocks: by the head, or by a child. Of a dead branch a layer that no child looks through is
+	 * none's any more. */
+	size_t passed = bd_branch_layer_epochs(store, branch, epochs + count, layers);
+	uint32_t last_fork = branch->dead ? branch_last_fork(store, branch) : UINT32_MAX;
+	while (passed > 0 && epochs[count + passed - 1] >= last_fork)
+		passed--;
+	count += passed;
 	if (!branch->dead)
 		epochs[count++] = UINT32_MAX; /* the head sees the newest, whatever its epoch becomes */
 	qsort(epochs, count, sizeof(*epochs), compare_epochs);
@@ -248,6 +268,10 @@ int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **
 int bd_branch_check_pin(struct bd_store *store, struct bd_branch *branch, uint32_t epoch)
 {
 	int error = branch->dead ? -ENOENT : snapshot_check(store, branch->id, epoch);
+	struct bd_layer *layer = error == -ENOENT && !branch->dead ? bd_branch_find_layer(store, branch, epoch) : NULL;
+	if (layer != NULL)
+		error = 0;
+	bd_layer_unref(layer);
 	for (uint32_t id = 0; error == -ENOENT && id < store->branch_slots && !branch->dead; id++) {
 		if (is_fork(branch, store->branches[id]) && store->branches[id]->parent_epoch == epoch)
 			error = 0;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "blockdev/branch/branch.h"
+#include "blockdev/layer/layer.h"
 #include "common/nf_log.h"
 
 int bd_name_check(const char *name)
@@ -100,6 +101,7 @@ void branch_free(struct bd_branch *branch)
 	pthread_rwlock_destroy(&branch->epoch_lock);
 	pthread_rwlock_destroy(&branch->names_lock);
 	pthread_mutex_destroy(&branch->dirty_lock);
+	bd_branch_free_layers(branch);
 	free(branch->ancestors);
 	free(branch);
 }
@@ -243,6 +245,8 @@ int bd_branches_load(struct bd_store *store)
 	store->next_branch = 1;
 	int error = bd_each_u32(store, 'R', load_branch);
 	if (error == 0)
+		error = bd_layers_load(store);
+	if (error == 0)
 		error = relate(store);
 	if (error == 0)
 		error = bd_each_u32(store, 'S', load_snapshot);
@@ -253,8 +257,12 @@ int bd_branches_load(struct bd_store *store)
 
 void bd_branches_free(struct bd_store *store)
 {
-	for (uint32_t id = 0; id < store->branch_slots; id++)
+	for (uint32_t id = 0; id < store->branch_slots; id++) {
+		if (store->branches[id] != NULL)
+			bd_branch_leave_layers(store, store->branches[id]);
 		bd_branch_release(store->branches[id]);
+	}
+	bd_layers_reap(store);
 	free(store->branches);
 	store->branches = NULL;
 	store->branch_slots = 0;
@@ -271,6 +279,7 @@ void branch_info(struct bd_store *store, const struct bd_branch *branch, struct 
 		.created_ns = branch->created_ns,
 		.children = branch->children - branch->hidden_children,
 		.snapshots = branch->snapshots,
+		.layers = bd_branch_layer_epochs(store, branch, NULL, 0),
 		.is_protected = branch->is_protected,
 		.in_use = in_use > 0 ? (uint32_t)in_use : 0,
 	};

@@ -116,7 +116,7 @@ static int write_header(struct bd_store *store, struct bd_extent *extent)
 	memset(page, 0, NF_IO_ALIGN);
 	struct nf_writer w = nf_writer_init(page, NF_IO_ALIGN);
 	nf_write_u32(&w, EXTENT_MAGIC);
-	nf_write_u32(&w, BD_FORMAT_VERSION);
+	nf_write_u32(&w, EXTENT_FORMAT);
 	nf_write_u32(&w, extent->id);
 	nf_write_u32(&w, BD_EXTENT_SLOTS);
 	nf_write_u64(&w, store->store_id);

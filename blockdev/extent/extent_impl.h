@@ -5,6 +5,7 @@
 #include "blockdev/extent/extent.h"
 
 #define EXTENT_MAGIC 0x3158464eu /* "NFX1" */
+#define EXTENT_FORMAT 1u
 #define EXTENT_TABLE_BYTES ((size_t)BD_EXTENT_SLOTS * BD_EXTENT_SLOT_SIZE)
 #define EXTENT_PATH_SIZE 32
 #define EXTENT_VALUE_MAX (9 + BD_VALUE_CHECK)

@@ -27,7 +27,7 @@ static int open_file(struct bd_store *store, uint32_t id, struct nf_file **ret_f
 		uint32_t magic = nf_read_u32(&r), version = nf_read_u32(&r), at = nf_read_u32(&r),
 			 slots = nf_read_u32(&r);
 		uint64_t store_id = nf_read_u64(&r), sum = XXH3_64bits(page, r.offset);
-		if (magic != EXTENT_MAGIC || version != BD_FORMAT_VERSION || at != id || slots != BD_EXTENT_SLOTS ||
+		if (magic != EXTENT_MAGIC || version != EXTENT_FORMAT || at != id || slots != BD_EXTENT_SLOTS ||
 		    store_id != store->store_id || nf_read_u64(&r) != sum)
 			error = -EUCLEAN;
 	}

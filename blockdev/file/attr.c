@@ -4,43 +4,38 @@
 
 #include "blockdev/file/inode.h"
 
-int bd_setattr(struct bd_inode *inode, unsigned which, const struct bd_attr *attr, struct bd_attr *ret_attr)
+/* Under inode->lock exclusive. */
+static void change(struct bd_inode *inode, unsigned which, const struct bd_attr *attr)
 {
-	if ((which & BD_SET_SIZE) && attr->size_bytes > BD_FILE_SIZE_MAX)
-		return -EFBIG;
-	int error = bd_op_begin(inode);
-	if (error != 0)
-		return error;
-	if (which & BD_SET_SIZE) {
-		pthread_rwlock_rdlock(&inode->lock);
-		uint32_t mode = inode->attr.mode;
-		pthread_rwlock_unlock(&inode->lock);
-		error = S_ISDIR(mode) ? -EISDIR : !S_ISREG(mode) ? -EINVAL : inode_truncate(inode, attr->size_bytes);
-	}
-	pthread_rwlock_wrlock(&inode->lock);
 	struct bd_attr *own = &inode->attr;
-	if (error == 0) {
-		if (which & BD_SET_MODE)
-			own->mode = (own->mode & S_IFMT) | (attr->mode & 07777);
-		if (which & BD_SET_UID)
-			own->uid = attr->uid;
-		if (which & BD_SET_GID)
-			own->gid = attr->gid;
-		if ((which & BD_KILL_PRIV) && S_ISREG(own->mode)) {
-			own->mode &= ~(uint32_t)S_ISUID;
-			if (own->mode & S_IXGRP)
-				own->mode &= ~(uint32_t)S_ISGID;
-		}
-		if (which & BD_SET_ATIME)
-			own->atime_ns = attr->atime_ns;
-		if (which & BD_SET_MTIME)
-			own->mtime_ns = attr->mtime_ns;
-		own->ctime_ns = which & BD_SET_CTIME ? attr->ctime_ns : bd_now_ns();
-		inode->attr_dirty = true;
-		bd_inode_mark_dirty(inode);
+	if (which & BD_SET_MODE)
+		own->mode = (own->mode & S_IFMT) | (attr->mode & 07777);
+	if (which & BD_SET_UID)
+		own->uid = attr->uid;
+	if (which & BD_SET_GID)
+		own->gid = attr->gid;
+	if ((which & BD_KILL_PRIV) && S_ISREG(own->mode)) {
+		own->mode &= ~(uint32_t)S_ISUID;
+		if (own->mode & S_IXGRP)
+			own->mode &= ~(uint32_t)S_ISGID;
 	}
+	if (which & BD_SET_ATIME)
+		own->atime_ns = attr->atime_ns;
+	if (which & BD_SET_MTIME)
+		own->mtime_ns = attr->mtime_ns;
+	own->ctime_ns = which & BD_SET_CTIME ? attr->ctime_ns : bd_now_ns();
+	inode->attr_dirty = true;
+	bd_inode_mark_dirty(inode);
+}
+
+/* Inside an operation: everything but the size. */
+static int set_attr(struct bd_inode *inode, unsigned which, const struct bd_attr *attr, struct bd_attr *ret_attr)
+{
+	int error = 0;
+	pthread_rwlock_wrlock(&inode->lock);
+	change(inode, which, attr);
 	/* Who may do what must not be newer in memory than on disk for long: it is logged at once, in order. Times are not. */
-	if (error == 0 && (which & (BD_SET_MODE | BD_SET_UID | BD_SET_GID)) && !inode->removed) {
+	if ((which & (BD_SET_MODE | BD_SET_UID | BD_SET_GID)) && !inode->removed) {
 		struct bd_commit commit;
 		uint64_t ticket;
 		error = bd_commit_init(&commit);
@@ -50,11 +45,39 @@ int bd_setattr(struct bd_inode *inode, unsigned which, const struct bd_attr *att
 			bd_commit_free(&commit);
 		}
 	}
-	if (error == 0 && ret_attr != NULL)
-		*ret_attr = *own;
-	if (error == 0 && ret_attr != NULL)
+	if (error == 0 && ret_attr != NULL) {
+		*ret_attr = inode->attr;
 		ret_attr->blocks_512 = inode_sectors(inode);
+	}
 	pthread_rwlock_unlock(&inode->lock);
+	return error;
+}
+
+static int set_size(struct bd_inode *inode, unsigned which, const struct bd_attr *attr, struct bd_attr *ret_attr)
+{
+	int error = 0;
+	for (unsigned attempt = 0; inode_begin_edges(inode, attr->size_bytes, 0, &attempt, &error);) {
+		pthread_rwlock_rdlock(&inode->lock);
+		uint32_t mode = inode->attr.mode;
+		pthread_rwlock_unlock(&inode->lock);
+		error = S_ISDIR(mode) ? -EISDIR : !S_ISREG(mode) ? -EINVAL : inode_truncate(inode, attr->size_bytes);
+		if (error == 0)
+			error = set_attr(inode, which, attr, ret_attr);
+		bd_op_end(inode);
+	}
+	return error;
+}
+
+int bd_setattr(struct bd_inode *inode, unsigned which, const struct bd_attr *attr, struct bd_attr *ret_attr)
+{
+	if ((which & BD_SET_SIZE) && attr->size_bytes > BD_FILE_SIZE_MAX)
+		return -EFBIG;
+	if (which & BD_SET_SIZE)
+		return set_size(inode, which, attr, ret_attr);
+	int error = bd_op_begin(inode);
+	if (error != 0)
+		return error;
+	error = set_attr(inode, which, attr, ret_attr);
 	bd_op_end(inode);
 	return error;
 }

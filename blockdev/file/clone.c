@@ -9,28 +9,48 @@
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/file/inode.h"
+#include "blockdev/layer/layer.h"
 
 #define BATCH 128u
 
 /* Entries of [block, block + count) as they are, and the file's size then. -EAGAIN: one is pending: it is to be recorded first, so that every place
- * is in the index. */
+ * is in the index. BD_LAZY: one is to be made first by a redo layer. */
 static int source_entries(struct bd_inode *from, uint32_t block, uint32_t count, struct bd_place *places, uint64_t *ret_size)
 {
 	int error = 0;
 	pthread_rwlock_wrlock(&from->lock);
 	*ret_size = from->attr.size_bytes;
-	for (uint32_t i = 0; i < count && error == 0; i++) {
+	for (uint32_t i = 0; i < count && (error == 0 || error == -EAGAIN); i++) {
 		struct bd_leaf *leaf;
+		int pending = error;
 		error = bd_map_leaf(from, (block + i) >> BD_LEAF_SHIFT, &leaf);
 		if (error != 0)
 			break;
 		const struct bd_entry *entry = &leaf->entries[(block + i) % BD_LEAF_BLOCKS];
 		places[i] = (struct bd_place){.loc = entry->loc, .sum = entry->sum};
-		if (entry->state == BD_PENDING)
-			error = -EAGAIN;
+		error = entry->loc == BD_LOC_REDO ? BD_LAZY : entry->state == BD_PENDING ? -EAGAIN : pending;
 	}
 	pthread_rwlock_unlock(&from->lock);
 	return error;
+}
+
+/* The same, with everything made and recorded that can be. -EAGAIN: not all could be. */
+static int ready_entries(struct bd_inode *from, uint32_t block, uint32_t count, struct bd_place *places, uint64_t *ret_size)
+{
+	int error = source_entries(from, block, count, places, ret_size);
+	if (error == BD_LAZY && bd_inode_is_head(from)) {
+		uint8_t *bytes = nf_io_buffer((size_t)count * NF_BLOCK_SIZE);
+		error = bytes != NULL ? bd_blocks_read(from, block, count, bytes, BD_MAKE_SERVE) : -ENOMEM;
+		free(bytes);
+		if (error == 0)
+			error = source_entries(from, block, count, places, ret_size);
+	}
+	if (error == -EAGAIN) {
+		error = bd_fsync(from, true);
+		if (error == 0)
+			error = source_entries(from, block, count, places, ret_size);
+	}
+	return error == BD_LAZY ? -EAGAIN : error;
 }
 
 static bool is_hole(uint64_t loc)
@@ -109,14 +129,9 @@ static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_ino
 {
 	struct bd_place places[BATCH];
 	uint64_t from_size;
-	int error = source_entries(from, from_block, count, places, &from_size);
-	if (error == -EAGAIN) {
-		error = bd_fsync(from, true);
-		if (error == 0)
-			error = source_entries(from, from_block, count, places, &from_size);
-		if (error == -EAGAIN)
-			return 0; /* written to meanwhile: copy */
-	}
+	int error = ready_entries(from, from_block, count, places, &from_size);
+	if (error == -EAGAIN)
+		return 0; /* written to meanwhile, or cannot be stored: copy */
 	if (error == 0)
 		error = bd_op_begin(to);
 	if (error != 0)
@@ -127,6 +142,8 @@ static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_ino
 	/* Written on meanwhile: its last block has more than zeros behind the end that is copied. */
 	if (from_size > from_end && (uint64_t)(from_block + count) << NF_BLOCK_SHIFT > from_end)
 		count--;
+	if (error == BD_LAZY)
+		error = -EAGAIN;
 	int done = error == -EAGAIN ? 0 : error;
 	if (error == 0 && count > 0)
 		done = share_holes(to, to_block, count, places);
@@ -200,6 +217,11 @@ ssize_t bd_clone_range(struct bd_inode *from, uint64_t from_offset, struct bd_in
 		return -EINVAL;
 	if (size > SSIZE_MAX)
 		size = SSIZE_MAX;
+	int layers = bd_inode_open_layers(from);
+	if (layers == 0)
+		layers = bd_inode_open_layers(to);
+	if (layers != 0)
+		return layers;
 	const size_t buf_size = 1 << 20;
 	uint8_t *buf = nf_io_buffer(buf_size);
 	if (buf == NULL)

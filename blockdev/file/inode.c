@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "blockdev/layer/layer.h"
+
 #define TABLE_BUCKETS 16384u
 #define LOAD_TRIES 8u /* while others leave the table; then the table is locked over it */
 
@@ -276,6 +278,7 @@ static void inode_free(struct bd_inode *inode)
 	pthread_rwlock_wrlock(&inode->lock);
 	bd_map_free(inode);
 	pthread_rwlock_unlock(&inode->lock);
+	bd_passes_free(inode->passes);
 	free(inode->pending);
 	free(inode->symlink_target);
 	pthread_rwlock_destroy(&inode->lock);
@@ -311,6 +314,28 @@ struct bd_inode *bd_inode_find(struct bd_store *store, uint32_t branch, uint32_t
 		hold(table, inode, 1);
 	pthread_mutex_unlock(&table->lock);
 	return inode;
+}
+
+int bd_inodes_of_head(struct bd_store *store, const struct bd_branch *branch, struct bd_inode ***ret_inodes, size_t *ret_count)
+{
+	struct bd_inode_table *table = store->inodes;
+	size_t count = 0;
+	pthread_mutex_lock(&table->lock);
+	struct bd_inode **inodes = malloc((table->count + 1) * sizeof(*inodes));
+	for (unsigned i = 0; inodes != NULL && i < TABLE_BUCKETS; i++) {
+		for (struct bd_inode *inode = table->buckets[i]; inode != NULL; inode = inode->hash_next) {
+			if (inode->branch != branch || !bd_inode_is_head(inode))
+				continue;
+			hold(table, inode, 1);
+			inodes[count++] = inode;
+		}
+	}
+	pthread_mutex_unlock(&table->lock);
+	if (inodes == NULL)
+		return -ENOMEM;
+	*ret_inodes = inodes;
+	*ret_count = count;
+	return 0;
 }
 
 /* Load an inode and put it into the table. -EAGAIN: inodes left the table meanwhile, so what was loaded may be old. With `alone` none

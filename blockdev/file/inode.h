@@ -8,6 +8,9 @@
 NF_MUST_CHECK int inode_load(struct bd_inode *inode);
 /* The same as `hops` show it; of the inode only `store` and `file` count. The caller frees its symlink_target. */
 NF_MUST_CHECK int inode_load_at(struct bd_inode *inode, struct bd_hops hops);
+/* The size that a regular file has in a frozen view, everything flushed; 0: it is not there, or is none. */
+NF_MUST_CHECK int inode_size_at(struct bd_store *store, const struct bd_branch *branch, uint32_t epoch, uint64_t file,
+				uint64_t *ret_size);
 /* Put an inode from bd_inode_make into the table, once its record is committed. */
 void inode_publish(struct bd_inode *inode);
 /* Forget an inode from bd_inode_make that was not published. */
@@ -36,6 +39,10 @@ NF_MUST_CHECK int names_entry_get(struct bd_store *store, struct bd_hops hops, u
 void names_entry_commit(const struct bd_inode *dir, const char *name, uint64_t file, uint32_t mode, struct bd_commit *commit);
 void names_tombstone_commit(const struct bd_inode *inode, struct bd_commit *commit);
 
+/* Under no lock: begin an operation that changes [from, to) of the file (bd_op_begin), with the blocks at the two edges made when a redo layer had them
+ * still to make. False: not begun, *error says why (0: the operation is done). For a loop around the operation, which ends with BD_LAZY when such a block
+ * has come up since; *attempt is 0 at first. */
+NF_MUST_CHECK bool inode_begin_edges(struct bd_inode *inode, uint64_t from, uint64_t to, unsigned *attempt, int *error);
 /* Inside an operation: set the size; cuts off with holes, extends with nothing. */
 NF_MUST_CHECK int inode_truncate(struct bd_inode *inode, uint64_t size);
 

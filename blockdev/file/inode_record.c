@@ -121,3 +121,15 @@ int inode_load(struct bd_inode *inode)
 {
 	return inode_load_at(inode, (struct bd_hops){.branch = inode->branch, .view_epoch = inode->view_epoch});
 }
+
+int inode_size_at(struct bd_store *store, const struct bd_branch *branch, uint32_t epoch, uint64_t file, uint64_t *ret_size)
+{
+	struct bd_inode inode = {.store = store, .file = file};
+	int error = inode_load_at(&inode, (struct bd_hops){.branch = branch, .view_epoch = epoch});
+	free(inode.symlink_target);
+	if (error == 0)
+		*ret_size = S_ISREG(inode.attr.mode) ? inode.attr.size_bytes : 0;
+	else if (error == -ENOENT)
+		*ret_size = 0;
+	return error == -ENOENT ? 0 : error;
+}

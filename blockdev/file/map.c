@@ -6,11 +6,14 @@
  *   1. An entry that is not BD_CLEAN belongs to the branch's current epoch (freezing flushes first).
  *   2. A BD_CLEAN entry equals what the index would give, except that its place may have moved: then reading it says -ESTALE and
  *      bd_map_refresh looks it up again.
+ *   3. Blocks that a redo layer has still to make (layer/) have BD_LOC_REDO, are BD_CLEAN and of no branch. Whoever asks whether an entry has
+ *      bytes counts them in.
  * Memory: leaves are on one clock list; clean ones are evicted beyond the limit. */
 #include <stdlib.h>
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/file/inode.h"
+#include "blockdev/layer/layer.h"
 
 #define MAP_FANOUT 512u
 #define PUNCH_ITEMS_MAX (256u << 10)
@@ -151,6 +154,8 @@ static int resolve(struct bd_inode *inode, uint32_t leaf, struct bd_entry *entri
 		filled += (unsigned)result;
 	}
 	bd_index_iter_free(iter);
+	if (error == 0 && bd_inode_may_pass(inode))
+		error = bd_passes_mark(inode, leaf, entries);
 	return error;
 }
 
@@ -211,7 +216,7 @@ int bd_map_set(struct bd_inode *inode, uint32_t block, uint64_t loc, uint64_t su
 	assert(entry->state == BD_CLEAN || same_version);
 	if (same_version)
 		bd_extent_count(inode->store, entry->loc, -1);
-	bool had_bytes = entry->loc != BD_LOC_NONE && entry->loc != BD_LOC_HOLE, has_bytes = loc != BD_LOC_HOLE;
+	bool had_bytes = bd_entry_has_bytes(entry), has_bytes = loc != BD_LOC_HOLE;
 	if (has_bytes && !had_bytes)
 		inode->allocated_blocks++;
 	else if (had_bytes && !has_bytes && inode->allocated_blocks > 0)
@@ -345,6 +350,12 @@ int bd_map_next(struct bd_inode *inode, uint32_t leaf, uint32_t *ret_leaf)
 	}
 	uint32_t best;
 	int error = next_in_index(inode, leaf, &best);
+	if (error == 0 && bd_inode_may_pass(inode)) {
+		uint32_t block;
+		error = bd_passes_next(inode, NULL, leaf << BD_LEAF_SHIFT, &block);
+		if (error == 0 && block != UINT32_MAX)
+			best = NF_MIN(best, block >> BD_LEAF_SHIFT);
+	}
 	if (error != 0)
 		return error;
 	/* Memory may know younger ones. */

@@ -2,24 +2,51 @@
  *
  * Between the two a block may be overwritten and its old place collected. Extents are held while they are read; a place that was
  * given up says -ESTALE, a ring position that was reused fails its checksum: both look the entry up again. Only a place that is still the
- * current one and does not match its checksum is damage. */
+ * current one and does not match its checksum is damage. Blocks that a redo layer has still to make come after the others (make.c). */
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/file/inode.h"
+#include "blockdev/file/make.h"
 #include "common/nf_log.h"
 
-#define READ_ATTEMPTS 16
+#define READ_ATTEMPTS 16u
+
+#define MAKE_WAITS 16u /* for others who make the same blocks; then it is done twice */
+static_assert(BD_READ_BLOCKS <= MAKE_BLOCKS_MAX, "a batch is made at once");
 
 struct read_batch {
 	uint32_t first, count;
 	struct bd_place places[BD_READ_BLOCKS];
 };
 
-/* Fill `batch->places` from the map. */
-static int look_up(struct bd_inode *inode, struct read_batch *batch)
+/* The layers that blocks of a batch are to be made by, each held; NULL: it has bytes, or is a hole. */
+struct lazy {
+	uint32_t first, end; /* none outside; first == end: none at all */
+	struct bd_layer *layers[BD_READ_BLOCKS];
+};
+
+static void lazy_add(struct lazy *lazy, uint32_t i, struct bd_layer *layer)
+{
+	if (lazy->first == lazy->end) {
+		memset(lazy->layers, 0, sizeof(lazy->layers));
+		lazy->first = i;
+	}
+	lazy->layers[i] = layer;
+	lazy->end = i + 1;
+}
+
+static void lazy_clear(struct lazy *lazy)
+{
+	for (uint32_t i = lazy->first; i < lazy->end; i++)
+		bd_layer_unref(lazy->layers[i]);
+	lazy->first = lazy->end = 0;
+}
+
+/* Fill `batch->places` and `lazy` from the map. */
+static int look_up(struct bd_inode *inode, struct read_batch *batch, struct lazy *lazy)
 {
 	int error = 0;
 	bool exclusive = false;
@@ -32,6 +59,7 @@ static int look_up(struct bd_inode *inode, struct read_batch *batch)
 			pthread_rwlock_wrlock(&inode->lock);
 			exclusive = true;
 			i = 0;
+			lazy_clear(lazy);
 			continue;
 		}
 		if (leaf == NULL)
@@ -39,6 +67,8 @@ static int look_up(struct bd_inode *inode, struct read_batch *batch)
 		for (; error == 0 && i < batch->count && (batch->first + i) >> BD_LEAF_SHIFT == leaf->index; i++) {
 			const struct bd_entry *entry = &leaf->entries[(batch->first + i) % BD_LEAF_BLOCKS];
 			batch->places[i] = (struct bd_place){.loc = entry->loc, .sum = entry->sum};
+			if (entry->loc == BD_LOC_REDO)
+				lazy_add(lazy, i, bd_passes_layer(inode, entry));
 		}
 	}
 	pthread_rwlock_unlock(&inode->lock);
@@ -83,43 +113,73 @@ static int report_bad(struct bd_inode *inode, uint32_t block, uint64_t loc)
 	return -EUCLEAN;
 }
 
-static int read_batch(struct bd_inode *inode, uint32_t block, uint32_t count, uint8_t *buf)
+static bool is_lazy(const struct lazy *lazy)
 {
-	struct read_batch batch = {.first = block, .count = count};
+	return lazy->first < lazy->end;
+}
+
+/* The blocks of the batch that are to be made. False: others were making them; look again. */
+static bool make_lazy(struct bd_inode *inode, const struct read_batch *batch, const struct lazy *lazy, uint8_t *buf,
+		      enum bd_make make, bool alone, int *ret_error)
+{
+	struct maker *maker = NULL;
+	if (!alone && !make_enter(inode, batch->first + lazy->first, batch->first + lazy->end, &maker))
+		return false;
+	int error = make_blocks(inode, batch->first, batch->count, lazy->layers, buf);
+	int stored = error == 0 ? make_store(inode, batch->first, batch->count, lazy->layers, buf) : 0;
+	make_leave(inode->store, maker);
+	*ret_error = error == 0 && make == BD_MAKE_STORE ? stored : error;
+	return true;
+}
+
+static int read_attempts(struct bd_inode *inode, struct read_batch *batch, uint8_t *buf, enum bd_make make, struct lazy *lazy)
+{
 	struct bd_place suspect = {0};
-	for (unsigned attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
-		int error = look_up(inode, &batch);
+	unsigned waits = 0;
+	for (unsigned attempt = 0; attempt < READ_ATTEMPTS + waits; attempt++) {
+		lazy_clear(lazy);
+		int error = look_up(inode, batch, lazy);
+		if (error == 0 && is_lazy(lazy) && make == BD_MAKE_NOT)
+			return BD_LAZY;
 		if (error == 0)
-			error = places_fetch(inode->store, batch.places, count, buf);
+			error = places_fetch(inode->store, batch->places, batch->count, buf);
 		if (error == -ENODATA)
 			error = -EUCLEAN; /* shorter than the index says */
-		unsigned bad = error == 0 ? first_bad(&batch, buf) : 0;
-		if (error == 0 && bad == count)
-			return 0;
+		unsigned bad = error == 0 ? first_bad(batch, buf) : 0;
+		if (error == 0 && bad == batch->count) {
+			if (!is_lazy(lazy) || make_lazy(inode, batch, lazy, buf, make, waits == MAKE_WAITS, &error))
+				return error;
+			waits++;
+			continue;
+		}
 		if (error != 0 && error != -ESTALE && error != -EUCLEAN)
 			return error;
 		if (error != -ESTALE) {
 			/* The same place bad twice, with a fresh look between: damage. */
-			struct bd_place place = batch.places[bad];
+			struct bd_place place = batch->places[bad];
 			if (suspect.loc == place.loc && suspect.sum == place.sum && suspect.loc != 0)
-				return report_bad(inode, block + bad, place.loc);
+				return report_bad(inode, batch->first + bad, place.loc);
 			suspect = place;
 		}
-		error = refresh(inode, &batch);
+		error = refresh(inode, batch);
 		if (error != 0)
 			return error;
 	}
-	nf_error("branch %s file %llu block %u: could not be read in %d attempts", inode->branch->name,
-		 (unsigned long long)inode->file, block, READ_ATTEMPTS);
+	nf_error("branch %s file %llu block %u: could not be read in %u attempts", inode->branch->name,
+		 (unsigned long long)inode->file, batch->first, READ_ATTEMPTS);
 	return -EIO;
 }
 
-int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf)
+int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void *buf, enum bd_make make)
 {
 	int error = 0;
 	for (uint32_t done = 0; done < count && error == 0;) {
 		uint32_t n = NF_MIN(count - done, BD_READ_BLOCKS);
-		error = read_batch(inode, block + done, n, (uint8_t *)buf + (size_t)done * NF_BLOCK_SIZE);
+		struct read_batch batch = {.first = block + done, .count = n};
+		struct lazy lazy;
+		lazy.first = lazy.end = 0;
+		error = read_attempts(inode, &batch, (uint8_t *)buf + (size_t)done * NF_BLOCK_SIZE, make, &lazy);
+		lazy_clear(&lazy);
 		done += n;
 	}
 	return error;
@@ -151,7 +211,7 @@ static int read_bounced(struct bd_inode *inode, uint64_t offset, uint8_t *buf, s
 		uint32_t block = (uint32_t)(offset >> NF_BLOCK_SHIFT);
 		size_t skip = offset % NF_BLOCK_SIZE;
 		uint32_t count = (uint32_t)NF_MIN(BD_READ_BLOCKS, (skip + size + NF_BLOCK_SIZE - 1) / NF_BLOCK_SIZE);
-		error = bd_blocks_read(inode, block, count, bounce);
+		error = bd_blocks_read(inode, block, count, bounce, BD_MAKE_SERVE);
 		if (error == 0) {
 			size_t n = NF_MIN(size, (size_t)count * NF_BLOCK_SIZE - skip);
 			memcpy(buf, bounce + skip, n);
@@ -177,14 +237,14 @@ ssize_t bd_read(struct bd_inode *inode, uint64_t offset, void *buf, size_t size)
 	if (offset >= end || size == 0)
 		return 0;
 	size = (size_t)NF_MIN(size, end - offset);
-	int error = 0;
+	int error = bd_inode_open_layers(inode);
 	size_t whole = 0;
 	/* The part that can go straight to the caller's memory. */
-	if (offset % NF_BLOCK_SIZE == 0 && (uintptr_t)buf % NF_IO_ALIGN == 0) {
+	if (error == 0 && offset % NF_BLOCK_SIZE == 0 && (uintptr_t)buf % NF_IO_ALIGN == 0) {
 		whole = size / NF_BLOCK_SIZE * NF_BLOCK_SIZE;
 		if (whole > 0)
-			error = bd_blocks_read(inode, (uint32_t)(offset >> NF_BLOCK_SHIFT), (uint32_t)(whole / NF_BLOCK_SIZE),
-					       buf);
+			error = bd_blocks_read(inode, (uint32_t)(offset >> NF_BLOCK_SHIFT),
+					       (uint32_t)(whole / NF_BLOCK_SIZE), buf, BD_MAKE_SERVE);
 	}
 	if (error == 0 && whole < size)
 		error = read_bounced(inode, offset + whole, (uint8_t *)buf + whole, size - whole);

@@ -13,13 +13,14 @@
 #include <time.h>
 #include <xxhash.h>
 
-#include "blockdev/extent/extent.h"
-#include "blockdev/file/inode.h"
+#include "blockdev/file/slots.h"
+#include "blockdev/layer/layer.h"
 
 #define CHUNK_BLOCKS 128u
 #define INLINE_SYNC_BYTES (256u << 10) /* larger synchronous writes go to extents */
 #define INLINE_HOT_BYTES (64u << 10)
 #define HOT_INTERVAL_NS INT64_C(2000000000)
+#define LAZY_ATTEMPTS 16u
 
 /* One step of a write: whole blocks in memory. */
 struct chunk {
@@ -39,7 +40,7 @@ static uint64_t place_of(struct bd_inode *inode, uint32_t block, int *ret_error)
 	return *ret_error == 0 ? leaf->entries[block % BD_LEAF_BLOCKS].loc : 0;
 }
 
-/* Fill an edge block of the chunk with what the file has there. */
+/* Fill an edge block of the chunk with what the file has there. BD_LAZY: a redo layer is to make it first. */
 static int load_edge(struct bd_inode *inode, struct chunk *chunk, unsigned edge)
 {
 	uint32_t at = edge == 0 ? 0 : chunk->count - 1;
@@ -49,10 +50,10 @@ static int load_edge(struct bd_inode *inode, struct chunk *chunk, unsigned edge)
 	chunk->base[edge].loc = place_of(inode, chunk->block + at, &error);
 	pthread_rwlock_unlock(&inode->lock);
 	chunk->merged[edge] = true;
-	if (error == 0 && !bd_loc_is_extent(chunk->base[edge].loc) && !bd_loc_is_log(chunk->base[edge].loc))
+	if (error == 0 && (chunk->base[edge].loc == BD_LOC_NONE || chunk->base[edge].loc == BD_LOC_HOLE))
 		memset(to, 0, NF_BLOCK_SIZE);
 	else if (error == 0)
-		error = bd_blocks_read(inode, chunk->block + at, 1, to);
+		error = bd_blocks_read(inode, chunk->block + at, 1, to, BD_MAKE_NOT);
 	return error;
 }
 
@@ -173,63 +174,15 @@ static int put_inline(struct bd_inode *inode, struct chunk *chunk, uint64_t end,
 	return error;
 }
 
-/* A stretch of slots that the chunk's blocks went to; the extent is held. */
-struct stretch {
-	struct bd_extent *extent;
-	uint32_t slot, at, count;
-};
-#define STRETCHES_MAX 8 /* extents are far larger than a chunk: two suffice but for very full ones */
-
-/* Give back stretches that were written, when they are not to be filled. */
-static void abandon_slots(struct bd_store *store, const struct stretch *stretches, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		bd_extent_abandon(store, stretches[i].extent, stretches[i].count);
-		bd_extent_put(store, stretches[i].extent);
-	}
-}
-
-static int write_slots(struct bd_inode *inode, struct chunk *chunk, struct stretch *stretches, unsigned *ret_count)
-{
-	struct bd_store *store = inode->store;
-	unsigned n = 0;
-	int error = 0;
-	for (uint32_t at = 0; at < chunk->count && error == 0;) {
-		struct stretch s = {.at = at};
-		if (n == STRETCHES_MAX) {
-			error = -EIO;
-			break;
-		}
-		error = bd_extent_alloc(store, BD_STREAM_FRONT, chunk->count - at, &s.extent, &s.slot, &s.count);
-		if (error != 0)
-			break;
-		stretches[n++] = s;
-		error = bd_extent_write(store, s.extent, s.slot, s.count, chunk->data + (size_t)at * NF_BLOCK_SIZE);
-		at += s.count;
-	}
-	if (error != 0)
-		abandon_slots(store, stretches, n);
-	*ret_count = n;
-	return error;
-}
-
 /* Under inode->lock exclusive: the slots get their owner, the map follows. Under the lock, sequences of one block's versions rise in the
  * order in which the versions follow each other; and the inode is dirty before a checkpoint can see the sequences. */
-static int take_slots(struct bd_inode *inode, const struct chunk *chunk, const struct stretch *stretches, unsigned count)
+static int take_slots(struct bd_inode *inode, const struct chunk *chunk, const struct slots_piece *pieces, unsigned count)
 {
 	int error = 0;
 	bd_inode_mark_dirty(inode);
 	for (unsigned s = 0; s < count && error == 0; s++) {
-		const struct stretch *stretch = &stretches[s];
-		struct bd_block_id first = {.branch = inode->branch->id, .file = inode->file,
-					    .block = chunk->block + stretch->at, .epoch = inode->branch->epoch};
-		uint64_t loc = bd_loc_extent(bd_extent_id(stretch->extent), stretch->slot), sequence;
-		bd_extent_fill(inode->store, stretch->extent, stretch->slot, stretch->count, &first,
-			       chunk->sums + stretch->at, &sequence);
-		inode_add_pending(inode, first.block, stretch->count, sequence);
-		for (uint32_t i = 0; i < stretch->count && error == 0; i++)
-			error = bd_map_set(inode, first.block + i, bd_loc_next(loc, i), chunk->sums[stretch->at + i],
-					   BD_PENDING);
+		const struct slots_piece *piece = &pieces[s];
+		error = slots_take(inode, piece, 0, piece->count, chunk->block + piece->at, chunk->sums + piece->at);
 	}
 	return error;
 }
@@ -237,9 +190,9 @@ static int take_slots(struct bd_inode *inode, const struct chunk *chunk, const s
 /* The data way. -EAGAIN as above. */
 static int put_data(struct bd_inode *inode, struct chunk *chunk, uint64_t end, unsigned flags)
 {
-	struct stretch stretches[STRETCHES_MAX];
+	struct slots_piece pieces[SLOTS_PIECES_MAX];
 	unsigned count = 0;
-	int error = write_slots(inode, chunk, stretches, &count);
+	int error = slots_write(inode->store, chunk->data, chunk->count, pieces, &count);
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&inode->lock);
@@ -248,16 +201,16 @@ static int put_data(struct bd_inode *inode, struct chunk *chunk, uint64_t end, u
 		error = inode_reserve_pending(inode, chunk->count);
 	if (error != 0) {
 		pthread_rwlock_unlock(&inode->lock);
-		abandon_slots(inode->store, stretches, count);
+		slots_abandon(inode->store, pieces, count);
 		return error;
 	}
-	error = take_slots(inode, chunk, stretches, count);
+	error = take_slots(inode, chunk, pieces, count);
 	if (error == 0)
 		touch(inode, end, flags);
 	bool many = inode->pending_count > 2048;
 	pthread_rwlock_unlock(&inode->lock);
 	for (unsigned s = 0; s < count; s++)
-		bd_extent_put(inode->store, stretches[s].extent);
+		bd_extent_put(inode->store, pieces[s].extent);
 	if (many)
 		bd_background_kick(inode->store);
 	return error;
@@ -325,6 +278,39 @@ static int write_all(struct bd_inode *inode, uint64_t offset, const uint8_t *fro
 	return error;
 }
 
+/* Under no lock: the block that a change at `offset` would cut in two is there, when a redo layer has it still to make: inside the operation it could
+ * not be made. */
+static int make_edge(struct bd_inode *inode, uint64_t offset)
+{
+	if (offset % NF_BLOCK_SIZE == 0)
+		return 0;
+	uint8_t *block = nf_io_buffer(NF_BLOCK_SIZE);
+	int error = block != NULL ? bd_blocks_read(inode, (uint32_t)(offset >> NF_BLOCK_SHIFT), 1, block, BD_MAKE_STORE) : -ENOMEM;
+	free(block);
+	return error;
+}
+
+static int make_edges(struct bd_inode *inode, uint64_t from, uint64_t to)
+{
+	int error = bd_inode_open_layers(inode);
+	if (error == 0)
+		error = make_edge(inode, from);
+	return error != 0 ? error : make_edge(inode, to);
+}
+
+bool inode_begin_edges(struct bd_inode *inode, uint64_t from, uint64_t to, unsigned *attempt, int *error)
+{
+	if (*attempt > 0 && *error != BD_LAZY)
+		return false;
+	/* Only who lays one layer on the other all the time comes here. */
+	*error = (*attempt)++ < LAZY_ATTEMPTS ? 0 : -EIO;
+	if (*error == 0 && bd_inode_may_pass(inode) && bd_inode_is_head(inode))
+		*error = make_edges(inode, from, to);
+	if (*error == 0)
+		*error = bd_op_begin(inode);
+	return *error == 0;
+}
+
 static int check_regular(struct bd_inode *inode)
 {
 	pthread_rwlock_rdlock(&inode->lock);
@@ -339,8 +325,6 @@ int bd_write(struct bd_inode *inode, uint64_t offset, const void *buf, size_t si
 	if (size > BD_FILE_SIZE_MAX || offset > BD_FILE_SIZE_MAX - size)
 		return -EFBIG;
 	int error = check_regular(inode);
-	if (error == 0)
-		error = bd_op_begin(inode);
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&inode->lock);
@@ -350,8 +334,10 @@ int bd_write(struct bd_inode *inode, uint64_t offset, const void *buf, size_t si
 	bool sync = flags & BD_WRITE_SYNC;
 	bool is_inline = sync ? size <= INLINE_SYNC_BYTES : hot && size <= INLINE_HOT_BYTES;
 	uint64_t ticket = 0;
-	error = write_all(inode, offset, buf, size, flags, is_inline, &ticket);
-	bd_op_end(inode);
+	for (unsigned attempt = 0; inode_begin_edges(inode, offset, offset + size, &attempt, &error);) {
+		error = write_all(inode, offset, buf, size, flags, is_inline, &ticket);
+		bd_op_end(inode);
+	}
 	if (error == 0 && sync)
 		error = is_inline ? bd_sync_log(store, ticket) : bd_fsync(inode, true);
 	atomic_fetch_add_explicit(&store->writes, 1, memory_order_relaxed);
@@ -497,6 +483,27 @@ int inode_truncate(struct bd_inode *inode, uint64_t size)
 	return 0;
 }
 
+/* Inside an operation. */
+static int allocate(struct bd_inode *inode, unsigned flags, uint64_t offset, uint64_t size)
+{
+	int error = 0;
+	if (!(flags & BD_FALLOC_PUNCH_HOLE)) {
+		struct bd_statfs room;
+		error = bd_statfs(inode->store, &room);
+		if (error == 0 && room.free_bytes < size)
+			error = -ENOSPC;
+	}
+	if (error == 0 && (flags & (BD_FALLOC_PUNCH_HOLE | BD_FALLOC_ZERO_RANGE)))
+		error = cut_range(inode, offset, offset + size, UINT64_MAX);
+	if (error == 0) {
+		pthread_rwlock_wrlock(&inode->lock);
+		bool grows = !(flags & BD_FALLOC_KEEP_SIZE) && offset + size > inode->attr.size_bytes;
+		touch(inode, grows ? offset + size : 0, 0);
+		pthread_rwlock_unlock(&inode->lock);
+	}
+	return error;
+}
+
 int bd_fallocate(struct bd_inode *inode, unsigned flags, uint64_t offset, uint64_t size)
 {
 	bool punch = flags & BD_FALLOC_PUNCH_HOLE, zero = flags & BD_FALLOC_ZERO_RANGE;
@@ -507,25 +514,12 @@ int bd_fallocate(struct bd_inode *inode, unsigned flags, uint64_t offset, uint64
 	if (size > BD_FILE_SIZE_MAX || offset > BD_FILE_SIZE_MAX - size)
 		return -EFBIG;
 	int error = check_regular(inode);
-	if (error == 0)
-		error = bd_op_begin(inode);
 	if (error != 0)
 		return error;
-	if (!punch) {
-		struct bd_statfs room;
-		error = bd_statfs(inode->store, &room);
-		if (error == 0 && room.free_bytes < size)
-			error = -ENOSPC;
+	for (unsigned attempt = 0; inode_begin_edges(inode, offset, offset + size, &attempt, &error);) {
+		error = allocate(inode, flags, offset, size);
+		bd_op_end(inode);
 	}
-	if (error == 0 && (punch || zero))
-		error = cut_range(inode, offset, offset + size, UINT64_MAX);
-	if (error == 0) {
-		pthread_rwlock_wrlock(&inode->lock);
-		bool grows = !keep && offset + size > inode->attr.size_bytes;
-		touch(inode, grows ? offset + size : 0, 0);
-		pthread_rwlock_unlock(&inode->lock);
-	}
-	bd_op_end(inode);
 	return error;
 }
 
@@ -561,10 +555,13 @@ static int seek_block(struct bd_inode *inode, uint32_t block, uint32_t end, bool
 
 int bd_seek(struct bd_inode *inode, uint64_t offset, bool data, uint64_t *ret_offset)
 {
+	int error = bd_inode_open_layers(inode);
+	if (error != 0)
+		return error;
 	pthread_rwlock_wrlock(&inode->lock);
 	uint64_t size = inode->attr.size_bytes;
 	uint32_t block = 0;
-	int error = offset < size ? 0 : -ENXIO;
+	error = offset < size ? 0 : -ENXIO;
 	if (error == 0)
 		error = seek_block(inode, (uint32_t)(offset >> NF_BLOCK_SHIFT), blocks_of(size), data, &block);
 	pthread_rwlock_unlock(&inode->lock);

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "blockdev/extent/extent.h"
+#include "blockdev/layer/layer.h"
 #include "common/nf_log.h"
 
 #define CHECKPOINT_INDEX_BYTES (UINT64_C(32) << 20)
@@ -109,6 +110,7 @@ static int flusher_step(struct bd_store *store, int64_t now_s, int64_t *last_che
 	}
 	bd_leaf_cache_trim(store);
 	bd_inodes_trim(store, IDLE_INODES);
+	bd_layers_reap(store);
 	return error;
 }
 

@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#include "blockdev/layer/layer.h"
+
 #define DELETE_BYTES (64u << 10) /* of items in one record */
 #define FINISH_PURGES 4096u	 /* under one claim of room in the log: far less than a claim is for */
 
@@ -139,7 +141,10 @@ static int finish_purge(struct bd_store *store, const struct purge *purge, size_
 	}
 	if (last && branch != NULL && branch->dead)
 		error = delete_remains(store, purge->branch, &commit);
-	if (gone) {
+	if (gone && error == 0) {
+		/* First: a layer without its branch would be damage. */
+		bd_key_u32(&key, 'L', purge->branch);
+		error = delete_prefix(store, &key, &commit);
 		bd_key_u32(&key, 'R', purge->branch);
 		bd_commit_delete(&commit, &key);
 	}
@@ -151,6 +156,7 @@ static int finish_purge(struct bd_store *store, const struct purge *purge, size_
 		pthread_rwlock_wrlock(&store->table_lock);
 		store->branches[purge->branch] = NULL;
 		pthread_rwlock_unlock(&store->table_lock);
+		bd_branch_leave_layers(store, branch);
 		bd_branch_release(branch);
 	}
 	bd_branch_release(branch);

@@ -11,6 +11,7 @@
  *   'C'   extent u32, slot u32, block key (21 bytes)      sequence u64, moves u32: this block key shares the slot (clone)
  *   'E'   extent u32                                      extent: sealed u8, slots used u32, live u32
  *   'O'   branch u32, file u64                            empty: no names left, data to be freed
+ *   'L'   branch u32, epoch u32                           redo layer: its maker's facts; see layer/create.c
  *   'R'   branch u32                                      branch record: see branch/branch.h
  *   'S'   branch u32, epoch u32                           snapshot: created i64, label
  *   'V'   branch u32                                      empty: versions to be swept

@@ -215,7 +215,7 @@ static int write_end(struct writer *w, const struct bd_journal_position *positio
 
 /* ---- dumps */
 
-static const char dumped_kinds[] = "MRSEVOICXD";
+static const char dumped_kinds[] = "MRSLEVOICXD";
 
 static int dump_record(void *arg, const uint8_t *key, size_t key_size, const uint8_t *value, size_t size)
 {

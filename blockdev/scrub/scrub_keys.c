@@ -9,7 +9,7 @@
 #define CHUNK 65536u
 #define PROGRESS_RECORDS 4096u
 
-static const char kinds[] = "RSMEOVICXDB";
+static const char kinds[] = "RSLMEOVICXDB";
 
 static void bad_key(struct scrub *scrub, const uint8_t *key, size_t key_size, const char *what)
 {
@@ -175,6 +175,25 @@ static int check_branch(struct scrub *scrub, const uint8_t *key, size_t key_size
 			bad_key(scrub, key, key_size, "the branch's parent is missing");
 	}
 	return there < 0 ? there : 0;
+}
+
+/* A layer lies on a frozen epoch of a branch that is there. */
+static int check_layer(struct scrub *scrub, const uint8_t *key, size_t key_size, size_t size)
+{
+	struct nf_reader r = nf_reader_init(key + 1, key_size - 1);
+	uint32_t id = nf_read_u32_be(&r), epoch = nf_read_u32_be(&r);
+	if (r.failed || nf_reader_left(&r) != 0 || size > BD_LAYER_FACTS_MAX)
+		return -EUCLEAN;
+	struct bd_store *store = scrub->store;
+	struct bd_key own;
+	bd_key_u32_u32(&own, 'L', id, epoch);
+	pthread_rwlock_rdlock(&store->table_lock);
+	const struct bd_branch *branch = id < store->branch_slots ? store->branches[id] : NULL;
+	bool is_frozen = branch != NULL && epoch < branch->epoch;
+	pthread_rwlock_unlock(&store->table_lock);
+	if (!is_frozen && key_exists(scrub, &own) == 1)
+		bad_key(scrub, key, key_size, "a redo layer on an epoch that is not there");
+	return 0;
 }
 
 static int check_extent(struct scrub *scrub, const uint8_t *key, size_t key_size)
@@ -355,6 +374,8 @@ static int check_record(struct scrub *scrub, void *arg, const uint8_t *key, size
 		return check_entry(scrub, &walk->entries, key, key_size, value, size);
 	case 'E':
 		return check_extent(scrub, key, key_size);
+	case 'L':
+		return check_layer(scrub, key, key_size, size);
 	case 'R':
 		return check_branch(scrub, key, key_size, value, size);
 	default:

@@ -38,6 +38,7 @@ static const struct operation operations[] = {
 	{mt_op_branch_rename, 10}, {mt_op_branch_protect, 8}, {mt_op_snapshot, 40},	{mt_op_snapshot_delete, 60},
 	{mt_op_diff, 15},	   {mt_op_gc, 25},	     {mt_op_checkpoint, 30},	{mt_op_sync, 10},
 	{mt_op_verify, 10},	   {mt_op_scrub, 3},	     {mt_reopen, 4},	       {mt_op_branch_detach, 15},
+	{mt_op_layer, 20},	   {mt_op_layer_delete, 12},
 };
 
 /* How many kinds there were when sequences were first kept: a sequence is the same only with as many. New kinds go to the end. */

@@ -227,6 +227,10 @@ void mt_op_branch_protect(struct mt *mt);
 void mt_op_snapshot(struct mt *mt);
 void mt_op_snapshot_delete(struct mt *mt);
 void mt_op_diff(struct mt *mt);
+void mt_op_layer(struct mt *mt);
+void mt_op_layer_delete(struct mt *mt);
+/* The store was opened: give it the test's layer hook (mt_ops_layer.c). */
+void mt_install_layers(struct mt *mt);
 void mt_op_gc(struct mt *mt);
 void mt_op_checkpoint(struct mt *mt);
 void mt_op_sync(struct mt *mt);

@@ -26,6 +26,7 @@ static void open_store(struct mt *mt)
 
 	if (err != 0)
 		mt_fail(mt, "bd_store_open_io: %s (%s)", strerror(-err), message);
+	mt_install_layers(mt);
 }
 
 void mt_start(struct mt *mt)
