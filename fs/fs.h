@@ -74,6 +74,10 @@ void fs_unmount(struct fs *fs);
  * Call after the change is made, from a thread that is not serving a request and holds no lock of the store. */
 void fs_branch_changed(struct fs *fs, const char *name);
 
+/* What a branch's head shows has changed behind the kernel's back (a redo layer was laid): the kernel forgets the contents of its files. What
+ * programs wrote must have been handed over before (syncfs), and nobody may be writing. Threads as fs_branch_changed. -ENOMEM, or what the kernel says. */
+NF_MUST_CHECK int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch);
+
 /* Requests counted by operation since fs_mount. */
 enum fs_op {
 	FS_OP_LOOKUP,

@@ -183,6 +183,51 @@ void fs_handle_close(struct fs *fs, struct fs_handle *handle)
 	free(handle);
 }
 
+/* References to the inodes of a branch's head that the kernel knows, so that they stay while the kernel is told. */
+static int collect_head(struct fs *fs, struct bd_branch_id branch, struct bd_inode ***ret_inodes, size_t *ret_count)
+{
+	size_t room = 0, count = 0;
+	int err = 0;
+	pthread_mutex_lock(&fs->lock);
+	for (struct fs_node *node = fs->nodes; node != NULL; node = node->next)
+		room++;
+	struct bd_inode **inodes = calloc(room + 1, sizeof(*inodes));
+	for (struct fs_node *node = fs->nodes; inodes != NULL && node != NULL; node = node->next) {
+		struct bd_view view = bd_inode_view(node->inode);
+		if (view.branch.v != branch.v || view.epoch.v != BD_EPOCH_HEAD.v)
+			continue;
+		bd_inode_ref(node->inode, 1);
+		inodes[count++] = node->inode;
+	}
+	pthread_mutex_unlock(&fs->lock);
+	if (inodes == NULL)
+		err = -ENOMEM;
+	*ret_inodes = inodes;
+	*ret_count = count;
+	return err;
+}
+
+int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch)
+{
+	struct bd_inode **inodes;
+	size_t count;
+	int err = collect_head(fs, branch, &inodes, &count);
+	if (err != 0)
+		return err;
+	/* Without the locks of nodes: the kernel may have to ask for something first. */
+	pthread_rwlock_rdlock(&fs->session_lock);
+	for (size_t i = 0; i < count; i++) {
+		if (err == 0 && fs->connected)
+			err = fuse_lowlevel_notify_inval_inode(fs->session, (fuse_ino_t)(uintptr_t)inodes[i], 0, 0);
+		if (err == -ENOENT)
+			err = 0;
+		bd_inode_unref(inodes[i], 1);
+	}
+	pthread_rwlock_unlock(&fs->session_lock);
+	free(inodes);
+	return err;
+}
+
 void fs_node_drop_all(struct fs *fs)
 {
 	while (fs->handles != NULL)
