@@ -144,14 +144,14 @@ int wh_remove(struct bd_inode *dir, const char *name)
 	return error == 0 ? bd_rmdir(dir, name) : error;
 }
 
-int wh_root(struct wa_history *history, bool make, struct bd_inode **ret_root)
+int wh_root(struct bd_store *store, bool make, struct bd_inode **ret_root)
 {
 	struct bd_branch_info info;
-	int error = bd_branch_find(history->store, WA_HISTORY_BRANCH, &info);
+	int error = bd_branch_find(store, WA_HISTORY_BRANCH, &info);
 	if (error == -ENOENT && make) {
-		error = bd_branch_create_empty(history->store, WA_HISTORY_BRANCH, geteuid(), getegid(), &info);
+		error = bd_branch_create_empty(store, WA_HISTORY_BRANCH, geteuid(), getegid(), &info);
 		if (error == -EEXIST)
-			error = bd_branch_find(history->store, WA_HISTORY_BRANCH, &info);
+			error = bd_branch_find(store, WA_HISTORY_BRANCH, &info);
 	}
-	return error == 0 ? bd_root(history->store, wh_head(info.id), ret_root) : error;
+	return error == 0 ? bd_root(store, wh_head(info.id), ret_root) : error;
 }

@@ -129,7 +129,7 @@ static int open_directories(struct wh_entry *entry)
 	if (entry->index != NULL)
 		return 0;
 	snprintf(name, sizeof(name), "%u", entry->branch.v);
-	int error = wh_root(entry->history, true, &root);
+	int error = wh_root(entry->history->store, true, &root);
 	if (error != 0)
 		return error;
 	if (entry->dir == NULL)
@@ -155,7 +155,7 @@ static int remove_directories(struct wh_entry *entry)
 		*dirs[i] = NULL;
 	}
 	pthread_mutex_unlock(&entry->keep);
-	int error = wh_root(entry->history, false, &root);
+	int error = wh_root(entry->history->store, false, &root);
 	if (error != 0)
 		return error == -ENOENT ? 0 : error;
 	error = wh_remove(root, name);
@@ -350,7 +350,7 @@ static int load_all(struct wa_history *history)
 {
 	struct bd_inode *root;
 	struct bd_listing *listing;
-	int error = wh_root(history, false, &root);
+	int error = wh_root(history->store, false, &root);
 	if (error != 0)
 		return error == -ENOENT ? 0 : error;
 	error = bd_readdir(root, &listing);
@@ -695,7 +695,7 @@ int wa_history_new_timeline(struct wa_history *history, uint32_t above, uint32_t
 	uint8_t bytes[12];
 	uint32_t last;
 	pthread_mutex_lock(&history->root_lock);
-	int error = wh_root(history, true, &root);
+	int error = wh_root(history->store, true, &root);
 	if (error == 0) {
 		error = read_timeline(root, &last);
 		uint32_t next = NF_MAX(last, above) + 1;

@@ -89,7 +89,7 @@ NF_MUST_CHECK int wh_directory(struct bd_inode *dir, const char *name, struct bd
 /* A directory with all in it. 0 also when it is not there. */
 NF_MUST_CHECK int wh_remove(struct bd_inode *dir, const char *name);
 /* Root of the history's branch, which is made when `make`. -ENOENT. */
-NF_MUST_CHECK int wh_root(struct wa_history *history, bool make, struct bd_inode **ret_root);
+NF_MUST_CHECK int wh_root(struct bd_store *store, bool make, struct bd_inode **ret_root);
 
 /* ---- log.c: a branch's WAL as a stream of records, wherever its segments are */
 struct wh_log {

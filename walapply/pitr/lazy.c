@@ -1,0 +1,208 @@
+/* The hooks of redo layers: a plan is loaded when a layer is first looked through, its indexes and WAL when a block is first made. */
+#include "walapply/pitr/wa_lazy.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/nf_cursor.h"
+#include "common/nf_log.h"
+#include "walapply/pitr/lazy_impl.h"
+
+#define FACTS_MAGIC 0x534C464Eu
+#define FACTS_VERSION 1u
+
+/* What a layer is in memory. */
+struct lz_layer {
+	struct wa_lazy *lazy;
+	struct lz_plan plan; /* const once open */
+	struct bd_view below; /* what it lies on */
+	char name[LZ_NAME_MAX + 1];
+	pthread_mutex_t lock; /* for loading */
+	bool is_loaded;
+	struct bd_inode *dir;
+	struct lz_indexes indexes;
+	struct lz_log log;
+};
+
+int lz_facts_name(const void *facts, size_t size, char name[LZ_NAME_MAX + 1])
+{
+	struct nf_reader r = nf_reader_init(facts, size);
+	uint32_t magic = nf_read_u32(&r), version = nf_read_u32(&r);
+	size_t left = nf_reader_left(&r);
+	if (r.failed || magic != FACTS_MAGIC || left < 2 || left > LZ_NAME_MAX + 1)
+		return -EUCLEAN;
+	if (version != FACTS_VERSION)
+		return -EPROTONOSUPPORT;
+	nf_read_copy(&r, name, left);
+	return name[left - 1] == 0 && strlen(name) == left - 1 && strchr(name, '/') == NULL ? 0 : -EUCLEAN;
+}
+
+size_t lz_facts_make(const char *name, uint8_t facts[WA_LAZY_FACTS_MAX])
+{
+	struct nf_writer w = nf_writer_init(facts, WA_LAZY_FACTS_MAX);
+	nf_write_u32(&w, FACTS_MAGIC);
+	nf_write_u32(&w, FACTS_VERSION);
+	nf_write_bytes(&w, name, strlen(name) + 1);
+	return w.offset;
+}
+
+int lz_directory(struct bd_store *store, bool make, struct bd_inode **ret_dir)
+{
+	struct bd_inode *root;
+	int error = wh_root(store, make, &root);
+	if (error != 0)
+		return error;
+	error = make ? wh_directory(root, LZ_DIRECTORY, ret_dir) : bd_lookup(root, LZ_DIRECTORY, ret_dir);
+	bd_inode_unref(root, 1);
+	return error;
+}
+
+static int read_plan(struct bd_inode *dir, struct lz_plan *plan)
+{
+	struct bd_inode *file;
+	uint8_t *bytes;
+	size_t size;
+	int error = bd_lookup(dir, "plan", &file);
+	if (error != 0)
+		return error;
+	error = wh_read(file, LZ_PLAN_MAX, &bytes, &size);
+	bd_inode_unref(file, 1);
+	if (error != 0)
+		return error;
+	error = lz_plan_decode(bytes, size, plan);
+	free(bytes);
+	return error;
+}
+
+static void layer_free(struct lz_layer *layer)
+{
+	lz_log_close(&layer->log);
+	lz_indexes_free(&layer->indexes);
+	lz_plan_free(&layer->plan);
+	if (layer->dir != NULL)
+		bd_inode_unref(layer->dir, 1);
+	pthread_mutex_destroy(&layer->lock);
+	free(layer);
+}
+
+static int open_layer(void *arg, struct bd_view base, const void *facts, size_t size, void **ret_layer)
+{
+	struct wa_lazy *lazy = arg;
+	struct lz_layer *layer = calloc(1, sizeof(*layer));
+	struct bd_inode *all = NULL;
+	if (layer == NULL)
+		return -ENOMEM;
+	layer->lazy = lazy;
+	layer->below = base;
+	pthread_mutex_init(&layer->lock, NULL);
+	int error = lz_facts_name(facts, size, layer->name);
+	if (error == 0)
+		error = lz_directory(lazy->store, false, &all);
+	if (error == 0)
+		error = bd_lookup(all, layer->name, &layer->dir);
+	if (error == 0)
+		error = read_plan(layer->dir, &layer->plan);
+	if (all != NULL)
+		bd_inode_unref(all, 1);
+	if (error != 0) {
+		nf_error("the redo layer %s of branch %u, epoch %u, cannot be opened: %s", layer->name, base.branch.v,
+			 base.epoch.v, strerror(-error));
+		layer_free(layer);
+		return error;
+	}
+	*ret_layer = layer;
+	return 0;
+}
+
+static void close_layer(void *arg, void *layer)
+{
+	(void)arg;
+	layer_free(layer);
+}
+
+static void touched(void *arg, void *layer, uint64_t file, uint32_t first, uint64_t *bits, unsigned words)
+{
+	(void)arg;
+	lz_plan_touched(&((struct lz_layer *)layer)->plan, file, first, bits, words);
+}
+
+static uint32_t next_touched(void *arg, void *layer, uint64_t file, uint32_t from)
+{
+	(void)arg;
+	return lz_plan_next(&((struct lz_layer *)layer)->plan, file, from);
+}
+
+/* Indexes and WAL, once. */
+static int load(struct lz_layer *layer)
+{
+	struct bd_inode *index = NULL;
+	int error = 0;
+	pthread_mutex_lock(&layer->lock);
+	if (!layer->is_loaded) {
+		error = bd_lookup(layer->dir, "index", &index);
+		if (error == 0)
+			error = lz_indexes_load(&layer->indexes, &layer->plan, index);
+		if (error == 0) {
+			struct bd_view base = layer->plan.base.branch.v != 0 ? layer->plan.base : layer->below;
+			error = lz_log_open(&layer->log, layer->lazy->store, &layer->plan, base, layer->dir);
+			if (error != 0)
+				lz_indexes_free(&layer->indexes);
+		}
+		if (index != NULL)
+			bd_inode_unref(index, 1);
+		layer->is_loaded = error == 0;
+	}
+	pthread_mutex_unlock(&layer->lock);
+	return error;
+}
+
+static int apply(void *arg, void *of, uint64_t id, uint32_t block, void *page)
+{
+	struct lz_layer *layer = of;
+	struct wa_error why = {0};
+	const struct lz_file *file = lz_plan_file(&layer->plan, id);
+	(void)arg;
+	if (file == NULL)
+		return 0;
+	int error = load(layer);
+	if (error == 0) {
+		struct wa_block wanted = file->first;
+		struct wa_range range = lz_range(&layer->plan, &layer->indexes, &layer->log);
+		wanted.blkno += block;
+		error = wa_materialise(&range, &wanted, page, NULL, &why);
+	}
+	if (error < 0)
+		nf_error("block %u of relation %u/%u/%u (fork %u) cannot be brought to " NF_LSN_FMT ": %s",
+			 file->first.blkno + block, file->first.rel.spc, file->first.rel.db, file->first.rel.rel,
+			 file->first.fork, NF_LSN_ARG(layer->plan.to), why.text[0] != 0 ? why.text : strerror(-error));
+	return error < 0 ? error : 0;
+}
+
+void wa_lazy_hooks(struct wa_lazy *lazy, struct bd_layer_hooks *ret_hooks)
+{
+	*ret_hooks = (struct bd_layer_hooks){
+		.arg = lazy, .open = open_layer, .close = close_layer, .touched = touched, .next = next_touched, .apply = apply};
+}
+
+int wa_lazy_open(struct bd_store *store, struct wa_lazy **ret_lazy)
+{
+	struct wa_lazy *lazy = calloc(1, sizeof(*lazy));
+	if (lazy == NULL)
+		return -ENOMEM;
+	lazy->store = store;
+	pthread_mutex_init(&lazy->lock, NULL);
+	pthread_cond_init(&lazy->cond, NULL);
+	*ret_lazy = lazy;
+	return 0;
+}
+
+void wa_lazy_close(struct wa_lazy *lazy)
+{
+	if (lazy == NULL)
+		return;
+	free(lazy->drained);
+	pthread_cond_destroy(&lazy->cond);
+	pthread_mutex_destroy(&lazy->lock);
+	free(lazy);
+}

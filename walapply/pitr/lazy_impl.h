@@ -1,0 +1,90 @@
+/* Inside of lazy: shared by lazy*.c alone. */
+#ifndef WA_LAZY_IMPL_H
+#define WA_LAZY_IMPL_H
+
+#include <pthread.h>
+
+#include "walapply/materialise/wa_materialise.h"
+#include "walapply/pitr/history_impl.h"
+#include "walapply/pitr/lazy_plan.h"
+#include "walapply/pitr/wa_lazy.h"
+
+#define LZ_DIRECTORY "layers"
+#define LZ_NAME_MAX 50u
+#define LZ_CACHED_PAGES 512u /* of WAL, for a layer that is in use */
+#define LZ_INDEX_MAX (1u << 30) /* bytes of one index */
+
+/* A layer that the head has no use for any more, while others still look through it. */
+struct lz_drained {
+	uint32_t branch, epoch;
+};
+
+struct wa_lazy {
+	struct bd_store *store;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	/* guarded by lock */
+	uint64_t next_name; /* of layers in the making */
+	unsigned making; /* how many there are: their directories are nobody's garbage */
+	struct lz_drained *drained;
+	size_t drained_count, drained_room;
+	bool is_stopping, is_wanted; /* a layer was made */
+	bool has_thread;
+	pthread_t thread;
+};
+
+/* A layer was made: the drain looks for it after a while. */
+void lz_wake(struct wa_lazy *lazy);
+
+/* WAL of a plan by page. Each page is read once while it stays in the cache. */
+struct lz_log {
+	struct bd_store *store;
+	const struct lz_plan *plan;
+	struct bd_inode *dirs[LZ_PLACES]; /* NULL: there is none */
+	pthread_mutex_t lock;
+	/* guarded by lock */
+	struct bd_inode **files; /* a segment each, opened when needed */
+	uint64_t held[LZ_CACHED_PAGES]; /* which page is in the place; UINT64_MAX none */
+	uint8_t *pages;
+};
+
+/* `base`: the view of LZ_IN_BASE. */
+NF_MUST_CHECK int lz_log_open(struct lz_log *log, struct bd_store *store, const struct lz_plan *plan, struct bd_view base,
+			      struct bd_inode *dir);
+void lz_log_close(struct lz_log *log);
+/* wa_range.read_log; arg is the lz_log. */
+NF_MUST_CHECK int lz_log_page(void *arg, struct nf_lsn at, uint8_t *page);
+
+/* Indexes of a plan's segments, in memory. */
+struct lz_indexes {
+	uint32_t count;
+	struct wa_index *views;
+	uint8_t **bytes;
+};
+
+/* From the files in `dir`, one a segment. -EUCLEAN damaged or missing (logged). */
+NF_MUST_CHECK int lz_indexes_load(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
+void lz_indexes_free(struct lz_indexes *indexes);
+/* Make the index of the segment `number` from its WAL, up to plan->to, and write it into dir. -ENODATA the WAL ends before; -EBADMSG (message). */
+NF_MUST_CHECK int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir,
+				 char *ret_message, size_t size);
+
+/* The name of a plan's segment. */
+void lz_segment_name(const struct lz_plan *plan, uint64_t number, char name[WA_SEGMENT_NAME + 1]);
+
+/* The range of a plan, for materialise. */
+struct wa_range lz_range(const struct lz_plan *plan, const struct lz_indexes *indexes, struct lz_log *log);
+
+/* .history/layers, made when `make`. -ENOENT. */
+NF_MUST_CHECK int lz_directory(struct bd_store *store, bool make, struct bd_inode **ret_dir);
+
+#define LZ_WAL_BRANCH ".wal-" /* and the layer's name */
+void lz_wal_branch_name(const char *layer, char name[BD_BRANCH_NAME_MAX + 1]);
+/* Remove what is kept for a layer: its directory in `all` and its branch. 0 also when they are not there. */
+NF_MUST_CHECK int lz_remove_kept(struct bd_store *store, struct bd_inode *all, const char *name);
+
+/* Facts of a layer (bd.h): magic u32, version u32, name with its NUL. Returns their size. */
+size_t lz_facts_make(const char *name, uint8_t facts[WA_LAZY_FACTS_MAX]);
+NF_MUST_CHECK int lz_facts_name(const void *facts, size_t size, char name[LZ_NAME_MAX + 1]); /* -EUCLEAN; -EPROTONOSUPPORT */
+
+#endif

@@ -1,0 +1,133 @@
+/* The indexes of a plan: loaded from files, or made from the WAL where history has none yet (the segment that holds the point). */
+#include <stdlib.h>
+
+#include "common/nf_log.h"
+#include "walapply/decode/wa_reader.h"
+#include "walapply/pitr/lazy_impl.h"
+
+void lz_indexes_free(struct lz_indexes *indexes)
+{
+	for (uint32_t i = 0; indexes->bytes != NULL && i < indexes->count; i++)
+		free(indexes->bytes[i]);
+	free(indexes->bytes);
+	free(indexes->views);
+	*indexes = (struct lz_indexes){0};
+}
+
+static int load_one(struct lz_indexes *indexes, uint32_t i, struct bd_inode *dir, const char *name)
+{
+	struct bd_inode *file;
+	struct wa_error why = {0};
+	size_t size;
+	int error = bd_lookup(dir, name, &file);
+	if (error != 0)
+		return error;
+	error = wh_read(file, LZ_INDEX_MAX, &indexes->bytes[i], &size);
+	bd_inode_unref(file, 1);
+	if (error == 0 && wa_index_open(indexes->bytes[i], size, &indexes->views[i], &why) < 0) {
+		nf_error("the WAL index %s of a layer: %s", name, why.text);
+		error = -EUCLEAN;
+	}
+	return error;
+}
+
+int lz_indexes_load(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir)
+{
+	*indexes = (struct lz_indexes){.count = plan->segment_count};
+	indexes->views = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*indexes->views));
+	indexes->bytes = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*indexes->bytes));
+	int error = indexes->views == NULL || indexes->bytes == NULL ? -ENOMEM : 0;
+	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++) {
+		char name[WA_SEGMENT_NAME + 1];
+		lz_segment_name(plan, plan->first_segment + i, name);
+		error = load_one(indexes, i, dir, name);
+		uint64_t base = (plan->first_segment + i) * plan->segment_size;
+		if (error == 0 &&
+		    (indexes->views[i].info.base.v != base || indexes->views[i].info.limit.v != base + plan->segment_size)) {
+			nf_error("the WAL index %s of a layer is of another segment", name);
+			error = -EUCLEAN;
+		}
+		if (error == -ENOENT)
+			error = -EUCLEAN;
+	}
+	if (error != 0)
+		lz_indexes_free(indexes);
+	return error;
+}
+
+/* Feed pages until there is a record. 1; 0 the log ends; an error. */
+static int next_record(struct wa_reader *reader, struct lz_log *log, uint8_t *page, const struct wa_record **ret_record)
+{
+	int status;
+	while ((status = wa_reader_next(reader, ret_record)) == 0) {
+		struct nf_lsn at = wa_reader_wanted(reader);
+		at.v -= at.v % WA_PAGE_SIZE;
+		status = lz_log_page(log, at, page);
+		if (status == -ENODATA)
+			return 0;
+		if (status == 0)
+			status = wa_reader_feed(reader, at, page, WA_PAGE_SIZE);
+		if (status < 0)
+			return status;
+	}
+	return status == -ENODATA ? 0 : status;
+}
+
+/* Records that start in the segment, before plan->to. */
+static int add_records(const struct lz_plan *plan, struct lz_log *log, struct wa_reader *reader, struct wa_index_builder *builder,
+		       uint64_t limit, struct wa_error *error)
+{
+	uint8_t page[WA_PAGE_SIZE];
+	const struct wa_record *record;
+	struct nf_lsn end = {NF_MIN(limit, plan->to.v)};
+	int status;
+	while ((status = next_record(reader, log, page, &record)) == 1) {
+		if (record->lsn.v >= end.v)
+			return 0;
+		status = wa_index_add(builder, record, error);
+		if (status < 0)
+			return status;
+		if (record->end.v >= plan->to.v)
+			return 0;
+	}
+	if (status == 0)
+		*error = *wa_reader_error(reader);
+	return status == 0 ? -ENODATA : status;
+}
+
+int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir, char *ret_message,
+		   size_t size)
+{
+	uint64_t start = number * plan->segment_size, limit = start + plan->segment_size;
+	struct wa_reader *reader = NULL;
+	struct wa_index_builder *builder = NULL;
+	struct wa_error why = {0};
+	char name[WA_SEGMENT_NAME + 1];
+	uint8_t *bytes = NULL;
+	size_t bytes_size = 0;
+	bool is_first = plan->from.v > start;
+	const struct wa_reader_config config = {.segment_size = plan->segment_size,
+						.major = plan->version.major,
+						.system_id = plan->system_id,
+						.start = {is_first ? plan->from.v : start},
+						.find = !is_first};
+	const struct wa_index_config built = {
+		.version = plan->version, .system_id = plan->system_id, .base = {start}, .limit = {limit}};
+	int error = wa_reader_new(&config, &reader);
+	if (error == 0)
+		error = wa_index_builder_new(&built, &builder);
+	if (error == 0)
+		error = add_records(plan, log, reader, builder, limit, &why);
+	if (error == 0)
+		error = wa_index_finish(builder, &bytes, &bytes_size);
+	lz_segment_name(plan, number, name);
+	if (error == 0)
+		error = wh_write(dir, name, 0600, bytes, bytes_size);
+	if (error != 0)
+		wh_say(ret_message, size, error, "the WAL of segment %s cannot be indexed: %s", name,
+		       why.text[0] != 0 ? why.text : strerror(-error));
+	free(bytes);
+	wa_index_builder_free(builder);
+	wa_reader_free(reader);
+	return error;
+}

@@ -1,0 +1,487 @@
+/* A layer in the making: what it needs is gathered below .history/layers, then the files of touched blocks are looked up.
+ *
+ * Which WAL: all of it before `written` is in the base's own pg_wal, frozen with it. What comes after is in the source's pg_wal, of which a branch is
+ * made that nobody sees (its WAL costs no copy, and cannot be recycled under us), or was removed before that: then history has it, and it is linked into
+ * the layer's wal/. Indexes are linked too. History may drop its own names later. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/nf_log.h"
+#include "walapply/pitr/lazy_impl.h"
+#include "walapply/decode/wa_records.h"
+#include "walapply/pitr/wa_history.h"
+
+#define SPC_DEFAULT 1663u
+#define SPC_GLOBAL 1664u
+#define PATH_SIZE 160
+
+struct wa_lazy_layer {
+	struct wa_lazy *lazy;
+	char name[LZ_NAME_MAX + 1];
+	struct lz_plan plan;
+	struct bd_branch_id source;
+	uint32_t catalog, segment_blocks;
+	bool in_place, is_counted;
+	struct bd_inode *all, *dir, *wal, *index; /* layers, layers/<name> and what is in it */
+	struct lz_indexes indexes;
+	struct lz_log log;
+	uint64_t blocks;
+};
+
+struct message {
+	char *text;
+	size_t size;
+};
+
+/* ------------------------------------------------------------- gathering */
+
+/* The newest timeline up to `newest` of which dir has segment `number`; 0 = none. */
+static uint32_t timeline_in(const struct bd_listing *listing, uint32_t newest, uint64_t number, uint32_t segment_size)
+{
+	uint32_t best = 0, timeline;
+	struct nf_lsn start;
+	for (size_t i = 0; listing != NULL && i < listing->count; i++)
+		if (wa_segment_parse(listing->entries[i].name, segment_size, &timeline, &start) &&
+		    start.v == number * segment_size && timeline <= newest && timeline > best)
+			best = timeline;
+	return best;
+}
+
+/* Directories that may have segments: names as they are now. A missing one is NULL. */
+struct place {
+	struct bd_inode *dir;
+	struct bd_listing *listing;
+};
+
+static int open_place(struct bd_store *store, struct bd_view view, const char *path, struct place *place)
+{
+	int error = wh_path(store, view, path, &place->dir);
+	if (error == 0)
+		error = bd_readdir(place->dir, &place->listing);
+	return error == -ENOENT ? 0 : error;
+}
+
+static void close_place(struct place *place)
+{
+	if (place->dir != NULL)
+		bd_inode_unref(place->dir, 1);
+	if (place->listing != NULL)
+		bd_listing_free(place->listing);
+}
+
+/* A branch of the source as it is now. It needs no parent: the source may be deleted. */
+static int make_wal_branch(struct wa_lazy_layer *layer)
+{
+	char name[BD_BRANCH_NAME_MAX + 1];
+	struct bd_branch_info info;
+	lz_wal_branch_name(layer->name, name);
+	int error = bd_branch_create(layer->lazy->store, name, wh_head(layer->source), &info, NULL);
+	if (error != 0)
+		return error;
+	layer->plan.wal_branch = info.id;
+	return bd_branch_detach(layer->lazy->store, info.id);
+}
+
+/* A segment that Postgres has removed: from history. */
+static int link_segment(struct wa_lazy_layer *layer, const struct place *history, const char *name)
+{
+	struct bd_inode *file;
+	int error = bd_lookup(history->dir, name, &file);
+	if (error != 0)
+		return error == -ENOENT ? -ENODATA : error;
+	error = bd_link(file, layer->wal, name);
+	bd_inode_unref(file, 1);
+	return error;
+}
+
+/* Segments that the base does not have to their end. */
+static int find_segment(struct wa_lazy_layer *layer, uint64_t number, uint32_t newest, const struct place *branch,
+			const struct place *history)
+{
+	struct lz_plan *plan = &layer->plan;
+	struct lz_segment *segment = &plan->segments[number - plan->first_segment];
+	char name[WA_SEGMENT_NAME + 1];
+	segment->timeline = timeline_in(branch->listing, newest, number, plan->segment_size);
+	segment->place = LZ_IN_BRANCH;
+	if (segment->timeline != 0)
+		return 0;
+	segment->timeline = timeline_in(history->listing, newest, number, plan->segment_size);
+	segment->place = LZ_IN_OWN;
+	if (segment->timeline == 0)
+		return -ENODATA;
+	lz_segment_name(plan, number, name);
+	return link_segment(layer, history, name);
+}
+
+/* Of the source's history; either may be missing. */
+static int open_history(struct wa_lazy_layer *layer, struct place *place)
+{
+	struct bd_branch_info history;
+	char path[64];
+	int error = bd_branch_find(layer->lazy->store, WA_HISTORY_BRANCH, &history);
+	snprintf(path, sizeof(path), "%" PRIu32 "/wal", layer->source.v);
+	return error == 0 ? open_place(layer->lazy->store, wh_head(history.id), path, place) : error;
+}
+
+static bool base_has(const struct wa_lazy_layer *layer, uint64_t number)
+{
+	return layer->in_place || (number + 1) * layer->plan.segment_size <= layer->plan.written.v;
+}
+
+static int find_segments(struct wa_lazy_layer *layer, uint32_t newest, const struct place places[LZ_PLACES],
+			 struct message message)
+{
+	struct lz_plan *plan = &layer->plan;
+	int error = 0;
+	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++) {
+		uint64_t number = plan->first_segment + i;
+		if (base_has(layer, number)) {
+			plan->segments[i].timeline = timeline_in(places[LZ_IN_BASE].listing, newest, number, plan->segment_size);
+			plan->segments[i].place = LZ_IN_BASE;
+			error = plan->segments[i].timeline != 0 ? 0 : -ENODATA;
+		} else {
+			error = find_segment(layer, number, newest, &places[LZ_IN_BRANCH], &places[LZ_IN_OWN]);
+		}
+		if (error != 0)
+			wh_say(message.text, message.size, error, "the WAL segment at " NF_LSN_FMT " cannot be had: %s",
+			       NF_LSN_ARG(((struct nf_lsn){number * plan->segment_size})),
+			       error == -ENODATA ? "it is not kept any more" : strerror(-error));
+	}
+	return error;
+}
+
+static int gather_wal(struct wa_lazy_layer *layer, uint32_t newest, struct message message)
+{
+	struct lz_plan *plan = &layer->plan;
+	struct place places[LZ_PLACES] = {0};
+	int error = open_place(layer->lazy->store, plan->base, "pg_wal", &places[LZ_IN_BASE]);
+	bool needs_more = plan->segment_count > 0 && !base_has(layer, plan->first_segment + plan->segment_count - 1);
+	/* History takes a segment before it is removed, so what is not in the branch then is in history. */
+	if (error == 0 && needs_more)
+		error = make_wal_branch(layer);
+	if (error == 0 && needs_more)
+		error = open_place(layer->lazy->store, wh_head(plan->wal_branch), "pg_wal", &places[LZ_IN_BRANCH]);
+	if (error == 0 && needs_more)
+		error = open_history(layer, &places[LZ_IN_OWN]);
+	if (error != 0)
+		wh_say(message.text, message.size, error, "the WAL cannot be gathered: %s", strerror(-error));
+	else
+		error = find_segments(layer, newest, places, message);
+	for (unsigned i = 0; i < LZ_PLACES; i++)
+		close_place(&places[i]);
+	return error;
+}
+
+/* History's index of the segment, under the same name; -ENOENT it has none. */
+static int link_index(struct wa_lazy_layer *layer, const char *name)
+{
+	struct bd_branch_info history;
+	struct bd_inode *file;
+	char path[64 + WA_SEGMENT_NAME];
+	int error = bd_branch_find(layer->lazy->store, WA_HISTORY_BRANCH, &history);
+	snprintf(path, sizeof(path), "%" PRIu32 "/index/%s", layer->source.v, name);
+	if (error == 0)
+		error = wh_path(layer->lazy->store, wh_head(history.id), path, &file);
+	if (error != 0)
+		return error;
+	error = bd_link(file, layer->index, name);
+	bd_inode_unref(file, 1);
+	return error;
+}
+
+static int gather_indexes(struct wa_lazy_layer *layer, struct message message)
+{
+	struct lz_plan *plan = &layer->plan;
+	int error = lz_log_open(&layer->log, layer->lazy->store, plan, plan->base, layer->dir);
+	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++) {
+		char name[WA_SEGMENT_NAME + 1];
+		lz_segment_name(plan, plan->first_segment + i, name);
+		error = link_index(layer, name);
+		if (error == -ENOENT)
+			error = lz_index_build(plan, &layer->log, plan->first_segment + i, layer->index, message.text,
+					       message.size);
+		else if (error != 0)
+			wh_say(message.text, message.size, error, "the index of WAL segment %s cannot be had: %s", name,
+			       strerror(-error));
+	}
+	if (error == 0)
+		error = lz_indexes_load(&layer->indexes, plan, layer->index);
+	return error;
+}
+
+/* Is there anything in the range that blocks cannot be made from? */
+static int check_range(const struct wa_lazy_layer *layer, struct message message)
+{
+	for (uint32_t i = 0; i < layer->indexes.count; i++) {
+		const struct wa_index *index = &layer->indexes.views[i];
+		if (index->info.foreign)
+			return wh_say(message.text, message.size, -ENOTSUP,
+				      "records of an extension's resource manager are in the WAL: only Postgres can replay them");
+		for (size_t at = 0; at < wa_index_type_count(index); at++) {
+			struct wa_index_type type = wa_index_type_at(index, at);
+			if (type.rmid == WA_RMGR_XLOG && type.op == 0x60)
+				return wh_say(
+					message.text, message.size, -ENOTSUP,
+					"settings that decide how pages look change in the WAL (a PARAMETER_CHANGE record)");
+		}
+	}
+	return 0;
+}
+
+static int make_directories(struct wa_lazy_layer *layer, struct message message)
+{
+	struct wa_lazy *lazy = layer->lazy;
+	int error = lz_directory(lazy->store, true, &layer->all);
+	if (error == 0) {
+		pthread_mutex_lock(&lazy->lock);
+		uint64_t number = ++lazy->next_name;
+		lazy->making++;
+		pthread_mutex_unlock(&lazy->lock);
+		layer->is_counted = true;
+		snprintf(layer->name, sizeof(layer->name), "%" PRIu32 "-%" PRIx64 "-%" PRIx64, layer->source.v,
+			 (uint64_t)wh_now_us(), number);
+		error = wh_directory(layer->all, layer->name, &layer->dir);
+	}
+	if (error == 0)
+		error = wh_directory(layer->dir, "wal", &layer->wal);
+	if (error == 0)
+		error = wh_directory(layer->dir, "index", &layer->index);
+	if (error != 0)
+		wh_say(message.text, message.size, error, "what the branch needs cannot be kept: %s", strerror(-error));
+	return error;
+}
+
+static int read_control(struct wa_lazy_layer *layer, const struct wa_lazy_base *base, struct message message)
+{
+	struct wa_control control;
+	int major, error = wh_control(layer->lazy->store, base->view, &control, &major, message.text, message.size);
+	if (error != 0)
+		return error;
+	layer->plan.version = (struct wa_version){
+		.major = major, .checksums = control.checksum_version != 0, .log_hints = control.parameters.wal_log_hints};
+	layer->plan.segment_size = control.wal_segment_size;
+	layer->plan.system_id = control.system_id;
+	layer->catalog = control.catalog;
+	layer->segment_blocks = control.segment_blocks;
+	return 0;
+}
+
+int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct nf_lsn to, struct wa_lazy_layer **ret_layer,
+		  char *ret_message, size_t message_size)
+{
+	struct message message = {ret_message, message_size};
+	struct wa_lazy_layer *layer = calloc(1, sizeof(*layer));
+	if (layer == NULL)
+		return wh_say(ret_message, message_size, -ENOMEM, "no memory");
+	layer->lazy = lazy;
+	layer->source = base->source;
+	layer->in_place = base->in_place;
+	struct lz_plan *plan = &layer->plan;
+	int error = read_control(layer, base, message);
+	if (error == 0 &&
+	    (base->redo.v > to.v || to.v / plan->segment_size - base->redo.v / plan->segment_size >= LZ_SEGMENTS_MAX))
+		error = wh_say(ret_message, message_size, -EINVAL, "the point lies before the base, or too far behind it");
+	if (error == 0) {
+		plan->from = base->redo;
+		plan->to = to;
+		plan->written = base->written;
+		plan->timeline = base->timeline;
+		plan->base = base->view;
+		plan->first_segment = base->redo.v / plan->segment_size;
+		/* The last record ends at `to`: a segment that begins there is not needed. */
+		plan->segment_count =
+			to.v > base->redo.v ? (uint32_t)((to.v - 1) / plan->segment_size - plan->first_segment + 1) : 0;
+		plan->segments = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*plan->segments));
+		error = plan->segments == NULL ? wh_say(ret_message, message_size, -ENOMEM, "no memory") : 0;
+	}
+	if (error == 0)
+		error = make_directories(layer, message);
+	if (error == 0)
+		error = gather_wal(layer, base->timeline, message);
+	if (error == 0)
+		error = gather_indexes(layer, message);
+	if (error == 0)
+		error = check_range(layer, message);
+	if (error != 0) {
+		wa_lazy_end(layer, false);
+		return error;
+	}
+	*ret_layer = layer;
+	return 0;
+}
+
+/* ----------------------------------------------------------- the files */
+
+/* Blocks of one relation's segment file, as they are named. */
+struct touched {
+	struct wa_block first; /* key */
+	uint64_t *bits;
+	uint32_t words, blocks;
+	UT_hash_handle hh;
+};
+
+struct collecting {
+	const struct wa_lazy_layer *layer;
+	struct touched *all, *last;
+};
+
+static int grow(struct touched *touched, uint32_t block)
+{
+	uint32_t need = block / 64 + 1;
+	if (need > touched->words) {
+		uint32_t words = NF_MAX(need, touched->words * 2);
+		uint64_t *bits = realloc(touched->bits, words * sizeof(*bits));
+		if (bits == NULL)
+			return -ENOMEM;
+		memset(bits + touched->words, 0, (words - touched->words) * sizeof(*bits));
+		touched->bits = bits;
+		touched->words = words;
+	}
+	touched->blocks = NF_MAX(touched->blocks, block + 1);
+	return 0;
+}
+
+static int collect(void *arg, const struct wa_block *block)
+{
+	struct collecting *collecting = arg;
+	uint32_t inside = block->blkno % collecting->layer->segment_blocks;
+	struct wa_block first = *block;
+	first.blkno -= inside;
+	struct touched *touched = collecting->last;
+	if (touched == NULL || memcmp(&touched->first, &first, sizeof(first)) != 0)
+		HASH_FIND(hh, collecting->all, &first, sizeof(first), touched);
+	if (touched == NULL) {
+		touched = calloc(1, sizeof(*touched));
+		if (touched == NULL)
+			return -ENOMEM;
+		touched->first = first;
+		HASH_ADD(hh, collecting->all, first, sizeof(touched->first), touched);
+	}
+	collecting->last = touched;
+	int error = grow(touched, inside);
+	if (error == 0)
+		touched->bits[inside / 64] |= UINT64_C(1) << inside % 64;
+	return error;
+}
+
+/* Below the data directory: "base/5/16384_vm.2". */
+static void file_path(const struct wa_lazy_layer *layer, const struct wa_block *first, char path[PATH_SIZE])
+{
+	char space[64], number[16] = "";
+	if (first->rel.spc == SPC_GLOBAL)
+		snprintf(space, sizeof(space), "global");
+	else if (first->rel.spc == SPC_DEFAULT)
+		snprintf(space, sizeof(space), "base/%u", first->rel.db);
+	else
+		snprintf(space, sizeof(space), "pg_tblspc/%u/PG_%d_%u/%u", first->rel.spc, layer->plan.version.major,
+			 layer->catalog, first->rel.db);
+	if (first->blkno > 0)
+		snprintf(number, sizeof(number), ".%u", first->blkno / layer->segment_blocks);
+	snprintf(path, PATH_SIZE, "%s/%u%s%s", space, first->rel.rel, first->fork == WA_FORK_VM ? "_vm" : "", number);
+}
+
+/* -ENOTDIR: a tablespace that is a link leads out of the branch. */
+static int add_file(struct wa_lazy_layer *layer, struct bd_view head, const struct touched *touched, struct message message)
+{
+	char path[PATH_SIZE];
+	struct bd_inode *inode;
+	struct bd_attr attr;
+	file_path(layer, &touched->first, path);
+	int error = wh_path(layer->lazy->store, head, path, &inode);
+	if (error == -ENOENT)
+		return 0; /* dropped on the way */
+	if (error == -ENOTDIR)
+		return wh_say(message.text, message.size, -ENOTSUP, "%s: the tablespace lies outside of the branch", path);
+	if (error != 0)
+		return wh_say(message.text, message.size, error, "%s: %s", path, strerror(-error));
+	bd_inode_attr(inode, &attr);
+	bd_inode_unref(inode, 1);
+	uint32_t blocks = (uint32_t)NF_MIN((uint64_t)touched->blocks, attr.size_bytes / WA_PAGE_SIZE);
+	if (blocks == 0)
+		return 0;
+	struct lz_file *file = lz_plan_add(&layer->plan, attr.file.v, touched->first, blocks);
+	if (file == NULL)
+		return wh_say(message.text, message.size, -ENOMEM, "no memory");
+	memcpy(file->bits, touched->bits, lz_words(blocks) * sizeof(*file->bits));
+	if (blocks % 64 != 0)
+		file->bits[blocks / 64] &= (UINT64_C(1) << blocks % 64) - 1;
+	for (uint32_t i = 0; i < lz_words(blocks); i++)
+		layer->blocks += (uint64_t)__builtin_popcountll(file->bits[i]);
+	return 0;
+}
+
+int wa_lazy_seal(struct wa_lazy_layer *layer, struct bd_branch_id branch, uint8_t *ret_facts, size_t *ret_size, char *ret_message,
+		 size_t message_size)
+{
+	struct message message = {ret_message, message_size};
+	struct collecting collecting = {.layer = layer};
+	struct touched *touched, *next;
+	struct wa_error why = {0};
+	struct wa_range range = lz_range(&layer->plan, &layer->indexes, &layer->log);
+	uint8_t *bytes;
+	size_t size;
+	int error = wa_range_blocks(&range, collect, &collecting, &why);
+	if (error != 0)
+		wh_say(ret_message, message_size, error, "the index of the WAL cannot be read: %s", why.text);
+	HASH_ITER(hh, collecting.all, touched, next)
+	{
+		if (error == 0)
+			error = add_file(layer, wh_head(branch), touched, message);
+		HASH_DEL(collecting.all, touched);
+		free(touched->bits);
+		free(touched);
+	}
+	if (error != 0)
+		return error;
+	/* From now on the branch's own view below the layer: it has inherited those segments, and lives as long as the branch. */
+	layer->plan.base = (struct bd_view){.branch = {0}};
+	error = lz_plan_encode(&layer->plan, &bytes, &size);
+	if (error == 0) {
+		error = size > LZ_PLAN_MAX ? -EFBIG : wh_write(layer->dir, "plan", 0400, bytes, size);
+		free(bytes);
+	}
+	/* Links and new names in these directories, and their names. */
+	if (error == 0)
+		error = bd_fsync(layer->index, false);
+	if (error == 0)
+		error = bd_fsync(layer->all, false);
+	if (error != 0)
+		return wh_say(ret_message, message_size, error, "what the branch needs cannot be kept: %s", strerror(-error));
+	*ret_size = lz_facts_make(layer->name, ret_facts);
+	return 0;
+}
+
+uint64_t wa_lazy_blocks(const struct wa_lazy_layer *layer)
+{
+	return layer->blocks;
+}
+
+void wa_lazy_end(struct wa_lazy_layer *layer, bool keep)
+{
+	if (layer == NULL)
+		return;
+	struct bd_inode *const inodes[] = {layer->wal, layer->index, layer->dir};
+	lz_log_close(&layer->log);
+	lz_indexes_free(&layer->indexes);
+	lz_plan_free(&layer->plan);
+	for (size_t i = 0; i < NF_ARRAY_LEN(inodes); i++)
+		if (inodes[i] != NULL)
+			bd_inode_unref(inodes[i], 1);
+	if (!keep && layer->all != NULL) {
+		int error = lz_remove_kept(layer->lazy->store, layer->all, layer->name);
+		if (error != 0)
+			nf_warn("layers/%s of the history cannot be removed: %s", layer->name, strerror(-error));
+	}
+	if (layer->all != NULL)
+		bd_inode_unref(layer->all, 1);
+	if (layer->is_counted) {
+		pthread_mutex_lock(&layer->lazy->lock);
+		layer->lazy->making--;
+		pthread_mutex_unlock(&layer->lazy->lock);
+	}
+	if (keep)
+		lz_wake(layer->lazy);
+	free(layer);
+}

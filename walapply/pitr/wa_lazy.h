@@ -1,0 +1,67 @@
+/* Branches at a point whose blocks are made when they are read.
+ *
+ * A branch is made from a base (a snapshot whose WAL ends at or before the point) and prepared: everything outside of relation pages is brought to the
+ * point, and relation files to their length (`neonfs-wal replay --state-only`). What is left is a redo layer (bd.h): the blocks that the
+ * WAL between touches, each made from the base's page, the index and the WAL (walapply/materialise) when somebody reads it.
+ *
+ * What a layer needs is kept for it alone, in the internal branch WA_HISTORY_BRANCH, `layers/<name>/`: `plan` (lazy_plan.h), `index/` and, of the WAL
+ * that the base does not have itself, `wal/`. It goes with the layer.
+ *
+ *      wa_lazy_begin ── base, point: WAL and index gathered ──▶ prepare ──▶ wa_lazy_seal ── which blocks of which files ──▶ bd_layer_create
+ *
+ * Errors: as bd.h; messages are one line. All functions may be called from any thread, with no lock of the store held. */
+#ifndef WA_LAZY_H
+#define WA_LAZY_H
+
+#include "blockdev/bd.h"
+#include "common/nf_lsn.h"
+
+#define WA_LAZY_DRAIN_RATE (32u << 20)
+
+struct wa_lazy;
+
+/* One a store; install its hooks (bd_store_set_layer_hooks) before branches are used. Returns 0 or -ENOMEM. */
+NF_MUST_CHECK int wa_lazy_open(struct bd_store *store, struct wa_lazy **ret_lazy);
+/* Begin to drain in the background: at most WA_LAZY_DRAIN_RATE bytes a second, some seconds after a layer was made. 0 or -errno. */
+NF_MUST_CHECK int wa_lazy_start(struct wa_lazy *lazy);
+/* Before the store is closed. */
+void wa_lazy_stop(struct wa_lazy *lazy);
+/* After the store was closed. NULL is legal. */
+void wa_lazy_close(struct wa_lazy *lazy);
+void wa_lazy_hooks(struct wa_lazy *lazy, struct bd_layer_hooks *ret_hooks);
+
+struct wa_lazy_base {
+	struct bd_view view; /* frozen: its pg_wal has all WAL before `written` from `redo` on */
+	struct bd_branch_id source; /* whose history and pg_wal have the rest of the WAL */
+	struct nf_lsn redo, written;
+	uint32_t timeline; /* the newest whose WAL may be read */
+	bool in_place; /* the layer will lie on the very branch that `view` is a snapshot of: all its WAL is in the view's pg_wal */
+};
+
+struct wa_lazy_layer; /* one in the making */
+
+/* Gather WAL and index of (base->redo, to]. -ENODATA part of the WAL is not there any more; -ENOTSUP it has records that only Postgres can
+ * replay, or settings change in it that decide how pages look; -EINVAL no data directory. */
+NF_MUST_CHECK int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct nf_lsn to,
+				struct wa_lazy_layer **ret_layer, char *ret_message, size_t message_size);
+/* Look up the files of the blocks that the WAL touches in the head of `branch`, which is prepared, and keep all this durably. *ret_facts is what
+ * bd_layer_create wants: WA_LAZY_FACTS_MAX bytes. -ENOTSUP a tablespace lies outside of the branch. */
+#define WA_LAZY_FACTS_MAX 128u
+NF_MUST_CHECK int wa_lazy_seal(struct wa_lazy_layer *layer, struct bd_branch_id branch, uint8_t *ret_facts, size_t *ret_size,
+			       char *ret_message, size_t message_size);
+/* Blocks that are to be made, known once it is sealed. */
+uint64_t wa_lazy_blocks(const struct wa_lazy_layer *layer);
+/* Done with it. keep: a layer was made of it; else what was gathered is removed. NULL is legal. */
+void wa_lazy_end(struct wa_lazy_layer *layer, bool keep);
+
+/* Make what nobody has read yet, in the head of `branch`, and take its layers away, the oldest first, with what was kept for them. At full speed;
+ * a stop (wa_lazy_stop) ends it with -ECANCELED. -EBUSY: all is made in the head, but snapshots or children still need the layer. */
+NF_MUST_CHECK int wa_lazy_drain(struct wa_lazy *lazy, struct bd_branch_id branch);
+
+/* A branch was deleted: what was kept for its layers can go soon. */
+void wa_lazy_branch_deleted(struct wa_lazy *lazy);
+
+/* Remove what was kept for layers that are gone or never came to be. The drain does it too. */
+NF_MUST_CHECK int wa_lazy_tidy(struct wa_lazy *lazy);
+
+#endif
