@@ -25,6 +25,7 @@ struct rp_space_map {
 };
 
 #define RP_SPACE_MAPS_MAX 32
+#define RP_CONTROL_PREPARED "pg_control.prepared" /* what becomes pg_control once the pages are served too */
 #define RP_RECENT 256u
 
 struct rp_options {

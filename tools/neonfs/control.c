@@ -53,6 +53,7 @@ static int serve_request(struct control *control, int fd, const char *text, size
 				.store = control->store,
 				.fs = control->fs,
 				.history = control->history,
+				.lazy = control->lazy,
 				.config = control->config,
 				.fd = fd};
 	json_t *request = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
@@ -231,7 +232,8 @@ static int prepare(struct control *control)
 	return rc != 0 ? rc : -pthread_create(&control->acceptor, NULL, acceptor_thread, control);
 }
 
-int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, const struct daemon_config *config,
+int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, struct wa_lazy *lazy,
+		  const struct daemon_config *config,
 		  struct control **ret_control, char *ret_message)
 {
 	struct control *control = calloc(1, sizeof(*control));
@@ -240,6 +242,7 @@ int control_start(struct bd_store *store, struct fs *fs, struct wa_history *hist
 		*control = (struct control){.store = store,
 					    .fs = fs,
 					    .history = history,
+					    .lazy = lazy,
 					    .config = config,
 					    .directory_fd = -1,
 					    .listen_fd = -1,

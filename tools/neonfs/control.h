@@ -12,6 +12,7 @@
 #include "fs/fs.h"
 #include "tools/neonfs/daemon.h"
 #include "walapply/pitr/wa_history.h"
+#include "walapply/pitr/wa_lazy.h"
 
 #define CONTROL_CONNECTIONS_MAX 16
 #define CONTROL_WAITERS_MAX 16
@@ -20,9 +21,9 @@
 
 struct control;
 
-/* Listen in the store's directory; a stale socket is replaced (the caller owns the store's lock). `store`, `fs`, `history` and `config`
+/* Listen in the store's directory; a stale socket is replaced (the caller owns the store's lock). `store`, `fs`, `history`, `lazy` and `config`
  * outlive the control. 0; -errno with a line in ret_message (DAEMON_MESSAGE_MAX). */
-NF_MUST_CHECK int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history,
+NF_MUST_CHECK int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, struct wa_lazy *lazy,
 				const struct daemon_config *config, struct control **ret_control, char *ret_message);
 
 /* Give up what uses the mount and may last (branches that are being prepared), now and from now on: the mount is about to go. From any thread

@@ -79,10 +79,30 @@ int ctl_branch_rename(struct ctl_call *call)
 	return 0;
 }
 
+/* Blocks that a branch sees through an ancestor's redo layer are made from what that ancestor keeps: it must not go before they are made. */
+static int check_layers_above(struct ctl_call *call, const struct bd_branch_info *branch)
+{
+	struct bd_branch_info above = *branch;
+	while (above.parent.v != 0) {
+		int rc = bd_branch_get(call->store, above.parent, &above);
+		if (rc == -ENOENT)
+			return 0;
+		if (rc != 0)
+			return ctl_store_error(call, rc, "cannot look at the branch's parents");
+		if (above.layers > 0)
+			return ctl_error(
+				call, "busy",
+				"branch \"%s\" still shows pages that are made from the history of \"%s\"; try again when all "
+				"of \"%s\" is made (the daemon does it in the background)",
+				branch->name, above.name, above.name);
+	}
+	return 0;
+}
+
 int ctl_branch_detach(struct ctl_call *call)
 {
 	struct bd_branch_info branch;
-	if (ctl_branch_argument(call, "name", &branch) != 0)
+	if (ctl_branch_argument(call, "name", &branch) != 0 || check_layers_above(call, &branch) != 0)
 		return -1;
 	int rc = bd_branch_detach(call->store, branch.id);
 	if (rc == -EINVAL)

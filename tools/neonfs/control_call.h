@@ -10,6 +10,7 @@ struct ctl_call {
 	struct bd_store *store;
 	struct fs *fs;
 	struct wa_history *history;
+	struct wa_lazy *lazy;
 	const struct daemon_config *config;
 	int fd; /* for progress and items */
 	const json_t *args; /* an object */

@@ -145,6 +145,7 @@ static int delete_one(struct ctl_call *call, const struct bd_branch_info *branch
 	switch (rc) {
 	case 0:
 		wa_history_branch_deleted(call->history, branch->id);
+		wa_lazy_branch_deleted(call->lazy);
 		fs_branch_changed(call->fs, branch->name);
 		return 0;
 	case -EBUSY: /* opened since it was looked at */ return ctl_refuse_busy(call, branch);

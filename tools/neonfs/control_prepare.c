@@ -16,6 +16,7 @@
 #include "common/nf_log.h"
 #include "tools/neonfs/control_cluster.h"
 #include "tools/neonfs/control_impl.h"
+#include "tools/neonfs/control_lazy.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_postgres.h"
 #include "tools/neonfs/control_replay.h"
@@ -224,6 +225,25 @@ static int check_tablespaces(struct ctl_call *call, const struct ctl_prepared *p
 	return rc;
 }
 
+/* The child's state at the LSN, and a redo layer for its pages; all of it at once where the WAL is not of that kind. */
+static int prepare_lazily(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base,
+			  struct ctl_prepared *prepared, struct preparer_answer *answer)
+{
+	const struct wa_lazy_base below = {.view = base->view,
+					   .source = place->branch.id,
+					   .redo = base->redo,
+					   .written = base->written,
+					   .timeline = base->timeline};
+	struct wa_lazy_layer *layer = NULL;
+	if (ctl_lazy_begin(call, &below, place->lsn, prepared->facts, &layer) != 0)
+		return -1;
+	int rc = ctl_replay_to(call, place, base, &prepared->branch, layer != NULL, prepared->facts, answer);
+	if (rc == 0 && layer != NULL)
+		rc = ctl_lazy_lay(call, layer, &prepared->branch, prepared->facts);
+	wa_lazy_end(layer, rc == 0);
+	return rc;
+}
+
 static int prepare_once(struct ctl_call *call, const struct ctl_place *place, enum ctl_recovery how,
 			struct ctl_prepared *prepared, struct preparer_answer *answer)
 {
@@ -242,7 +262,7 @@ static int prepare_once(struct ctl_call *call, const struct ctl_place *place, en
 		rc = 1;
 	}
 	if (rc == 0 && how != CTL_RECOVERY_POSTGRES) {
-		rc = ctl_replay_to(call, place, &base, &prepared->branch, prepared->facts, answer);
+		rc = prepare_lazily(call, place, &base, prepared, answer);
 	} else if (rc == 0) {
 		int64_t began_ns = ctl_now_ns();
 		rc = ctl_put_wal(call, place, &base, &prepared->branch);
@@ -295,7 +315,7 @@ static int replay_copy(struct ctl_call *call, struct ctl_prepared *prepared)
 		return 0;
 	rc = check_tablespaces(call, prepared);
 	if (rc == 0)
-		rc = ctl_replay_to_end(call, prepared->branch.name, &cluster, prepared->facts);
+		rc = ctl_replay_to_end(call, prepared->branch.name, &cluster, (struct nf_lsn){0}, false, prepared->facts);
 	if (rc == 0)
 		json_object_set_new(prepared->facts, "recovery", json_string("instant"));
 	return rc;

@@ -9,7 +9,7 @@
 #include "tools/neonfs/control_prepare.h"
 
 static int run_preparer(struct ctl_call *call, const struct ctl_place *place, const struct bd_branch_info *child,
-			uint32_t parent_timeline, struct preparer_answer *ret_answer)
+			uint32_t parent_timeline, bool state_only, struct preparer_answer *ret_answer)
 {
 	char path[PATH_MAX], kept[PATH_MAX], own[PATH_MAX], below[64], lsn[NF_LSN_TEXT_MAX], timeline_text[16];
 	uint32_t timeline;
@@ -29,10 +29,13 @@ static int run_preparer(struct ctl_call *call, const struct ctl_place *place, co
 	/* The server's own segments first, they are the newest state; what it removed meanwhile was kept before that. */
 	const char *words[PREPARER_WORDS_MAX] = {"replay",         path,          "--lines", "--to", lsn,
 						 "--new-timeline", timeline_text, "--wal",   own};
+	unsigned used = 9;
 	if (access(kept, F_OK) == 0) {
-		words[9] = "--wal";
-		words[10] = kept;
+		words[used++] = "--wal";
+		words[used++] = kept;
 	}
+	if (state_only)
+		words[used++] = "--state-only";
 	return preparer_run(call, words, ret_answer);
 }
 
@@ -47,10 +50,10 @@ static int preparer_error(struct ctl_call *call, int rc, const struct preparer_a
 }
 
 int ctl_replay_to(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base,
-		  const struct bd_branch_info *child, json_t *facts, struct preparer_answer *answer)
+		  const struct bd_branch_info *child, bool state_only, json_t *facts, struct preparer_answer *answer)
 {
 	int64_t began_ns = ctl_now_ns();
-	int rc = run_preparer(call, place, child, base->timeline, answer);
+	int rc = run_preparer(call, place, child, base->timeline, state_only, answer);
 	ctl_note_time(facts, "prepare", &began_ns);
 	if (rc == 0 && answer->result == NULL && answer->is_unsupported)
 		return 1;
@@ -70,9 +73,10 @@ int ctl_replay_to(struct ctl_call *call, const struct ctl_place *place, const st
 	return 0;
 }
 
-int ctl_replay_to_end(struct ctl_call *call, const char *name, const struct ctl_cluster *cluster, json_t *facts)
+int ctl_replay_to_end(struct ctl_call *call, const char *name, const struct ctl_cluster *cluster, struct nf_lsn to,
+		      bool state_only, json_t *facts)
 {
-	char path[PATH_MAX], timeline_text[16];
+	char path[PATH_MAX], timeline_text[16], lsn[NF_LSN_TEXT_MAX];
 	uint32_t timeline;
 	struct preparer_answer answer = {0};
 	int64_t began_ns = ctl_now_ns();
@@ -81,11 +85,26 @@ int ctl_replay_to_end(struct ctl_call *call, const char *name, const struct ctl_
 		return ctl_store_error(call, rc, "cannot begin a new timeline");
 	ctl_path(call, name, "", path);
 	snprintf(timeline_text, sizeof(timeline_text), "%u", timeline);
-	const char *const words[] = {"replay", path, "--lines", "--new-timeline", timeline_text, NULL};
+	snprintf(lsn, sizeof(lsn), NF_LSN_FMT, NF_LSN_ARG(to));
+	const char *words[PREPARER_WORDS_MAX] = {"replay", path, "--lines", "--new-timeline", timeline_text};
+	unsigned used = 5;
+	if (to.v != 0) {
+		words[used++] = "--to";
+		words[used++] = lsn;
+	}
+	if (state_only)
+		words[used++] = "--state-only";
 	rc = preparer_run(call, words, &answer);
 	ctl_note_time(facts, "prepare", &began_ns);
 	if (rc != 0 || answer.result == NULL)
 		return preparer_error(call, rc, &answer);
+	const char *reached = json_string_value(json_object_get(answer.result, "end"));
+	if (to.v != 0 && (reached == NULL || strcmp(reached, lsn) != 0)) {
+		rc = ctl_error(call, "failed", "replay ended at %s instead of %s", reached != NULL ? reached : "an unknown place",
+			       lsn);
+		json_decref(answer.result);
+		return rc;
+	}
 	json_object_set(facts, "lsn", json_object_get(answer.result, "end"));
 	json_object_set_new(facts, "replayed", answer.result);
 	return 0;

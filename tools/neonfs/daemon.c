@@ -26,6 +26,7 @@
 #include "tools/neonfs/control.h"
 #include "tools/neonfs/control_prepare.h"
 #include "walapply/pitr/wa_history.h"
+#include "walapply/pitr/wa_lazy.h"
 
 /* A daemon that was unmounted a moment ago still flushes: wait for it before calling the store busy. */
 #define OPEN_RETRIES 200
@@ -35,6 +36,7 @@ struct daemon {
 	const struct daemon_config *config;
 	struct bd_store *store;
 	struct wa_history *history;
+	struct wa_lazy *lazy;
 	struct fs *fs;
 	struct control *control;
 	pthread_t signal_thread;
@@ -215,6 +217,24 @@ static int open_history(struct daemon *daemon, char *ret_message)
 	return rc;
 }
 
+/* Before anything is read: branches may look through redo layers. */
+static int open_lazy(struct daemon *daemon, char *ret_message)
+{
+	struct bd_layer_hooks hooks;
+	int rc = wa_lazy_open(daemon->store, &daemon->lazy);
+	if (rc == 0) {
+		wa_lazy_hooks(daemon->lazy, &hooks);
+		bd_store_set_layer_hooks(daemon->store, &hooks);
+		ctl_prepare_sweep(daemon->store);
+		rc = wa_lazy_tidy(daemon->lazy);
+	}
+	if (rc == 0)
+		rc = wa_lazy_start(daemon->lazy);
+	if (rc != 0)
+		snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot read the redo layers of branches: %s", strerror(-rc));
+	return rc;
+}
+
 static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *arg, char *ret_message)
 {
 	const struct fs_options options = {
@@ -235,7 +255,8 @@ static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *ar
 /* Serve the mounted store until it is unmounted. */
 static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_message)
 {
-	int rc = control_start(daemon->store, daemon->fs, daemon->history, daemon->config, &daemon->control, ret_message);
+	int rc = control_start(daemon->store, daemon->fs, daemon->history, daemon->lazy, daemon->config, &daemon->control,
+			       ret_message);
 	if (rc != 0)
 		return rc;
 	rc = start_signals(daemon, signals);
@@ -258,15 +279,18 @@ static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_messa
 
 static int run_mounted(struct daemon *daemon, const sigset_t *signals, void (*ready)(void *arg), void *arg, char *ret_message)
 {
-	ctl_prepare_sweep(daemon->store);
-	int rc = open_history(daemon, ret_message);
+	int rc = open_lazy(daemon, ret_message);
+	if (rc == 0)
+		rc = open_history(daemon, ret_message);
 	if (rc == 0)
 		rc = mount_store(daemon, ready, arg, ret_message);
 	if (rc == 0)
 		rc = serve(daemon, signals, ret_message);
 	fs_unmount(daemon->fs);
 	wa_history_close(daemon->history);
+	wa_lazy_stop(daemon->lazy);
 	int close_rc = bd_store_close(daemon->store);
+	wa_lazy_close(daemon->lazy);
 	if (close_rc != 0)
 		nf_error("the last state of the store could not be written: %s; the next mount recovers it", strerror(-close_rc));
 	else

@@ -69,6 +69,9 @@ void lz_indexes_free(struct lz_indexes *indexes);
 NF_MUST_CHECK int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir,
 				 char *ret_message, size_t size);
 
+/* Does the record at `lsn`, a PARAMETER_CHANGE, leave wal_log_hints as the plan has it? Pages look the same then. 1; 0 it does not; an error. */
+NF_MUST_CHECK int lz_keeps_hints(const struct lz_plan *plan, struct lz_log *log, struct nf_lsn lsn);
+
 /* The name of a plan's segment. */
 void lz_segment_name(const struct lz_plan *plan, uint64_t number, char name[WA_SEGMENT_NAME + 1]);
 

@@ -4,6 +4,7 @@
 #include "common/nf_log.h"
 #include "walapply/decode/wa_reader.h"
 #include "walapply/pitr/lazy_impl.h"
+#include "walapply/state/wa_state.h"
 
 void lz_indexes_free(struct lz_indexes *indexes)
 {
@@ -130,4 +131,33 @@ int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t numb
 	wa_index_builder_free(builder);
 	wa_reader_free(reader);
 	return error;
+}
+
+static int compare_hints(void *arg, const struct wa_state_op *op)
+{
+	const struct lz_plan *plan = arg;
+	if (op->kind == WA_OP_PARAMETERS && op->parameters.wal_log_hints != plan->version.log_hints)
+		return 1;
+	return 0;
+}
+
+int lz_keeps_hints(const struct lz_plan *plan, struct lz_log *log, struct nf_lsn lsn)
+{
+	uint8_t page[WA_PAGE_SIZE];
+	const struct wa_record *record;
+	struct wa_reader *reader;
+	struct wa_error why = {0};
+	struct lz_plan wanted = *plan;
+	const struct wa_reader_config config = {
+		.segment_size = plan->segment_size, .major = plan->version.major, .system_id = plan->system_id, .start = lsn};
+	int status = wa_reader_new(&config, &reader);
+	if (status < 0)
+		return status == -EINVAL ? -EBADMSG : status;
+	status = next_record(reader, log, page, &record);
+	if (status == 1)
+		status = wa_state_ops(&plan->version, record, compare_hints, &wanted, &why);
+	else if (status == 0)
+		status = -EBADMSG;
+	wa_reader_free(reader);
+	return status < 0 ? status : status == 0;
 }

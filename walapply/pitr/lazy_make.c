@@ -211,8 +211,28 @@ static int gather_indexes(struct wa_lazy_layer *layer, struct message message)
 	return error;
 }
 
+#define PARAMETER_CHANGE 0x60u
+
+/* 1 when every change of parameters in the range leaves pages as they are. */
+static int keeps_hints(struct wa_lazy_layer *layer, const struct wa_index *index)
+{
+	const struct lz_plan *plan = &layer->plan;
+	struct wa_index_state_cursor cursor;
+	struct wa_index_state state;
+	struct wa_error why = {0};
+	int status, keeps = 1;
+	wa_index_seek_state(index, plan->from, plan->to, &cursor);
+	while (keeps == 1 && (status = wa_index_next_state(&cursor, &state, &why)) != 0) {
+		if (status < 0)
+			return status;
+		if (state.kind == WA_INDEX_RECORD && state.rmid == WA_RMGR_XLOG && state.op == PARAMETER_CHANGE)
+			keeps = lz_keeps_hints(plan, &layer->log, state.lsn);
+	}
+	return keeps;
+}
+
 /* Is there anything in the range that blocks cannot be made from? */
-static int check_range(const struct wa_lazy_layer *layer, struct message message)
+static int check_range(struct wa_lazy_layer *layer, struct message message)
 {
 	for (uint32_t i = 0; i < layer->indexes.count; i++) {
 		const struct wa_index *index = &layer->indexes.views[i];
@@ -221,10 +241,13 @@ static int check_range(const struct wa_lazy_layer *layer, struct message message
 				      "records of an extension's resource manager are in the WAL: only Postgres can replay them");
 		for (size_t at = 0; at < wa_index_type_count(index); at++) {
 			struct wa_index_type type = wa_index_type_at(index, at);
-			if (type.rmid == WA_RMGR_XLOG && type.op == 0x60)
-				return wh_say(
-					message.text, message.size, -ENOTSUP,
-					"settings that decide how pages look change in the WAL (a PARAMETER_CHANGE record)");
+			if (type.rmid != WA_RMGR_XLOG || type.op != PARAMETER_CHANGE)
+				continue;
+			int keeps = keeps_hints(layer, index);
+			if (keeps < 0)
+				return wh_say(message.text, message.size, keeps, "the WAL cannot be read: %s", strerror(-keeps));
+			if (keeps == 0)
+				return wh_say(message.text, message.size, -ENOTSUP, "wal_log_hints changes in the WAL");
 		}
 	}
 	return 0;

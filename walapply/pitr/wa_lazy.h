@@ -41,7 +41,7 @@ struct wa_lazy_base {
 struct wa_lazy_layer; /* one in the making */
 
 /* Gather WAL and index of (base->redo, to]. -ENODATA part of the WAL is not there any more; -ENOTSUP it has records that only Postgres can
- * replay, or settings change in it that decide how pages look; -EINVAL no data directory. */
+ * replay, or wal_log_hints changes in it, which decides how pages look; -EINVAL no data directory. */
 NF_MUST_CHECK int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct nf_lsn to,
 				struct wa_lazy_layer **ret_layer, char *ret_message, size_t message_size);
 /* Look up the files of the blocks that the WAL touches in the head of `branch`, which is prepared, and keep all this durably. *ret_facts is what

@@ -1,0 +1,55 @@
+/* See control_lazy.h. */
+#include "tools/neonfs/control_lazy.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/neonfs/control_prepare.h"
+#include "walapply/pitr/wa_history.h"
+
+int ctl_lazy_begin(struct ctl_call *call, const struct wa_lazy_base *base, struct nf_lsn to, json_t *facts,
+		   struct wa_lazy_layer **ret_layer)
+{
+	char message[WA_HISTORY_MESSAGE_MAX] = "";
+	int64_t began_ns = ctl_now_ns();
+	*ret_layer = NULL;
+	int rc = wa_lazy_begin(call->lazy, base, to, ret_layer, message, sizeof(message));
+	ctl_note_time(facts, "gather", &began_ns);
+	if (rc == -ENOTSUP) {
+		json_object_set_new(facts, "eager", tl_json_text(message));
+		return 0;
+	}
+	return rc == 0 ? 0 : ctl_error(call, "failed", "%s", message);
+}
+
+/* By the mount, so that the kernel learns of it. */
+static int put_control(const struct ctl_call *call, const struct bd_branch_info *branch)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	ctl_path(call, branch->name, "global/pg_control.prepared", from);
+	ctl_path(call, branch->name, "global/pg_control", to);
+	return rename(from, to) == 0 ? 0 : -errno;
+}
+
+int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struct bd_branch_info *branch, json_t *facts)
+{
+	char message[WA_HISTORY_MESSAGE_MAX] = "";
+	uint8_t bytes[WA_LAZY_FACTS_MAX];
+	size_t size;
+	struct bd_epoch epoch;
+	int64_t began_ns = ctl_now_ns();
+	int rc = wa_lazy_seal(layer, branch->id, bytes, &size, message, sizeof(message));
+	if (rc != 0)
+		return ctl_error(call, "failed", "%s", message);
+	ctl_note_time(facts, "seal", &began_ns);
+	rc = bd_layer_create(call->store, branch->id, bytes, size, &epoch);
+	if (rc == 0)
+		rc = fs_branch_refresh(call->fs, branch->id);
+	if (rc == 0)
+		rc = put_control(call, branch);
+	if (rc != 0)
+		return ctl_store_error(call, rc, "cannot lay the redo layer of the branch");
+	ctl_note_time(facts, "layer", &began_ns);
+	json_object_set_new(facts, "lazy_blocks", json_integer((json_int_t)wa_lazy_blocks(layer)));
+	return 0;
+}
