@@ -12,6 +12,8 @@
 #include "blockdev/layer/layer.h"
 
 #define BATCH 128u
+#define COPY_BLOCKS                                                                                                              \
+	16u /* copied at once where the first of them cannot be shared: its neighbours were written with it, as a rule */
 
 /* Entries of [block, block + count) as they are, and the file's size then. -EAGAIN: one is pending: it is to be recorded first, so that every place
  * is in the index. BD_LAZY: one is to be made first by a redo layer. */
@@ -99,8 +101,8 @@ static int share(struct bd_inode *to, uint32_t block, uint32_t count, const stru
 		error = bd_map_leaf(to, (block + done) >> BD_LEAF_SHIFT, &leaf);
 		if (error != 0)
 			break;
-		struct bd_block_id id = {.branch = to->branch->id, .file = to->file, .block = block + done,
-					 .epoch = to->branch->epoch};
+		struct bd_block_id id = {
+			.branch = to->branch->id, .file = to->file, .block = block + done, .epoch = to->branch->epoch};
 		bd_commit_clone(&commit, loc, &id, (struct bd_age){.sequence = bd_extents_tick(to->store)});
 		bd_commit_run(&commit, &id, 1, loc, &places[done].sum);
 	}
@@ -231,11 +233,12 @@ ssize_t bd_clone_range(struct bd_inode *from, uint64_t from_offset, struct bd_in
 	int error = 0;
 	while (done < size && error == 0) {
 		uint64_t at = from_offset + done, left = size - done;
+		/* An unaligned start goes alone, so that what follows can be shared. */
 		uint64_t n = NF_MIN(left, NF_BLOCK_SIZE - at % NF_BLOCK_SIZE);
 		/* The last block of a file may be shared as a whole: behind its end there are zeros. */
-		bool whole = at % NF_BLOCK_SIZE == 0 &&
-			     (left >= NF_BLOCK_SIZE ||
-			      (at + left == from_attr.size_bytes && to_offset + done + left >= size_of(to)));
+		bool whole =
+			at % NF_BLOCK_SIZE == 0 &&
+			(left >= NF_BLOCK_SIZE || (at + left == from_attr.size_bytes && to_offset + done + left >= size_of(to)));
 		if (aligned && whole) {
 			uint64_t blocks = NF_MIN(BATCH, nf_round_up(left, NF_BLOCK_SIZE) / NF_BLOCK_SIZE);
 			if (left < blocks * NF_BLOCK_SIZE &&
@@ -250,6 +253,7 @@ ssize_t bd_clone_range(struct bd_inode *from, uint64_t from_offset, struct bd_in
 				continue;
 			}
 			error = shared;
+			n = NF_MIN(left, (uint64_t)COPY_BLOCKS * NF_BLOCK_SIZE);
 		}
 		if (error == 0)
 			error = copy_bytes(from, at, to, to_offset + done, n, buf, buf_size);

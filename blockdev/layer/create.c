@@ -380,6 +380,10 @@ static int take_away(struct bd_store *store, struct bd_layer *layer)
 		error = bd_layer_open(layer);
 	if (error == 0)
 		error = search_view(&search);
+	/* What was made, and what was written over a block that was to be made, may be in memory only: after a crash without the layer the block would be
+	 * neither. It is in the log before the layer's end is. */
+	if (error == 0)
+		error = bd_branch_flush(store, layer->branch, false);
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&store->table_lock);

@@ -659,6 +659,24 @@ static void a_layer_that_is_needed_stays(void **state)
 	bd_inode_unref(file, 1);
 }
 
+/* Nobody has synced what was read, nor what was written over blocks that were to be made: without the layer it cannot be made again. */
+static void what_was_made_is_durable_before_its_layer_goes(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = make_file(api->root, "file", 1, 300);
+
+	uint32_t epoch = layers_lay(api, api->main.id, 5, 2);
+	api_put(file, 298 * BLOCK, 9, BLOCK);
+	expect_through(file, 298, 1, 5);
+	assert_ok(bd_layer_delete(api->store, api->main.id, (struct bd_epoch){epoch}));
+	bd_inode_unref(file, 1);
+	crash(api);
+	check_view(api, api_head(api->main.id), "file", 298, 1, 5);
+	file = api_lookup(api->root, "file");
+	expect_block(file, 298, 9);
+	bd_inode_unref(file, 1);
+}
+
 static void an_unlinked_file_that_is_open_needs_its_layer(void **state)
 {
 	struct api *api = *state;
@@ -900,6 +918,7 @@ int main(void)
 		layer_test(a_hook_that_fails_is_an_error),
 		layer_test(bad_arguments),
 		layer_test(a_layer_that_is_needed_stays),
+		layer_test(what_was_made_is_durable_before_its_layer_goes),
 		layer_test(an_unlinked_file_that_is_open_needs_its_layer),
 		layer_test(what_children_need_outlives_the_branch),
 		layer_test(what_lies_below_stays),
