@@ -125,13 +125,25 @@ static int share(struct bd_inode *to, uint32_t block, uint32_t count, const stru
 	return error != 0 ? error : (int)done;
 }
 
-/* Whole blocks, up to the end that the source had, `from_end`; returns how many were shared from the start of the range on. */
+/* How many blocks the range begins with that have bytes and cannot be shared; at least 1. */
+static uint32_t copied_run(struct bd_store *store, const struct bd_place *places, uint32_t count)
+{
+	uint32_t n = 0;
+	while (n < count && !is_hole(places[n].loc) &&
+	       !(bd_loc_is_extent(places[n].loc) && bd_extent_can_share(store, bd_loc_extent_id(places[n].loc))))
+		n++;
+	return NF_MAX(n, 1u);
+}
+
+/* Whole blocks, up to the end that the source had, `from_end`; returns how many were shared from the start of the range on. When none could be,
+ * *ret_copy is how many are best copied together. */
 static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_inode *to, uint32_t to_block, uint32_t count,
-		       uint64_t from_end, uint64_t target_end)
+		       uint64_t from_end, uint64_t target_end, uint32_t *ret_copy)
 {
 	struct bd_place places[BATCH];
 	uint64_t from_size;
 	int error = ready_entries(from, from_block, count, places, &from_size);
+	*ret_copy = 1;
 	if (error == -EAGAIN)
 		return 0; /* written to meanwhile, or cannot be stored: copy */
 	if (error == 0)
@@ -151,6 +163,8 @@ static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_ino
 		done = share_holes(to, to_block, count, places);
 	if (error == 0 && count > 0 && done == 0)
 		done = share(to, to_block, count, places, target_end);
+	if (error == 0 && count > 0 && done == 0)
+		*ret_copy = copied_run(to->store, places, count);
 	pthread_rwlock_unlock(&to->store->clone_lock);
 	bd_op_end(to);
 	return done;
@@ -244,16 +258,17 @@ ssize_t bd_clone_range(struct bd_inode *from, uint64_t from_offset, struct bd_in
 			if (left < blocks * NF_BLOCK_SIZE &&
 			    !(at + left == from_attr.size_bytes && to_offset + done + left >= size_of(to)))
 				blocks--;
+			uint32_t copy;
 			int shared = share_batch(from, (uint32_t)(at >> NF_BLOCK_SHIFT), to,
 						 (uint32_t)((to_offset + done) >> NF_BLOCK_SHIFT), (uint32_t)blocks,
-						 from_attr.size_bytes, to_offset + size);
+						 from_attr.size_bytes, to_offset + size, &copy);
 			if (shared > 0) {
 				done += NF_MIN(left, (uint64_t)shared * NF_BLOCK_SIZE);
 				error = touch_target(to, to_offset + done);
 				continue;
 			}
 			error = shared;
-			n = NF_MIN(left, (uint64_t)COPY_BLOCKS * NF_BLOCK_SIZE);
+			n = NF_MIN(left, (uint64_t)copy * NF_BLOCK_SIZE);
 		}
 		if (error == 0)
 			error = copy_bytes(from, at, to, to_offset + done, n, buf, buf_size);

@@ -92,9 +92,9 @@ static int check_layers_above(struct ctl_call *call, const struct bd_branch_info
 		if (above.layers > 0)
 			return ctl_error(
 				call, "busy",
-				"branch \"%s\" still shows pages that are made from the history of \"%s\"; try again when all "
-				"of \"%s\" is made (the daemon does it in the background)",
-				branch->name, above.name, above.name);
+				"branch \"%s\" shows pages that are made from the history of \"%s\" when they are read, and "
+				"cannot be without it; delete one of them, or keep both",
+				branch->name, above.name);
 	}
 	return 0;
 }

@@ -31,7 +31,8 @@ static int put_control(const struct ctl_call *call, const struct bd_branch_info 
 	return rename(from, to) == 0 ? 0 : -errno;
 }
 
-int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struct bd_branch_info *branch, json_t *facts)
+int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struct bd_branch_info *branch, json_t *facts,
+		 bool *ret_is_laid)
 {
 	char message[WA_HISTORY_MESSAGE_MAX] = "";
 	uint8_t bytes[WA_LAZY_FACTS_MAX];
@@ -42,6 +43,7 @@ int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struc
 	if (rc != 0)
 		return ctl_error(call, "failed", "%s", message);
 	ctl_note_time(facts, "seal", &began_ns);
+	*ret_is_laid = true;
 	rc = bd_layer_create(call->store, branch->id, bytes, size, &epoch);
 	if (rc == 0)
 		rc = fs_branch_refresh(call->fs, branch->id);

@@ -11,8 +11,9 @@ NF_MUST_CHECK int ctl_lazy_begin(struct ctl_call *call, const struct wa_lazy_bas
 				 struct wa_lazy_layer **ret_layer);
 
 /* The branch was brought to the LSN but for its pages, and is still as its old pg_control says to whoever starts on it: lay the layer, and put the new
- * pg_control in place. Ended in between, the branch is one that has crashed, of which part is replayed already: Postgres recovers it. Not durable before the store is synced. Rows are added to the facts. -1 after ctl_error. */
+ * pg_control in place. Not durable before the store is synced. Rows are added to the facts. *ret_is_laid: the layer may be there, and needs what was
+ * gathered, whatever the result is. -1 after ctl_error. */
 NF_MUST_CHECK int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struct bd_branch_info *branch,
-			       json_t *facts);
+			       json_t *facts, bool *ret_is_laid);
 
 #endif

@@ -229,18 +229,24 @@ static int check_tablespaces(struct ctl_call *call, const struct ctl_prepared *p
 static int prepare_lazily(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base,
 			  struct ctl_prepared *prepared, struct preparer_answer *answer)
 {
+	struct wa_history_status status;
+	int rc = wa_history_status(call->history, place->branch.id, &status);
+	if (rc != 0)
+		return ctl_store_error(call, rc, "cannot read the history of the branch");
+	/* The source may have begun a timeline since the base. */
 	const struct wa_lazy_base below = {.view = base->view,
 					   .source = place->branch.id,
 					   .redo = base->redo,
 					   .written = base->written,
-					   .timeline = base->timeline};
+					   .timeline = NF_MAX(base->timeline, status.timeline)};
 	struct wa_lazy_layer *layer = NULL;
+	bool is_laid = false;
 	if (ctl_lazy_begin(call, &below, place->lsn, prepared->facts, &layer) != 0)
 		return -1;
-	int rc = ctl_replay_to(call, place, base, &prepared->branch, layer != NULL, prepared->facts, answer);
+	rc = ctl_replay_to(call, place, base, &prepared->branch, layer != NULL, prepared->facts, answer);
 	if (rc == 0 && layer != NULL)
-		rc = ctl_lazy_lay(call, layer, &prepared->branch, prepared->facts);
-	wa_lazy_end(layer, rc == 0);
+		rc = ctl_lazy_lay(call, layer, &prepared->branch, prepared->facts, &is_laid);
+	wa_lazy_end(layer, is_laid);
 	return rc;
 }
 
@@ -315,7 +321,7 @@ static int replay_copy(struct ctl_call *call, struct ctl_prepared *prepared)
 		return 0;
 	rc = check_tablespaces(call, prepared);
 	if (rc == 0)
-		rc = ctl_replay_to_end(call, prepared->branch.name, &cluster, (struct nf_lsn){0}, false, prepared->facts);
+		rc = ctl_replay_to_end(call, prepared->branch.name, &cluster, prepared->facts);
 	if (rc == 0)
 		json_object_set_new(prepared->facts, "recovery", json_string("instant"));
 	return rc;

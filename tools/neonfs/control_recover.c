@@ -8,11 +8,9 @@
 
 #include "common/nf_log.h"
 #include "tools/neonfs/control_cluster.h"
-#include "tools/neonfs/control_lazy.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_prepare.h"
 #include "tools/neonfs/control_replay.h"
-#include "walapply/pitr/wa_history.h"
 
 static int read_cluster(struct ctl_call *call, const struct bd_branch_info *branch, struct ctl_cluster *ret_cluster)
 {
@@ -47,48 +45,6 @@ static int check(struct ctl_call *call, const struct bd_branch_info *branch, con
 	return 0;
 }
 
-/* Where history is kept, the WAL has an index: its end is known, and pages can be made when they are read. *ret_layer is NULL where it is not so. */
-static int begin_layer(struct ctl_call *call, const struct bd_branch_info *branch, const struct ctl_cluster *cluster,
-		       const struct bd_snapshot_info *before, json_t *facts, struct nf_lsn *ret_end,
-		       struct wa_lazy_layer **ret_layer)
-{
-	char message[WA_HISTORY_MESSAGE_MAX];
-	struct wa_history_status status;
-	*ret_end = (struct nf_lsn){0};
-	*ret_layer = NULL;
-	if (wa_history_status(call->history, branch->id, &status) != 0 ||
-	    (status.retention.seconds == 0 && status.retention.bytes == 0) ||
-	    wa_history_catch_up(call->history, branch->id, message, sizeof(message)) != 0 ||
-	    wa_history_status(call->history, branch->id, &status) != 0 || status.trouble[0] != '\0' ||
-	    status.latest.v < cluster->control.checkpoint.v)
-		return 0;
-	const struct wa_lazy_base base = {.view = {.branch = branch->id, .epoch = before->epoch},
-					  .source = branch->id,
-					  .redo = cluster->control.copy.redo,
-					  .written = status.latest,
-					  .timeline = status.timeline,
-					  .in_place = true};
-	if (ctl_lazy_begin(call, &base, status.latest, facts, ret_layer) != 0)
-		return -1;
-	if (*ret_layer != NULL)
-		*ret_end = status.latest;
-	return 0;
-}
-
-static int replay(struct ctl_call *call, const struct bd_branch_info *branch, const struct ctl_cluster *cluster,
-		  const struct bd_snapshot_info *before, json_t *facts)
-{
-	struct wa_lazy_layer *layer;
-	struct nf_lsn end;
-	if (begin_layer(call, branch, cluster, before, facts, &end, &layer) != 0)
-		return -1;
-	int rc = ctl_replay_to_end(call, branch->name, cluster, end, layer != NULL, facts);
-	if (rc == 0 && layer != NULL)
-		rc = ctl_lazy_lay(call, layer, branch, facts);
-	wa_lazy_end(layer, rc == 0);
-	return rc;
-}
-
 static int recover(struct ctl_call *call, const struct bd_branch_info *branch, const struct ctl_cluster *cluster, json_t *facts)
 {
 	struct bd_snapshot_info snapshot;
@@ -97,7 +53,7 @@ static int recover(struct ctl_call *call, const struct bd_branch_info *branch, c
 		return -1;
 	json_object_set_new(facts, "snapshot", json_string(snapshot.label));
 	ctl_note_time(facts, "snapshot", &began_ns);
-	if (replay(call, branch, cluster, &snapshot, facts) != 0) {
+	if (ctl_replay_to_end(call, branch->name, cluster, facts) != 0) {
 		size_t used = strlen(call->error_message);
 		snprintf(call->error_message + used, sizeof(call->error_message) - used, " (as it was before: \"%s@%s\")",
 			 branch->name, snapshot.label);

@@ -11,12 +11,11 @@ struct ctl_cluster;
 /* Bring `child`, a copy of the base, to place->lsn; with `state_only` without the pages of relations. A row "replayed" is added to the facts. Returns 0; 1 only Postgres can do it, and why is in the
  * answer; -1 after ctl_error. Unless 0, the child is half done. */
 NF_MUST_CHECK int ctl_replay_to(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base,
-				const struct bd_branch_info *child, bool state_only, json_t *facts, struct preparer_answer *answer);
+				const struct bd_branch_info *child, bool state_only, json_t *facts,
+				struct preparer_answer *answer);
 
-/* Replay what a branch's own WAL holds, to its end or up to `to` (not 0), which must be there; with `state_only` without the pages of relations. `name` is its
- * name, internal or not, *cluster what it is. Rows "replayed" and "lsn" are added to the
+/* Replay what a branch's own WAL holds, to its end: `name` is its name, internal or not, *cluster what it is. Rows "replayed" and "lsn" are added to the
  * facts. -1 after ctl_error: then the branch is half done, and can be begun again. */
-NF_MUST_CHECK int ctl_replay_to_end(struct ctl_call *call, const char *name, const struct ctl_cluster *cluster, struct nf_lsn to,
-				    bool state_only, json_t *facts);
+NF_MUST_CHECK int ctl_replay_to_end(struct ctl_call *call, const char *name, const struct ctl_cluster *cluster, json_t *facts);
 
 #endif

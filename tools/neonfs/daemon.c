@@ -226,10 +226,11 @@ static int open_lazy(struct daemon *daemon, char *ret_message)
 		wa_lazy_hooks(daemon->lazy, &hooks);
 		bd_store_set_layer_hooks(daemon->store, &hooks);
 		ctl_prepare_sweep(daemon->store);
-		rc = wa_lazy_tidy(daemon->lazy);
-	}
-	if (rc == 0)
+		int tidy_rc = wa_lazy_tidy(daemon->lazy);
+		if (tidy_rc != 0)
+			nf_warn("what was kept for branches that are gone cannot be removed now: %s", strerror(-tidy_rc));
 		rc = wa_lazy_start(daemon->lazy);
+	}
 	if (rc != 0)
 		snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot read the redo layers of branches: %s", strerror(-rc));
 	return rc;

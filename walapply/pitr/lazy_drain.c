@@ -197,28 +197,29 @@ static int drain_layer(struct draining *draining, const struct bd_layer_info *in
 	return error == 0 ? remove_kept(lazy, name) : error;
 }
 
-/* The layers of one branch, or of all (branch 0): those that can go. The first error but -EBUSY ends it. */
+/* The layers of one branch, or of all (branch 0): those that can go. One that cannot be drained does not keep the others; the first error but -EBUSY, if
+ * there was one, is returned. */
 static int drain_branch(struct wa_lazy *lazy, struct bd_branch_id branch, bool is_limited)
 {
 	struct bd_layer_info *infos;
 	size_t count;
-	int error = bd_layer_list(lazy->store, branch, &infos, &count), busy = 0;
+	int first = 0, error = bd_layer_list(lazy->store, branch, &infos, &count);
 	if (error != 0)
 		return error;
 	struct draining draining = {.lazy = lazy, .is_limited = is_limited};
 	draining.buf = nf_io_buffer((size_t)PIECE_BLOCKS * NF_BLOCK_SIZE);
-	error = draining.buf == NULL ? -ENOMEM : 0;
-	for (size_t i = 0; i < count && error == 0; i++) {
+	if (draining.buf == NULL)
+		first = -ENOMEM;
+	for (size_t i = 0; i < count && first != -ENOMEM && error != -ECANCELED; i++) {
 		draining.head = wh_head(infos[i].branch);
 		error = drain_layer(&draining, &infos[i]);
-		if (error == -EBUSY || (error == -ENOENT && branch.v == 0)) {
-			busy = error == -EBUSY ? error : busy;
-			error = 0;
-		}
+		/* -ENOENT, -ESTALE: its branch was deleted meanwhile. */
+		if (error != 0 && error != -ENOENT && error != -ESTALE && (first == 0 || first == -EBUSY))
+			first = error;
 	}
 	free(draining.buf);
 	free(infos);
-	return error != 0 ? error : busy;
+	return first;
 }
 
 int wa_lazy_drain(struct wa_lazy *lazy, struct bd_branch_id branch)
@@ -246,10 +247,9 @@ static void *drain_thread(void *arg)
 			continue;
 		pthread_mutex_unlock(&lazy->lock);
 		int error = drain_branch(lazy, (struct bd_branch_id){0}, true);
-		if (error == 0 || error == -EBUSY) {
-			int tidy_error = wa_lazy_tidy(lazy);
+		int tidy_error = wa_lazy_tidy(lazy);
+		if (error == 0 || error == -EBUSY)
 			error = tidy_error != 0 ? tidy_error : error;
-		}
 		if (error != 0 && error != -EBUSY && error != -ECANCELED)
 			nf_warn("redo layers cannot be drained now: %s", strerror(-error));
 		pthread_mutex_lock(&lazy->lock);

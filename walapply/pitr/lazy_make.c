@@ -23,7 +23,7 @@ struct wa_lazy_layer {
 	struct lz_plan plan;
 	struct bd_branch_id source;
 	uint32_t catalog, segment_blocks;
-	bool in_place, is_counted;
+	bool is_counted;
 	struct bd_inode *all, *dir, *wal, *index; /* layers, layers/<name> and what is in it */
 	struct lz_indexes indexes;
 	struct lz_log log;
@@ -127,7 +127,7 @@ static int open_history(struct wa_lazy_layer *layer, struct place *place)
 
 static bool base_has(const struct wa_lazy_layer *layer, uint64_t number)
 {
-	return layer->in_place || (number + 1) * layer->plan.segment_size <= layer->plan.written.v;
+	return (number + 1) * layer->plan.segment_size <= layer->plan.written.v;
 }
 
 static int find_segments(struct wa_lazy_layer *layer, uint32_t newest, const struct place places[LZ_PLACES],
@@ -300,7 +300,6 @@ int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct 
 		return wh_say(ret_message, message_size, -ENOMEM, "no memory");
 	layer->lazy = lazy;
 	layer->source = base->source;
-	layer->in_place = base->in_place;
 	struct lz_plan *plan = &layer->plan;
 	int error = read_control(layer, base, message);
 	if (error == 0 &&

@@ -35,7 +35,6 @@ struct wa_lazy_base {
 	struct bd_branch_id source; /* whose history and pg_wal have the rest of the WAL */
 	struct nf_lsn redo, written;
 	uint32_t timeline; /* the newest whose WAL may be read */
-	bool in_place; /* the layer will lie on the very branch that `view` is a snapshot of: all its WAL is in the view's pg_wal */
 };
 
 struct wa_lazy_layer; /* one in the making */
