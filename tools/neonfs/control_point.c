@@ -59,8 +59,8 @@ static int check_window(struct ctl_call *call, const struct bd_branch_info *bran
 				 NF_LSN_ARG(lsn), branch->name, NF_LSN_ARG(status->earliest));
 	if (lsn.v > status->latest.v)
 		return ctl_error(call, "out-of-range",
-				 NF_LSN_FMT " is behind the end of branch \"%s\": the latest point is " NF_LSN_FMT,
-				 NF_LSN_ARG(lsn), branch->name, NF_LSN_ARG(status->latest));
+				 NF_LSN_FMT " is past the end of branch \"%s\": the latest point is " NF_LSN_FMT, NF_LSN_ARG(lsn),
+				 branch->name, NF_LSN_ARG(status->latest));
 	return 0;
 }
 
@@ -160,8 +160,10 @@ static int place_in_history(struct ctl_call *call, const struct point_text *poin
 	struct wa_history_status status;
 	if (catch_up(call, &place->branch, &status) != 0)
 		return -1;
+	/* What was written meanwhile may be part of the answer. */
 	if (point->kind == POINT_TIME)
-		return find_time(call, &place->branch, point->time_us, &place->lsn) == 0
+		return find_time(call, &place->branch, point->time_us, &place->lsn) == 0 &&
+				       get_status(call, &place->branch, &status) == 0
 			       ? check_window(call, &place->branch, &status, place->lsn)
 			       : -1;
 	place->asked = point->lsn;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/nf_cursor.h"
 #include "walapply/decode/wa_records.h"
@@ -345,6 +346,7 @@ struct time_search {
 	int64_t time_us;
 	struct nf_lsn end; /* of the record before the one found */
 	bool found;
+	bool has_earlier; /* a transaction ended at or before that time */
 };
 
 static int look_for_later(void *arg, const struct wa_record *record)
@@ -356,8 +358,19 @@ static int look_for_later(void *arg, const struct wa_record *record)
 		search->found = true;
 		return 1;
 	}
+	search->has_earlier |= wh_transaction_end(record, &commit, &time_us);
 	search->end = record->end;
 	return 0;
+}
+
+static int say_before_window(int64_t earliest_us, char *ret_message, size_t message_size)
+{
+	time_t seconds = (time_t)(earliest_us / 1000000 + WH_EPOCH_2000_S);
+	struct tm tm;
+	char text[32] = "";
+	if (gmtime_r(&seconds, &tm) != NULL)
+		strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return wh_say(ret_message, message_size, -ERANGE, "that time is before what is kept: the earliest is %s", text);
 }
 
 int wa_history_at_time(struct wa_history *history, struct bd_branch_id branch, int64_t time_us, struct nf_lsn *ret_lsn,
@@ -377,8 +390,11 @@ int wa_history_at_time(struct wa_history *history, struct bd_branch_id branch, i
 	if (error == 0)
 		error = scan(&asked, start, look_for_later, &search);
 	const struct wa_facts_base *oldest = wa_facts_oldest(&asked.entry->facts);
-	if (error == 0 && (oldest == NULL || search.end.v < oldest->written.v))
-		error = wh_say(ret_message, message_size, -ERANGE, "that time is before the earliest point kept");
+	/* Before the oldest base only the end of a transaction in the WAL that is kept can tell that nothing ended between then and the base. */
+	if (error == 0 && oldest == NULL)
+		error = wh_say(ret_message, message_size, -ERANGE, "nothing is kept yet");
+	else if (error == 0 && (search.end.v < oldest->written.v || (time_us < oldest->time_us && !search.has_earlier)))
+		error = say_before_window(oldest->time_us, ret_message, message_size);
 	if (error == 0)
 		*ret_lsn = search.end;
 	leave(&asked);

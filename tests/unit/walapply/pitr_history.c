@@ -441,6 +441,14 @@ static void bounds_of_records(void **state)
 			 -ERANGE);
 }
 
+/* The first commit from record `i` on. */
+static unsigned commit_from(const struct server *server, unsigned i)
+{
+	while (server->times[i] == 0)
+		i++;
+	return i;
+}
+
 static void times_and_restore_points(void **state)
 {
 	struct server *server = *state;
@@ -459,7 +467,13 @@ static void times_and_restore_points(void **state)
 	catch_up(server);
 	for (unsigned i = 0; i < 5; i++)
 		remove_segment(server, FIRST + i * SEGMENT);
-	for (unsigned i = 3; i < server->records; i += 37) {
+	/* Nothing that is kept tells what was between that time and the oldest base. */
+	unsigned oldest = commit_from(server, 0);
+	assert_int_equal(
+		wa_history_at_time(server->history, main_id(server), server->times[oldest] - 1, &found, server->message, 512),
+		-ERANGE);
+	assert_non_null(strstr(server->message, "the earliest is"));
+	for (unsigned i = oldest + 1; i < server->records; i += 37) {
 		if (server->times[i] == 0)
 			continue;
 		/* Up to just before the commit; with its own time it is in it. */
