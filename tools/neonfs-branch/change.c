@@ -88,16 +88,35 @@ int run_snapshot(const struct tl_call *call)
 	return TL_OK;
 }
 
+/* With --recursive more goes than was named: say what, to whoever looks. */
+static void print_deleted(json_t *result)
+{
+	size_t i;
+	json_t *name;
+	if (!tl_is_terminal() || json_array_size(json_object_get(result, "deleted")) < 2)
+		return;
+	printf("Deleted");
+	json_array_foreach(json_object_get(result, "deleted"), i, name)
+		printf("%s %s", i > 0 ? "," : "", json_string_value(name));
+	printf("\n");
+}
+
 int run_delete(const struct tl_call *call)
 {
 	const char *word = call->args[0];
+	json_t *result;
 	if (strchr(word, '@') != NULL && tl_flag(call, "recursive"))
 		return tl_usage("a snapshot has nothing below it; leave --recursive out");
 	if (strchr(word, '@') != NULL)
 		return branch_request(call, "snapshot.delete", json_pack("{s:o}", "point", branch_word(word)), NULL);
-	return branch_request(call, "branch.delete",
-			      json_pack("{s:o, s:b}", "name", branch_word(word), "recursive", (int)tl_flag(call, "recursive")),
-			      NULL);
+	int code = branch_request(
+		call, "branch.delete",
+		json_pack("{s:o, s:b}", "name", branch_word(word), "recursive", (int)tl_flag(call, "recursive")), &result);
+	if (code == TL_OK) {
+		print_deleted(result);
+		json_decref(result);
+	}
+	return code;
 }
 
 int run_rename(const struct tl_call *call)
