@@ -64,21 +64,23 @@ class Results:
 
     # ----------------------------------------------------------------- tables
 
-    def comparison(self):
-        """One table a bench that was run on several systems: medians, and ratios to ext4."""
+    def comparison(self, reference=REFERENCE):
+        """One table a bench that was run on several systems: medians, and ratios to the reference."""
         text = []
         for bench in self._in_order("bench"):
             samples = [line for line in self.lines if line["kind"] == "sample" and line["bench"] == bench]
             systems = sorted({line["system"] for line in samples}, key=_system_order)
             rounds = len({line["round"] for line in samples})
-            if len(systems) > 1 and REFERENCE in systems:
-                note = f"median of {rounds} rounds (x: times as good as {REFERENCE}; above 1 is better)"
+            if len(systems) > 1 and reference in systems:
+                systems.remove(reference)
+                systems.insert(0, reference)
+                note = f"median of {rounds} rounds (x: times as good as {reference}; above 1 is better)"
             else:
                 note = "medians"
             rows = [["", "unit", *systems]]
             for metric in self._in_order("metric", samples):
                 unit = next(line["unit"] for line in samples if line["metric"] == metric)
-                rows.append([metric, unit, *[self._cell(bench, metric, system) for system in systems]])
+                rows.append([metric, unit, *[self._cell(bench, metric, system, reference) for system in systems]])
             text.append(f"### {bench}: {note}\n\n{_markdown(rows)}")
         return "\n".join(text)
 
@@ -97,12 +99,12 @@ class Results:
                 text.append(f"{line['system']}: {', '.join(line['settings'])}")
         return "### Postgres settings other than the default\n\n" + "\n".join(text) + "\n" if text else ""
 
-    def _cell(self, bench, metric, system):
+    def _cell(self, bench, metric, system, reference):
         value = self.median(bench, metric, system)
         if value is None:
             return "-"
-        ratio = self.ratio(bench, metric, system)
-        if system == REFERENCE or ratio is None:
+        ratio = self.ratio(bench, metric, system, reference)
+        if system == reference or ratio is None:
             return number(value)
         return f"{number(value)} ({ratio:.2f}x)"
 

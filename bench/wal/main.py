@@ -21,12 +21,13 @@ from results import Results  # noqa: E402
 
 import cluster  # noqa: E402
 import instructions  # noqa: E402
+import replay  # noqa: E402
 
 PARTS = {
     "decode": "decoding, and decoding with an index of each segment: MB/s on one core",
     "page": "bringing one page from an image over 2 and over 230 records, all in memory",
     "instructions": "instructions for each record type, counted by callgrind",
-    "recovery": "crash recovery of stock Postgres on the WAL without images: MB/s",
+    "replay": "a crashed directory brought up by neonfs-wal replay, with one thread and with two, and by stock Postgres",
 }
 TARGETS = {("images", "decode and index"): 1000, ("pgbench", "decode and index"): 400}
 PROGRAM = os.path.join(ROOT, "build/release/bin/wal_bench")
@@ -40,6 +41,8 @@ def parse_options(arguments):
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(PARTS), help="parts, with commas between")
     parser.add_argument("--transactions", type=int, default=150000, help="of the TPC-B-like runs that write WAL (150000)")
     parser.add_argument("--scale", type=int, default=20, help="pgbench's scale (20)")
+    parser.add_argument("--rounds", type=int, default=5, help="of replaying (5)")
+    parser.add_argument("--cold", action="store_true", help="drop the kernel's caches before each replay; else all files are read before")
     parser.add_argument("--wal", metavar="DIR", help="use the WAL that an earlier run left here, and leave it; made when it is not there")
     parser.add_argument("--prefix", default="", metavar="COMMAND", help="put before each measured command, such as a lock or taskset")
     parser.add_argument("--output", help="the file of JSON lines (bench/results/wal-TIME.jsonl)")
@@ -59,7 +62,7 @@ def measured(options, *arguments):
 
 def decode(results, wals, options):
     for name, files in wals.items():
-        if name == "mixed":
+        if name not in ("images", "pgbench", "hot"):
             continue
         for mode, metric in (("decode", "decode"), ("index", "decode and index")):
             line = measured(options, mode, *files)[0]
@@ -83,13 +86,18 @@ def page(results, wals, options):
 
 def make_wals(directory, options):
     """Segments by kind; made in `directory` unless they are there."""
-    kinds = {"images": cluster.make_images, "pgbench": cluster.make_pgbench, "hot": cluster.make_hot, "mixed": cluster.make_mixed}
+    kinds = {"images": cluster.make_images, "pgbench": cluster.make_pgbench, "hot": cluster.make_hot, "mixed": cluster.make_mixed,
+             "crashed": cluster.make_crashed}
+    needs = {"decode": ("images", "pgbench", "hot"), "page": ("images", "hot"), "instructions": ("mixed",), "replay": ("crashed",)}
+    wanted = {name for part in options.only for name in needs[part]}
     for name, make in kinds.items():
+        if name not in wanted:
+            continue
         path = os.path.join(directory, name)
         if not os.path.isdir(path):
             host.say(f"making WAL: {name}")
             make(path, options)
-    return {name: sorted(glob.glob(os.path.join(directory, name, "0*"))) for name in kinds}
+    return {name: sorted(glob.glob(os.path.join(directory, name, "0*"))) for name in kinds if name in wanted}
 
 
 def run(options, results):
@@ -107,11 +115,9 @@ def run(options, results):
         if "instructions" in options.only:
             host.say("instructions")
             instructions.run(results, PROGRAM, wals["mixed"], scratch)
-        if "recovery" in options.only:
-            host.say("crash recovery of Postgres")
-            line = cluster.crash_recovery(os.path.join(scratch, "crash"), options)
-            results.sample("recovery", "stock Postgres, WAL without images", "postgres", 1, line["mb_s"], "MB/s")
-            results.add("recovery", **line)
+        if "replay" in options.only:
+            host.say("replay beside stock Postgres")
+            replay.run(results, os.path.join(os.path.dirname(PROGRAM), "neonfs-wal"), os.path.join(scratch, "crashed"), options)
     finally:
         if not options.wal:
             shutil.rmtree(scratch)
@@ -126,12 +132,12 @@ def main(arguments):
         results = Results(path)
         results.add("run", kernel=platform.release(), cpus=os.cpu_count(), cpu=cpu(),
                     postgres=host.run([f"{cluster.BINDIR}/postgres", "--version"]).strip(),
-                    options={name: value for name, value in vars(options).items() if name in ("only", "transactions", "scale")})
+                    options={name: value for name, value in vars(options).items() if name in ("only", "transactions", "scale", "rounds", "cold")})
         run(options, results)
     except Failure as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1
-    print(results.comparison())
+    print(results.comparison(reference=replay.STOCK))
     print(results.targets())
     print(f"results: {path}")
     return 0

@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -197,13 +196,6 @@ static int run_steps(struct replay *replay)
 
 /* ------------------------------------------------------------------ words */
 
-static double seconds_since(const struct timespec *start)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
-}
-
 static json_t *lsn_json(struct nf_lsn lsn)
 {
 	char text[NF_LSN_TEXT_MAX];
@@ -213,10 +205,11 @@ static json_t *lsn_json(struct nf_lsn lsn)
 
 static json_t *result_json(const struct replay *replay, double seconds)
 {
-	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:b}", "start", lsn_json(replay->start), "end",
+	return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:b}", "start", lsn_json(replay->start), "end",
 			 lsn_json(replay->end), "bytes", (json_int_t)(replay->end.v - replay->start.v), "timeline",
 			 (json_int_t)replay->end_timeline, "records", (json_int_t)replay->records, "blocks",
-			 (json_int_t)rp_pool_redone(replay->pool), "seconds", seconds, "finished", replay->options.finish);
+			 (json_int_t)rp_pool_redone(replay->pool), "seconds", seconds, "redo_seconds", replay->redo_seconds,
+			 "finished", replay->options.finish);
 }
 
 /* Steals the object. */
@@ -269,12 +262,11 @@ static int say_success(const struct tl_call *call, const struct replay *replay, 
 
 int run_replay(const struct tl_call *call)
 {
-	struct timespec start;
+	double start = rp_clock();
 	char *maps = NULL;
 	struct replay *replay = calloc(1, sizeof(*replay));
 	if (replay == NULL)
 		return tl_fail("memory is short");
-	clock_gettime(CLOCK_MONOTONIC, &start);
 	tl_subject(call->args[0]);
 	replay->root = -1;
 	int code = parse_options(call, &replay->options, &maps);
@@ -286,7 +278,7 @@ int run_replay(const struct tl_call *call)
 		if (status < 0)
 			code = say_failure(call, replay, status);
 		else
-			code = say_success(call, replay, seconds_since(&start));
+			code = say_success(call, replay, rp_clock() - start);
 	}
 	let_go(replay);
 	free_parts(replay);

@@ -78,6 +78,7 @@ struct replay {
 	size_t drop_count, drop_room;
 	struct rp_rel *recent[RP_RECENT]; /* relations found lately, by number */
 
+	double redo_seconds; /* of the loop over the log: pages that it leaves in memory are written after it */
 	uint64_t records;
 	struct nf_lsn end, last; /* the end and the start of the last record replayed */
 	uint32_t end_timeline;
@@ -89,6 +90,9 @@ struct replay {
 
 /* Put a reason into replay->error. Returns status. */
 int rp_fail(struct replay *replay, int status, const char *format, ...) NF_PRINTF(3, 4);
+
+/* Seconds of a clock that never goes back. */
+double rp_clock(void);
 
 /* replay_start.c: look at the directory, settle start and lowest, open the log, see that it reaches options.to. Changes nothing. */
 NF_MUST_CHECK int rp_examine(struct replay *replay);

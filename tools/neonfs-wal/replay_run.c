@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "walapply/decode/wa_records.h"
 
@@ -17,6 +18,13 @@ int rp_fail(struct replay *replay, int status, const char *format, ...)
 	va_end(args);
 	replay->error.lsn.v = 0;
 	return status;
+}
+
+double rp_clock(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 /* --------------------------------------------------------------- batches */
@@ -225,12 +233,23 @@ static int step(struct replay *replay)
 	return status < 0 ? status : 1;
 }
 
+/* The log from its start to options.to. */
+static int redo(struct replay *replay)
+{
+	double start = rp_clock();
+	int status;
+	while ((status = step(replay)) > 0)
+		;
+	if (status == 0)
+		status = rp_quiet(replay);
+	replay->redo_seconds = rp_clock() - start;
+	return status;
+}
+
 /* What is still in memory becomes files. */
 static int settle(struct replay *replay)
 {
-	int status = rp_quiet(replay);
-	if (status == 0 && rp_pool_absent(replay->pool, &replay->error))
-		status = -EBADMSG;
+	int status = rp_pool_absent(replay->pool, &replay->error) ? -EBADMSG : 0;
 	tl_progress_update(&replay->progress, "writing pages", 0, 0);
 	if (status == 0)
 		status = rp_pool_flush(replay->pool, &replay->error);
@@ -263,7 +282,6 @@ int rp_run(struct replay *replay)
 		status = rp_origins_load(replay);
 	if (status < 0)
 		return status;
-	while ((status = step(replay)) > 0)
-		;
+	status = redo(replay);
 	return status < 0 ? status : settle(replay);
 }
