@@ -9,8 +9,8 @@
 
 #include <errno.h>
 
-#define MAJOR_ITEM_ORDER 14   /* first that packs in the order of the line pointers */
-#define MAJOR_REPAIR_CUTS 15  /* first whose PageRepairFragmentation cuts unused line pointers off the end */
+#define MAJOR_ITEM_ORDER 14 /* first that packs in the order of the line pointers */
+#define MAJOR_REPAIR_CUTS 15 /* first whose PageRepairFragmentation cuts unused line pointers off the end */
 #define PACKED_MAX WA_INDEX_TUPLES_MAX
 #define TUPLE_PLACES (WA_PAGE_SIZE / 8)
 
@@ -19,34 +19,43 @@ static_assert(WA_HEAP_TUPLES_MAX <= PACKED_MAX, "one list serves heap and index 
 /* The tuples that stay. */
 struct pack {
 	unsigned count;
-	unsigned total;	 /* of their sizes, each rounded up to 8 */
+	unsigned total; /* of their sizes, each rounded up to 8 */
 	unsigned lowest; /* offset of the last one added */
-	bool sorted;	 /* by falling offset */
+	bool sorted; /* by falling offset */
+	unsigned upper, special; /* of the page as it was: tuples lie between */
+	unsigned in_place; /* the first ones of the list that need not move, and where the last of them begins */
+	unsigned in_place_at;
 	struct packed {
 		uint16_t off; /* line pointer that is to lead to it */
 		uint16_t at, size;
 	} list[PACKED_MAX];
 };
 
-static void pack_start(struct pack *pack)
+static void pack_start(struct pack *pack, const uint8_t *page)
 {
 	pack->count = 0;
 	pack->total = 0;
 	pack->lowest = WA_PAGE_SIZE + 1;
 	pack->sorted = true;
+	pack->upper = wa_page_upper(page);
+	pack->special = wa_page_special(page);
+	pack->in_place = 0;
+	pack->in_place_at = pack->special;
 }
 
 /* Note the tuple of line pointer `raw`, which from now on is number `off`. False when it lies where no tuple may, or is one too many. */
-static bool pack_add(struct pack *pack, const uint8_t *page, unsigned off, uint32_t raw)
+static inline bool pack_add(struct pack *pack, unsigned off, uint32_t raw)
 {
 	unsigned at = line_offset(raw), size = WA_ALIGN(line_len(raw));
-	if (pack->count == PACKED_MAX || size == 0 || at % 8 != 0 || at < wa_page_upper(page) || at + size > wa_page_special(page))
+	if (pack->count == PACKED_MAX || size == 0 || at % 8 != 0 || at < pack->upper || at + size > pack->special)
 		return false;
-	if (at >= pack->lowest)
-		pack->sorted = false;
-	else
-		pack->lowest = at;
+	pack->sorted &= at < pack->lowest;
+	pack->lowest = at;
 	pack->total += size;
+	if (at + size == pack->in_place_at && pack->in_place == pack->count) {
+		pack->in_place_at = at;
+		pack->in_place++;
+	}
 	pack->list[pack->count++] = (struct packed){.off = (uint16_t)off, .at = (uint16_t)at, .size = (uint16_t)size};
 	return true;
 }
@@ -69,15 +78,17 @@ static bool pack_sort(struct pack *pack)
 	}
 	memcpy(pack->list, sorted, count * sizeof(sorted[0]));
 	pack->sorted = true;
+	pack->in_place = 0;
+	pack->in_place_at = pack->special;
 	return true;
 }
 
-/* Write the tuples below `special`, in the order of the list, from `source`: the page itself for a sorted list, else a copy of it.
+/* Write the tuples that move, in the order of the list, from `source`: the page itself for a sorted list, else a copy of it.
  * Neighbours in source that are neighbours in the list go in one move. Returns the new pd_upper. */
-static unsigned pack_write(const struct pack *pack, uint8_t *page, const uint8_t *source, unsigned special)
+static unsigned pack_write(const struct pack *pack, uint8_t *page, const uint8_t *source)
 {
-	unsigned upper = special;
-	for (unsigned i = 0; i < pack->count;) {
+	unsigned upper = pack->in_place_at;
+	for (unsigned i = pack->in_place; i < pack->count;) {
 		const struct packed *first = &pack->list[i];
 		unsigned end = first->at + first->size, begin = end, top = upper;
 		for (; i < pack->count && pack->list[i].at + pack->list[i].size == begin; i++) {
@@ -96,7 +107,6 @@ static unsigned pack_write(const struct pack *pack, uint8_t *page, const uint8_t
 
 static int pack_finish(struct pack *pack, uint8_t *page, int major)
 {
-	unsigned special = wa_page_special(page), upper = wa_page_upper(page);
 	uint8_t copy[WA_PAGE_SIZE];
 	const uint8_t *source = page;
 	if (!pack->sorted) {
@@ -104,11 +114,11 @@ static int pack_finish(struct pack *pack, uint8_t *page, int major)
 			if (!pack_sort(pack))
 				return -EBADMSG;
 		} else {
-			memcpy(copy + upper, page + upper, special - upper);
+			memcpy(copy + pack->upper, page + pack->upper, pack->special - pack->upper);
 			source = copy;
 		}
 	}
-	wa_put16(page + 14, (uint16_t)pack_write(pack, page, source, special));
+	wa_put16(page + 14, (uint16_t)pack_write(pack, page, source));
 	return 0;
 }
 
@@ -130,7 +140,7 @@ int wa_page_repair(uint8_t *page, int major)
 		return -EBADMSG;
 	unsigned count = wa_page_item_count(page), last_used = 0, unused = 0;
 	struct pack pack;
-	pack_start(&pack);
+	pack_start(&pack, page);
 	for (unsigned off = 1; off <= count; off++) {
 		uint32_t raw = page_line(page, off);
 		if (line_flags(raw) == WA_LP_UNUSED) {
@@ -139,7 +149,7 @@ int wa_page_repair(uint8_t *page, int major)
 			continue;
 		}
 		last_used = off;
-		if (line_len(raw) != 0 && (pack.count == WA_HEAP_TUPLES_MAX || !pack_add(&pack, page, off, raw)))
+		if (line_len(raw) != 0 && (pack.count == WA_HEAP_TUPLES_MAX || !pack_add(&pack, off, raw)))
 			return -EBADMSG;
 	}
 	if (pack.total > room_for_tuples(page) || pack_finish(&pack, page, major) < 0)
@@ -181,14 +191,14 @@ int wa_page_index_multi_delete(uint8_t *page, const uint16_t *offs, unsigned cou
 	unsigned lines = wa_page_item_count(page), next = 0, kept = 0;
 	uint32_t line[PACKED_MAX];
 	struct pack pack;
-	pack_start(&pack);
+	pack_start(&pack, page);
 	for (unsigned off = 1; off <= lines; off++) {
 		if (next < count && offs[next] == off) {
 			next++;
 			continue;
 		}
 		uint32_t raw = page_line(page, off);
-		if (!pack_add(&pack, page, kept + 1, raw))
+		if (!pack_add(&pack, kept + 1, raw))
 			return -EBADMSG;
 		line[kept++] = raw;
 	}
