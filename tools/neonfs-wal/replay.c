@@ -103,7 +103,8 @@ static int make_parts(struct replay *replay)
 {
 	int status = rp_rels_new(replay->root, replay->version.major, &replay->control, &replay->rels);
 	if (status == 0) {
-		replay->cache = rp_cache_new(replay->rels, replay->options.memory, replay->version.checksums);
+		replay->cache =
+			rp_cache_new(replay->rels, replay->options.memory, replay->version.checksums, replay->options.threads);
 		replay->slru = rp_slru_new(replay->root, replay->version.major);
 		if (replay->cache == NULL || replay->slru == NULL)
 			status = -ENOMEM;

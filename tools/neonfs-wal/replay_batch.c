@@ -52,8 +52,11 @@ void *rp_batch_room(struct rp_batch *batch, size_t size)
 	return room;
 }
 
-int rp_batch_add(struct rp_batch *batch, unsigned shard, const struct rp_item *item)
+int rp_batch_add(struct rp_batch *batch, unsigned shard, struct rp_item *item, struct nf_lsn lsn)
 {
+	if (batch->items == 0)
+		batch->base = lsn;
+	item->at = (uint32_t)((lsn.v - batch->base.v) / RP_LSN_UNIT);
 	struct rp_items *list = &batch->shard[shard];
 	if (list->count == list->room) {
 		uint32_t room = NF_MAX(list->room * 2, ITEMS_MIN);

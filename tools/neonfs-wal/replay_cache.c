@@ -11,6 +11,7 @@
 #define FRAMES_MIN (2 * RP_CHUNK) /* of a shard */
 #define EMPTY UINT32_MAX
 #define RUN_MAX 64u /* pages written or read by one call */
+#define SHARDS_PER_THREAD 8u /* so that threads end together; each shard may leave most of a huge page unused */
 #define EVICT_PART 8u /* a full shard gives up this part of its frames at once */
 
 struct frame {
@@ -74,7 +75,7 @@ static bool make_shard(struct rp_cache *cache, struct shard *shard)
 	return true;
 }
 
-struct rp_cache *rp_cache_new(struct rp_rels *rels, uint64_t memory, bool checksums)
+struct rp_cache *rp_cache_new(struct rp_rels *rels, uint64_t memory, bool checksums, unsigned threads)
 {
 	struct rp_cache *cache = calloc(1, sizeof(*cache));
 	if (cache == NULL)
@@ -82,8 +83,10 @@ struct rp_cache *rp_cache_new(struct rp_rels *rels, uint64_t memory, bool checks
 	cache->rels = rels;
 	cache->checksums = checksums;
 	uint64_t frames = memory / WA_PAGE_SIZE;
-	cache->shards = RP_SHARDS_MAX;
-	while (cache->shards > 8 && frames / cache->shards < 4 * FRAMES_MIN)
+	cache->shards = RP_SHARDS_MIN;
+	while (cache->shards < RP_SHARDS_MAX && cache->shards < SHARDS_PER_THREAD * threads)
+		cache->shards *= 2;
+	while (cache->shards > RP_SHARDS_MIN && frames / cache->shards < 4 * FRAMES_MIN)
 		cache->shards /= 2;
 	cache->frames = (uint32_t)NF_MAX(frames / cache->shards, (uint64_t)FRAMES_MIN);
 	uint32_t size = 1;

@@ -8,6 +8,7 @@
 
 #include "tools/neonfs-wal/replay_rels.h"
 
+#define RP_SHARDS_MIN 8u
 #define RP_SHARDS_MAX 64u
 #define RP_GROUP 32u
 #define RP_CHUNK 128u /* pages that are asked for together */
@@ -22,8 +23,8 @@ struct rp_want {
 	uint32_t frame; /* result */
 };
 
-/* memory: bytes for pages, a minimum is granted. Returns NULL when memory is short. */
-struct rp_cache *rp_cache_new(struct rp_rels *rels, uint64_t memory, bool checksums);
+/* memory: bytes for pages, a minimum is granted. threads: those that will work on shards. Returns NULL when memory is short. */
+struct rp_cache *rp_cache_new(struct rp_rels *rels, uint64_t memory, bool checksums, unsigned threads);
 void rp_cache_free(struct rp_cache *cache);
 
 unsigned rp_cache_shards(const struct rp_cache *cache);

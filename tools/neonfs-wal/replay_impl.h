@@ -6,7 +6,7 @@
  *   replay_state.c      operations on files and directories
  *   replay_prepared.c   prepared transactions and replication origins
  *   replay_slru.c       status logs
- *   replay_rels.c       relation files     replay_cache.c  their pages
+ *   replay_rels.c       relation files     replay_cache.c  their pages     replay_order.c  work page by page
  *   replay_unlogged.c   unlogged relations, and what is swept away
  *   replay_finish.c     the checkpoint at the end
  *   replay_log.c        segments to records     replay_files.c  small files */

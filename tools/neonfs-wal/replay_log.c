@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tools/neonfs-wal/wal_files.h"
 
-#define PIECE_SIZE (4u << 20)
+#define PIECE_SIZE (8u << 20)
+#define HUGE_PAGE (2u << 20)
 #define READ_SIZE (512u << 10) /* bytes read at once: they are still in the processor's cache when they are decoded */
 #define HISTORY_MAX (1u << 20)
 
@@ -19,7 +21,7 @@ struct rp_log {
 	unsigned file_sets;
 	uint32_t timeline, highest;
 	struct wa_reader *reader;
-	uint8_t *pieces[2];
+	uint8_t *pieces[RP_LOG_PIECES];
 	unsigned piece;
 	size_t used; /* bytes of the piece */
 	int fd;
@@ -118,6 +120,16 @@ static void choose_timeline(struct rp_log *log)
 	share_history(log);
 }
 
+/* Of huge pages where there are some: it is filled from its start, and only as far as there is WAL. */
+static int make_piece(uint8_t **ret_piece)
+{
+	*ret_piece = aligned_alloc(HUGE_PAGE, PIECE_SIZE);
+	if (*ret_piece == NULL)
+		return -ENOMEM;
+	madvise(*ret_piece, PIECE_SIZE, MADV_HUGEPAGE);
+	return 0;
+}
+
 int rp_log_open(const struct rp_log_options *options, struct rp_log **ret_log, struct wa_error *error)
 {
 	struct rp_log *log = calloc(1, sizeof(*log));
@@ -128,10 +140,8 @@ int rp_log_open(const struct rp_log_options *options, struct rp_log **ret_log, s
 	int status = list_files(log, error);
 	if (status == 0) {
 		choose_timeline(log);
-		log->pieces[0] = malloc(PIECE_SIZE);
-		log->pieces[1] = malloc(PIECE_SIZE);
-		if (log->pieces[0] == NULL || log->pieces[1] == NULL)
-			status = -ENOMEM;
+		for (unsigned i = 0; i < options->pieces && status == 0; i++)
+			status = make_piece(&log->pieces[i]);
 	}
 	if (status < 0) {
 		rp_log_close(log);
@@ -150,8 +160,8 @@ void rp_log_close(struct rp_log *log)
 	for (unsigned i = 0; i < log->file_sets; i++)
 		wal_files_free(&log->files[i]);
 	wa_reader_free(log->reader);
-	free(log->pieces[0]);
-	free(log->pieces[1]);
+	for (unsigned i = 0; i < RP_LOG_PIECES; i++)
+		free(log->pieces[i]);
 	free(log);
 }
 
@@ -306,7 +316,7 @@ int rp_log_next(struct rp_log *log, const struct wa_record **ret_record)
 
 void rp_log_turn(struct rp_log *log)
 {
-	log->piece = 1 - log->piece;
+	log->piece = (log->piece + 1) % log->options.pieces;
 	log->used = 0;
 }
 

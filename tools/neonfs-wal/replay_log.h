@@ -5,6 +5,8 @@
 
 #include "walapply/decode/wa_reader.h"
 
+#define RP_LOG_PIECES 2u
+
 struct rp_log;
 
 #define RP_LOG_DIRECTORIES_MAX 8
@@ -17,6 +19,7 @@ struct rp_log_options {
 	uint32_t segment_size;
 	int major;
 	uint64_t system_id;
+	unsigned pieces; /* 1 or RP_LOG_PIECES */
 };
 
 /* Returns 0; -ENOENT no segments; -errno (error). */
@@ -26,10 +29,10 @@ void rp_log_close(struct rp_log *log); /* NULL is legal */
 /* Begin to read. find: the first record at or after start; else start is where a record begins. */
 NF_MUST_CHECK int rp_log_seek(struct rp_log *log, struct nf_lsn start, bool find);
 
-/* The next record. It holds until the next call, but what it points to in the piece (rp_log_in_piece) until rp_log_turn was called twice.
+/* The next record. It holds until the next call, but what it points to in the piece (rp_log_in_piece) until rp_log_turn was called as often as there are pieces.
  * Returns 1; 0 the end of the log (rp_log_why); -EAGAIN the piece is full: rp_log_turn is due; -EBADMSG, -ENOMEM, -errno (rp_log_why). */
 NF_MUST_CHECK int rp_log_next(struct rp_log *log, const struct wa_record **ret_record);
-/* Go on in the other piece. */
+/* Go on in the other piece, or in the only one from its start. */
 void rp_log_turn(struct rp_log *log);
 /* Does `bytes` lie in the piece? Else it is in the reader's own memory. */
 bool rp_log_in_piece(const struct rp_log *log, const uint8_t *bytes);

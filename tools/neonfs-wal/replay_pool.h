@@ -1,7 +1,10 @@
 /* Batches of page work, and the threads that do it.
  *
  * The reader of the log fills one batch while the one before is worked on. A batch is a list of items a shard; whoever is free takes the
- * next shard and does all its items in order, so each page sees its records in the order of the log. Batches never overlap. */
+ * next shard and does its items page by page, so each page sees its records in the order of the log. Batches never overlap.
+ *
+ * An item holds no decoded record, only where its bytes lie: a batch is many records, and to decode one again costs less than to write it to
+ * memory and to fetch it from there. */
 #ifndef REPLAY_POOL_H
 #define REPLAY_POOL_H
 
@@ -12,13 +15,20 @@
 
 /* One block to bring over one record. */
 struct rp_item {
-	const struct wa_record *record;
 	struct rp_rel *rel;
+	const uint8_t *record; /* its bytes, which have been checked and decoded once */
 	uint32_t blkno;
-	uint32_t heap_blkno; /* implied: the heap block whose bits are cleared */
-	uint8_t ref; /* its place in record->refs */
+	uint32_t at; /* where the record begins, from the batch's base on in units of RP_LSN_UNIT */
+	union {
+		uint32_t span; /* how far its end is behind its start, in bytes */
+		uint32_t heap_blkno; /* implied: the heap block whose bits are cleared */
+	};
+	uint8_t ref; /* its place among the record's block references */
 	uint8_t bits; /* not 0: an implied block of the visibility map */
+	bool blank; /* the record makes the page anew */
 };
+
+#define RP_LSN_UNIT 8u /* records begin at multiples of it */
 
 struct rp_items {
 	struct rp_item *items;
@@ -31,6 +41,7 @@ struct rp_arena {
 };
 
 struct rp_batch {
+	struct nf_lsn base; /* where its first record begins */
 	struct rp_arena arena;
 	struct rp_items shard[RP_SHARDS_MAX];
 	uint64_t items;
@@ -65,7 +76,7 @@ bool rp_pool_absent(struct rp_pool *pool, struct wa_error *error);
 void rp_batch_free(struct rp_batch *batch);
 /* Room in the batch's arena, aligned to 8; NULL when memory is short. */
 void *rp_batch_room(struct rp_batch *batch, size_t size);
-/* Append an item to its shard. Returns 0 or -ENOMEM. */
-NF_MUST_CHECK int rp_batch_add(struct rp_batch *batch, unsigned shard, const struct rp_item *item);
+/* Append an item of the record at lsn, not before those of earlier items, to its shard; item->at is filled in. Returns 0 or -ENOMEM. */
+NF_MUST_CHECK int rp_batch_add(struct rp_batch *batch, unsigned shard, struct rp_item *item, struct nf_lsn lsn);
 
 #endif

@@ -48,14 +48,19 @@ int rp_quiet(struct replay *replay)
 	return status < 0 ? status : drop_waiting(replay);
 }
 
-/* The batch is full: let it be worked on, and go on in the other one. */
+/* The batch is full: let it be worked on, and go on in the other one. A single thread has nobody to let it to, and needs one only. */
 static int turn(struct replay *replay)
 {
 	int status = replay->drop_count > 0 ? rp_quiet(replay) : rp_pool_finish(replay->pool, &replay->error);
 	if (status < 0)
 		return status;
 	rp_pool_start(replay->pool, &replay->batches[replay->batch]);
-	replay->batch = 1 - replay->batch;
+	if (replay->options.threads == 1)
+		status = rp_pool_finish(replay->pool, &replay->error);
+	else
+		replay->batch = 1 - replay->batch;
+	if (status < 0)
+		return status;
 	rp_log_turn(replay->log);
 	tl_progress_update(&replay->progress, "replaying", replay->end.v - replay->start.v,
 			   replay->options.to.v > replay->start.v ? replay->options.to.v - replay->start.v : 0);
@@ -83,37 +88,19 @@ static int find_relation(struct replay *replay, const struct wa_block *block, st
 	return 0;
 }
 
-/* Bytes that are not in the piece are in the reader's memory, and are gone with its next record. */
-static int keep_bytes(struct replay *replay, const uint8_t **bytes, size_t size)
+/* The record's bytes for as long as the batch lives: those that are not in the piece are in the reader's memory, and gone with its next
+ * record. NULL when memory is short. */
+static const uint8_t *keep_bytes(struct replay *replay, const struct wa_record *record)
 {
-	if (*bytes == NULL || size == 0 || rp_log_in_piece(replay->log, *bytes))
-		return 0;
-	void *copy = rp_batch_room(&replay->batches[replay->batch], size);
-	if (copy == NULL)
-		return -ENOMEM;
-	memcpy(copy, *bytes, size);
-	*bytes = copy;
-	return 0;
+	if (rp_log_in_piece(replay->log, record->bytes))
+		return record->bytes;
+	void *copy = rp_batch_room(&replay->batches[replay->batch], record->tot_len);
+	if (copy != NULL)
+		memcpy(copy, record->bytes, record->tot_len);
+	return copy;
 }
 
-/* A copy of the record that lives as long as the batch: only as many refs as it has. */
-static const struct wa_record *keep_record(struct replay *replay, const struct wa_record *record)
-{
-	size_t size = offsetof(struct wa_record, refs) + record->ref_count * sizeof(record->refs[0]);
-	struct wa_record *copy = rp_batch_room(&replay->batches[replay->batch], size);
-	if (copy == NULL)
-		return NULL;
-	memcpy(copy, record, size);
-	int status = keep_bytes(replay, &copy->main, copy->main_len);
-	for (unsigned i = 0; i < record->ref_count && status == 0; i++) {
-		status = keep_bytes(replay, &copy->refs[i].data, copy->refs[i].data_len);
-		if (status == 0)
-			status = keep_bytes(replay, &copy->refs[i].image, copy->refs[i].image_len);
-	}
-	return status < 0 ? NULL : copy;
-}
-
-static int add_item(struct replay *replay, const struct wa_block *block, struct rp_item *item)
+static int add_item(struct replay *replay, const struct wa_block *block, struct rp_item *item, struct nf_lsn lsn)
 {
 	int status = find_relation(replay, block, &item->rel);
 	if (status < 0)
@@ -126,47 +113,53 @@ static int add_item(struct replay *replay, const struct wa_block *block, struct 
 	}
 	item->blkno = block->blkno;
 	unsigned shard = rp_shard_of(item->rel, block->blkno, rp_cache_shards(replay->cache));
-	status = rp_batch_add(&replay->batches[replay->batch], shard, item);
+	status = rp_batch_add(&replay->batches[replay->batch], shard, item, lsn);
 	return status < 0 ? rp_fail(replay, status, "memory is short") : 0;
 }
 
-static int add_implied(struct replay *replay, const struct wa_record *record, const struct wa_record **kept)
+static int add_implied(struct replay *replay, const struct wa_record *record)
 {
 	struct wa_implied implied[WA_IMPLIED_MAX];
 	int count = wa_implied_blocks(&replay->version, record, implied, &replay->error), status = count < 0 ? count : 0;
 	for (int i = 0; i < count && status == 0; i++) {
 		struct rp_item item = {.heap_blkno = implied[i].heap_blkno, .bits = implied[i].bits};
-		if (*kept == NULL)
-			*kept = keep_record(replay, record);
-		if (*kept == NULL)
+		status = add_item(replay, &implied[i].block, &item, record->lsn);
+	}
+	return status;
+}
+
+static int add_refs(struct replay *replay, const struct wa_record *record, uint8_t redo_class)
+{
+	const uint8_t *bytes = NULL;
+	int status = 0;
+	for (unsigned i = 0; i < record->ref_count && status == 0; i++) {
+		const struct wa_ref *ref = &record->refs[i];
+		if (!ref->apply_image && !(redo_class & WA_PAGE))
+			continue;
+		if (bytes == NULL)
+			bytes = keep_bytes(replay, record);
+		if (bytes == NULL)
 			return rp_fail(replay, -ENOMEM, "memory is short");
-		item.record = *kept;
-		status = add_item(replay, &implied[i].block, &item);
+		struct rp_item item = {.record = bytes,
+				       .ref = (uint8_t)i,
+				       .span = (uint32_t)(record->end.v - record->lsn.v),
+				       .blank = ref->apply_image || ref->will_init};
+		status = add_item(replay, &ref->block, &item, record->lsn);
 	}
 	return status;
 }
 
 static int add_blocks(struct replay *replay, const struct wa_record *record, uint8_t redo_class)
 {
-	const struct wa_record *kept = NULL;
 	int status = 0;
 	/* Relations first: to find one may need quiet, after which nothing of this record may be in the batch's memory yet. */
 	struct rp_rel *rel;
 	for (unsigned i = 0; i < record->ref_count && status == 0; i++)
 		status = find_relation(replay, &record->refs[i].block, &rel);
-	for (unsigned i = 0; i < record->ref_count && status == 0; i++) {
-		const struct wa_ref *ref = &record->refs[i];
-		if (!ref->apply_image && !(redo_class & WA_PAGE))
-			continue;
-		if (kept == NULL)
-			kept = keep_record(replay, record);
-		if (kept == NULL)
-			return rp_fail(replay, -ENOMEM, "memory is short");
-		struct rp_item item = {.record = kept, .ref = (uint8_t)i};
-		status = add_item(replay, &ref->block, &item);
-	}
+	if (status == 0)
+		status = add_refs(replay, record, redo_class);
 	if (status == 0 && redo_class & WA_VM && record->rmid != WA_RMGR_SMGR)
-		status = add_implied(replay, record, &kept);
+		status = add_implied(replay, record);
 	return status;
 }
 

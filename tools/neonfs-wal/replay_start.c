@@ -160,6 +160,7 @@ static int open_log(struct replay *replay, bool with_others, struct rp_log **ret
 		.segment_size = replay->control.wal_segment_size,
 		.major = replay->version.major,
 		.system_id = replay->control.system_id,
+		.pieces = replay->options.threads > 1 ? RP_LOG_PIECES : 1,
 	};
 	unsigned count = 0;
 	for (; with_others && count < RP_LOG_DIRECTORIES_MAX && replay->options.wal[count] != NULL; count++)

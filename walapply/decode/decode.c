@@ -65,7 +65,7 @@ bool wa_record_crc_ok(const uint8_t *record, uint32_t tot_len)
 static int decode_image_flags(struct work *work, struct wa_ref *ref, uint8_t flags)
 {
 	uint8_t apply = work->major >= 15 ? IMAGE_APPLY : IMAGE_APPLY_OLD;
-	uint8_t packed = flags & (uint8_t)~(IMAGE_HAS_HOLE | apply);
+	uint8_t packed = flags & (uint8_t) ~(IMAGE_HAS_HOLE | apply);
 	ref->apply_image = (flags & apply) != 0;
 	if (packed == 0)
 		ref->compression = WA_PLAIN;
@@ -76,8 +76,8 @@ static int decode_image_flags(struct work *work, struct wa_ref *ref, uint8_t fla
 	else if (work->major >= 15 && packed == IMAGE_ZSTD)
 		ref->compression = WA_ZSTD;
 	else
-		return wa_bad(work->error, work->record->lsn, "block reference %u: image flags %02X are not those of Postgres %d", ref->id,
-			      flags, work->major);
+		return wa_bad(work->error, work->record->lsn, "block reference %u: image flags %02X are not those of Postgres %d",
+			      ref->id, flags, work->major);
 	return 0;
 }
 
@@ -93,8 +93,8 @@ static int check_image(struct work *work, const struct wa_ref *ref, bool has_hol
 		fits = fits && ref->image_len < WA_PAGE_SIZE;
 	if (!fits)
 		return wa_bad(work->error, work->record->lsn,
-			      "block reference %u: an image of %u bytes with %s of %u bytes at %u is not a page's", ref->id, ref->image_len,
-			      has_hole ? "a hole" : "no hole, but", ref->hole_len, ref->hole_offset);
+			      "block reference %u: an image of %u bytes with %s of %u bytes at %u is not a page's", ref->id,
+			      ref->image_len, has_hole ? "a hole" : "no hole, but", ref->hole_len, ref->hole_offset);
 	return 0;
 }
 
@@ -171,8 +171,8 @@ static int decode_ref(struct work *work, uint8_t id)
 	if (ref->block.fork >= WA_FORKS)
 		return wa_bad(work->error, record->lsn, "block reference %u: there is no fork %u", id, ref->block.fork);
 	if (((flags & BLOCK_HAS_DATA) != 0) != (ref->data_len > 0))
-		return wa_bad(work->error, record->lsn, "block reference %u: %u bytes of data, but its flags are %02X", id, ref->data_len,
-			      flags);
+		return wa_bad(work->error, record->lsn, "block reference %u: %u bytes of data, but its flags are %02X", id,
+			      ref->data_len, flags);
 	if (ref->has_image) {
 		int status = decode_image(work, ref);
 		if (status < 0)
@@ -183,7 +183,8 @@ static int decode_ref(struct work *work, uint8_t id)
 	else if (work->have_rel)
 		ref->block.rel = work->rel;
 	else
-		return wa_bad(work->error, record->lsn, "block reference %u: the same relation as before, but there is none before", id);
+		return wa_bad(work->error, record->lsn,
+			      "block reference %u: the same relation as before, but there is none before", id);
 	ref->block.blkno = nf_read_u32(&work->headers);
 	return 0;
 }
@@ -233,7 +234,8 @@ static void place_payload(struct wa_record *record, const uint8_t *at)
 	record->main = at;
 }
 
-int wa_decode_record(int major, const uint8_t *bytes, size_t size, struct nf_lsn lsn, struct wa_record *ret_record, struct wa_error *error)
+int wa_decode_record(int major, const uint8_t *bytes, size_t size, struct nf_lsn lsn, struct wa_record *ret_record,
+		     struct wa_error *error)
 {
 	struct work work = {.headers = nf_reader_init(bytes, size), .record = ret_record, .error = error, .major = major};
 	const uint8_t *header = nf_read_bytes(&work.headers, WA_RECORD_HEADER);
@@ -244,6 +246,7 @@ int wa_decode_record(int major, const uint8_t *bytes, size_t size, struct nf_lsn
 	ret_record->lsn = lsn;
 	ret_record->timeline = 0;
 	ret_record->tot_len = (uint32_t)size;
+	ret_record->bytes = bytes;
 	ret_record->xid = load32(header + 4);
 	ret_record->prev.v = load64(header + 8);
 	ret_record->info = header[16];

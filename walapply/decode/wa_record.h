@@ -10,9 +10,9 @@
 #include "common/nf_base.h"
 #include "common/nf_lsn.h"
 
-#define WA_PAGE_SIZE 8192u	/* BLCKSZ; a cluster with another one is refused by name */
-#define WA_BLOCKS_MAX 33	/* XLR_MAX_BLOCK_ID + 1 */
-#define WA_RECORD_HEADER 24u	/* SizeOfXLogRecord */
+#define WA_PAGE_SIZE 8192u /* BLCKSZ; a cluster with another one is refused by name */
+#define WA_BLOCKS_MAX 33 /* XLR_MAX_BLOCK_ID + 1 */
+#define WA_RECORD_HEADER 24u /* SizeOfXLogRecord */
 #define WA_RECORD_MAX (1020u << 20) /* XLogRecordMaxSize of 16 and later; nothing older writes more either */
 
 /* Forks of a relation (ForkNumber). */
@@ -36,20 +36,20 @@ enum wa_compression { WA_PLAIN, WA_PGLZ, WA_LZ4, WA_ZSTD };
 /* A block that a record names. */
 struct wa_ref {
 	struct wa_block block;
-	uint8_t id;	     /* block_id in the record, 0 .. 32; ids may have gaps */
-	bool will_init;	     /* BKPBLOCK_WILL_INIT: redo makes the page from nothing */
+	uint8_t id; /* block_id in the record, 0 .. 32; ids may have gaps */
+	bool will_init; /* BKPBLOCK_WILL_INIT: redo makes the page from nothing */
 	bool has_image;
-	bool apply_image;    /* the image replaces the page; else it is there to be compared with (wal_consistency_checking) */
+	bool apply_image; /* the image replaces the page; else it is there to be compared with (wal_consistency_checking) */
 	uint8_t compression; /* enum wa_compression */
 	uint16_t data_len, image_len;
 	uint16_t hole_offset, hole_len; /* bytes of zeros cut out of the image */
-	const uint8_t *data;		/* data_len bytes; NULL without data */
-	const uint8_t *image;		/* image_len bytes; NULL without image */
+	const uint8_t *data; /* data_len bytes; NULL without data */
+	const uint8_t *image; /* image_len bytes; NULL without image */
 };
 
 struct wa_record {
-	struct nf_lsn lsn;  /* where it starts (ReadRecPtr) */
-	struct nf_lsn end;  /* where it ends, rounded up to 8: what redo writes into pd_lsn (EndRecPtr) */
+	struct nf_lsn lsn; /* where it starts (ReadRecPtr) */
+	struct nf_lsn end; /* where it ends, rounded up to 8: what redo writes into pd_lsn (EndRecPtr) */
 	struct nf_lsn prev; /* xl_prev */
 	uint32_t timeline;
 	uint32_t tot_len; /* xl_tot_len, the header counted */
@@ -58,6 +58,7 @@ struct wa_record {
 	uint8_t rmid;
 	uint8_t info; /* whole xl_info; the record's type is in the bits of the resource manager's mask (wa_record_op) */
 	uint16_t origin; /* replication origin; 0 = none */
+	const uint8_t *bytes; /* tot_len bytes: all of it, as wa_decode_record takes it */
 	const uint8_t *main; /* main_len bytes: xl_heap_insert and the like */
 	uint32_t main_len;
 	unsigned ref_count;
@@ -66,9 +67,9 @@ struct wa_record {
 
 /* What differs between clusters: filled from pg_control, or from the first page's magic. */
 struct wa_version {
-	int major;	 /* 13 .. 18 */
-	bool checksums;	 /* data_checksum_version != 0 */
-	bool log_hints;	 /* wal_log_hints */
+	int major; /* 13 .. 18 */
+	bool checksums; /* data_checksum_version != 0 */
+	bool log_hints; /* wal_log_hints */
 };
 
 /* A refusal in words: which record, and what is wrong with it. One line, without a program's name. */
