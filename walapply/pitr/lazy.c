@@ -58,20 +58,30 @@ int lz_directory(struct bd_store *store, bool make, struct bd_inode **ret_dir)
 	return error;
 }
 
-static int read_plan(struct bd_inode *dir, struct lz_plan *plan)
+int lz_plan_read(struct bd_store *store, const char *name, struct lz_plan *ret_plan, struct bd_inode **ret_dir)
 {
-	struct bd_inode *file;
+	struct bd_inode *all, *dir = NULL, *file = NULL;
 	uint8_t *bytes;
 	size_t size;
-	int error = bd_lookup(dir, "plan", &file);
+	int error = lz_directory(store, false, &all);
 	if (error != 0)
 		return error;
-	error = wh_read(file, LZ_PLAN_MAX, &bytes, &size);
-	bd_inode_unref(file, 1);
-	if (error != 0)
-		return error;
-	error = lz_plan_decode(bytes, size, plan);
-	free(bytes);
+	error = bd_lookup(all, name, &dir);
+	bd_inode_unref(all, 1);
+	if (error == 0)
+		error = bd_lookup(dir, "plan", &file);
+	if (error == 0)
+		error = wh_read(file, LZ_PLAN_MAX, &bytes, &size);
+	if (error == 0) {
+		error = lz_plan_decode(bytes, size, ret_plan);
+		free(bytes);
+	}
+	if (file != NULL)
+		bd_inode_unref(file, 1);
+	if (error == 0 && ret_dir != NULL)
+		*ret_dir = dir;
+	else if (dir != NULL)
+		bd_inode_unref(dir, 1);
 	return error;
 }
 
@@ -90,7 +100,6 @@ static int open_layer(void *arg, struct bd_view base, const void *facts, size_t 
 {
 	struct wa_lazy *lazy = arg;
 	struct lz_layer *layer = calloc(1, sizeof(*layer));
-	struct bd_inode *all = NULL;
 	if (layer == NULL)
 		return -ENOMEM;
 	layer->lazy = lazy;
@@ -98,13 +107,7 @@ static int open_layer(void *arg, struct bd_view base, const void *facts, size_t 
 	pthread_mutex_init(&layer->lock, NULL);
 	int error = lz_facts_name(facts, size, layer->name);
 	if (error == 0)
-		error = lz_directory(lazy->store, false, &all);
-	if (error == 0)
-		error = bd_lookup(all, layer->name, &layer->dir);
-	if (error == 0)
-		error = read_plan(layer->dir, &layer->plan);
-	if (all != NULL)
-		bd_inode_unref(all, 1);
+		error = lz_plan_read(lazy->store, layer->name, &layer->plan, &layer->dir);
 	if (error != 0) {
 		nf_error("the redo layer %s of branch %u, epoch %u, cannot be opened: %s", layer->name, base.branch.v,
 			 base.epoch.v, strerror(-error));

@@ -21,7 +21,6 @@
 struct draining {
 	struct wa_lazy *lazy;
 	struct bd_view head;
-	bool is_limited;
 	uint8_t *buf;
 };
 
@@ -49,10 +48,8 @@ static bool is_stopping(struct wa_lazy *lazy)
 /* After `bytes` were made: as long as they may take. */
 static int pause_after(const struct draining *draining, uint64_t bytes)
 {
-	if (draining->is_limited) {
-		const struct timespec pause = {.tv_nsec = (long)(bytes * 1000000000 / WA_LAZY_DRAIN_RATE)};
-		nanosleep(&pause, NULL);
-	}
+	const struct timespec pause = {.tv_nsec = (long)(bytes * 1000000000 / WA_LAZY_DRAIN_RATE)};
+	nanosleep(&pause, NULL);
 	return is_stopping(draining->lazy) ? -ECANCELED : 0;
 }
 
@@ -70,31 +67,6 @@ void wa_lazy_branch_deleted(struct wa_lazy *lazy)
 }
 
 /* ------------------------------------------------------------- draining */
-
-static int read_plan_of(struct wa_lazy *lazy, const char *name, struct lz_plan *plan)
-{
-	struct bd_inode *all, *dir = NULL, *file = NULL;
-	uint8_t *bytes;
-	size_t size;
-	int error = lz_directory(lazy->store, false, &all);
-	if (error != 0)
-		return error;
-	error = bd_lookup(all, name, &dir);
-	if (error == 0)
-		error = bd_lookup(dir, "plan", &file);
-	if (error == 0)
-		error = wh_read(file, LZ_PLAN_MAX, &bytes, &size);
-	if (error == 0) {
-		error = lz_plan_decode(bytes, size, plan);
-		free(bytes);
-	}
-	if (file != NULL)
-		bd_inode_unref(file, 1);
-	if (dir != NULL)
-		bd_inode_unref(dir, 1);
-	bd_inode_unref(all, 1);
-	return error;
-}
 
 /* Reading a touched block of the head makes it. A file that is gone has none to make. */
 static int drain_file(struct draining *draining, const struct lz_plan *plan, const struct lz_file *file)
@@ -182,7 +154,7 @@ static int drain_layer(struct draining *draining, const struct bd_layer_info *in
 	char name[LZ_NAME_MAX + 1];
 	int error = lz_facts_name(info->facts, info->size, name);
 	if (error == 0 && !was_drained(lazy, info)) {
-		error = read_plan_of(lazy, name, &plan);
+		error = lz_plan_read(lazy->store, name, &plan, NULL);
 		for (const struct lz_file *file = plan.files; file != NULL && error == 0; file = file->hh.next)
 			error = drain_file(draining, &plan, file);
 		lz_plan_free(&plan);
@@ -197,16 +169,16 @@ static int drain_layer(struct draining *draining, const struct bd_layer_info *in
 	return error == 0 ? remove_kept(lazy, name) : error;
 }
 
-/* The layers of one branch, or of all (branch 0): those that can go. One that cannot be drained does not keep the others; the first error but -EBUSY, if
+/* The layers of all branches: those that can go. One that cannot be drained does not keep the others; the first error but -EBUSY, if
  * there was one, is returned. */
-static int drain_branch(struct wa_lazy *lazy, struct bd_branch_id branch, bool is_limited)
+static int drain_all(struct wa_lazy *lazy)
 {
 	struct bd_layer_info *infos;
 	size_t count;
-	int first = 0, error = bd_layer_list(lazy->store, branch, &infos, &count);
+	int first = 0, error = bd_layer_list(lazy->store, (struct bd_branch_id){0}, &infos, &count);
 	if (error != 0)
 		return error;
-	struct draining draining = {.lazy = lazy, .is_limited = is_limited};
+	struct draining draining = {.lazy = lazy};
 	draining.buf = nf_io_buffer((size_t)PIECE_BLOCKS * NF_BLOCK_SIZE);
 	if (draining.buf == NULL)
 		first = -ENOMEM;
@@ -220,11 +192,6 @@ static int drain_branch(struct wa_lazy *lazy, struct bd_branch_id branch, bool i
 	free(draining.buf);
 	free(infos);
 	return first;
-}
-
-int wa_lazy_drain(struct wa_lazy *lazy, struct bd_branch_id branch)
-{
-	return drain_branch(lazy, branch, false);
 }
 
 /* --------------------------------------------------------------- thread */
@@ -246,7 +213,7 @@ static void *drain_thread(void *arg)
 		if (lazy->is_stopping || lazy->is_wanted)
 			continue;
 		pthread_mutex_unlock(&lazy->lock);
-		int error = drain_branch(lazy, (struct bd_branch_id){0}, true);
+		int error = drain_all(lazy);
 		int tidy_error = wa_lazy_tidy(lazy);
 		if (error == 0 || error == -EBUSY)
 			error = tidy_error != 0 ? tidy_error : error;

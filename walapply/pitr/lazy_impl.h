@@ -86,6 +86,9 @@ void lz_wal_branch_name(const char *layer, char name[BD_BRANCH_NAME_MAX + 1]);
 /* Remove what is kept for a layer: its directory in `all` and its branch. 0 also when they are not there. */
 NF_MUST_CHECK int lz_remove_kept(struct bd_store *store, struct bd_inode *all, const char *name);
 
+/* The plan of the layer kept as `name`, and its directory (ret_dir may be NULL), one reference. -ENOENT; as lz_plan_decode; an error of the store. */
+NF_MUST_CHECK int lz_plan_read(struct bd_store *store, const char *name, struct lz_plan *ret_plan, struct bd_inode **ret_dir);
+
 /* Facts of a layer (bd.h): magic u32, version u32, name with its NUL. Returns their size. */
 size_t lz_facts_make(const char *name, uint8_t facts[WA_LAZY_FACTS_MAX]);
 NF_MUST_CHECK int lz_facts_name(const void *facts, size_t size, char name[LZ_NAME_MAX + 1]); /* -EUCLEAN; -EPROTONOSUPPORT */

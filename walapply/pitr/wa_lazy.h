@@ -22,7 +22,8 @@ struct wa_lazy;
 
 /* One a store; install its hooks (bd_store_set_layer_hooks) before branches are used. Returns 0 or -ENOMEM. */
 NF_MUST_CHECK int wa_lazy_open(struct bd_store *store, struct wa_lazy **ret_lazy);
-/* Begin to drain in the background: at most WA_LAZY_DRAIN_RATE bytes a second, some seconds after a layer was made. 0 or -errno. */
+/* Begin to drain in the background: what nobody has read yet is made in the heads, and layers that nobody needs any more go with what was kept for
+ * them. At most WA_LAZY_DRAIN_RATE bytes a second, some seconds after a layer was made. 0 or -errno. */
 NF_MUST_CHECK int wa_lazy_start(struct wa_lazy *lazy);
 /* Before the store is closed. */
 void wa_lazy_stop(struct wa_lazy *lazy);
@@ -52,10 +53,6 @@ NF_MUST_CHECK int wa_lazy_seal(struct wa_lazy_layer *layer, struct bd_branch_id 
 uint64_t wa_lazy_blocks(const struct wa_lazy_layer *layer);
 /* Done with it. keep: a layer was made of it; else what was gathered is removed. NULL is legal. */
 void wa_lazy_end(struct wa_lazy_layer *layer, bool keep);
-
-/* Make what nobody has read yet, in the head of `branch`, and take its layers away, the oldest first, with what was kept for them. At full speed;
- * a stop (wa_lazy_stop) ends it with -ECANCELED. -EBUSY: all is made in the head, but snapshots or children still need the layer. */
-NF_MUST_CHECK int wa_lazy_drain(struct wa_lazy *lazy, struct bd_branch_id branch);
 
 /* A branch was deleted: what was kept for its layers can go soon. */
 void wa_lazy_branch_deleted(struct wa_lazy *lazy);
