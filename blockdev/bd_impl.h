@@ -69,7 +69,8 @@ struct bd_branch {
 	_Atomic bool has_layers;
 	struct bd_layer **layers; /* own, by rising epoch; guarded by store->layers_lock */
 	uint32_t layer_count, layer_capacity;
-	struct bd_layer **inherited; /* those that the chain behind this branch's own hop passes, nearest first; const once it is in the table */
+	struct bd_layer **inherited; /* those that the chain behind this branch's own hop passes, nearest first; once the
+					  * branch is in the table they only become fewer. Guarded by layers_lock */
 	uint32_t inherited_count;
 	struct bd_view_use *views; /* frozen epochs with inodes in memory; guarded by the inode table's lock */
 	_Atomic int32_t in_use;

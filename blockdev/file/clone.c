@@ -15,28 +15,31 @@
 #define COPY_BLOCKS                                                                                                              \
 	16u /* copied at once where the first of them cannot be shared: its neighbours were written with it, as a rule */
 
-/* Entries of [block, block + count) as they are, and the file's size then. -EAGAIN: one is pending: it is to be recorded first, so that every place
- * is in the index. BD_LAZY: one is to be made first by a redo layer. */
+/* Entries of [block, block + count) as they are, and the file's size then. BD_LAZY: some are to be made by a redo layer, their places say so. Else
+ * -EAGAIN: some are pending: they are to be recorded first, so that every place is in the index. */
 static int source_entries(struct bd_inode *from, uint32_t block, uint32_t count, struct bd_place *places, uint64_t *ret_size)
 {
 	int error = 0;
 	pthread_rwlock_wrlock(&from->lock);
 	*ret_size = from->attr.size_bytes;
-	for (uint32_t i = 0; i < count && (error == 0 || error == -EAGAIN); i++) {
+	bool lazy = false, pending = false;
+	for (uint32_t i = 0; i < count && error == 0; i++) {
 		struct bd_leaf *leaf;
-		int pending = error;
 		error = bd_map_leaf(from, (block + i) >> BD_LEAF_SHIFT, &leaf);
 		if (error != 0)
 			break;
 		const struct bd_entry *entry = &leaf->entries[(block + i) % BD_LEAF_BLOCKS];
 		places[i] = (struct bd_place){.loc = entry->loc, .sum = entry->sum};
-		error = entry->loc == BD_LOC_REDO ? BD_LAZY : entry->state == BD_PENDING ? -EAGAIN : pending;
+		lazy |= entry->loc == BD_LOC_REDO;
+		pending |= entry->state == BD_PENDING;
 	}
 	pthread_rwlock_unlock(&from->lock);
-	return error;
+	if (error != 0)
+		return error;
+	return lazy ? BD_LAZY : pending ? -EAGAIN : 0;
 }
 
-/* The same, with everything made and recorded that can be. -EAGAIN: not all could be. */
+/* The same, with everything made and recorded that can be. BD_LAZY: of a frozen view, which stores nothing that is made. -EAGAIN: written to meanwhile. */
 static int ready_entries(struct bd_inode *from, uint32_t block, uint32_t count, struct bd_place *places, uint64_t *ret_size)
 {
 	int error = source_entries(from, block, count, places, ret_size);
@@ -52,7 +55,7 @@ static int ready_entries(struct bd_inode *from, uint32_t block, uint32_t count, 
 		if (error == 0)
 			error = source_entries(from, block, count, places, ret_size);
 	}
-	return error == BD_LAZY ? -EAGAIN : error;
+	return error;
 }
 
 static bool is_hole(uint64_t loc)
@@ -144,9 +147,9 @@ static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_ino
 	uint64_t from_size;
 	int error = ready_entries(from, from_block, count, places, &from_size);
 	*ret_copy = 1;
-	if (error == -EAGAIN)
-		return 0; /* written to meanwhile, or cannot be stored: copy */
-	if (error == 0)
+	if (error == -EAGAIN || (error == BD_LAZY && bd_inode_is_head(from)))
+		return 0; /* copy */
+	if (error == 0 || error == BD_LAZY)
 		error = bd_op_begin(to);
 	if (error != 0)
 		return error;
@@ -157,7 +160,7 @@ static int share_batch(struct bd_inode *from, uint32_t from_block, struct bd_ino
 	if (from_size > from_end && (uint64_t)(from_block + count) << NF_BLOCK_SHIFT > from_end)
 		count--;
 	if (error == BD_LAZY)
-		error = -EAGAIN;
+		error = bd_inode_is_head(from) ? -EAGAIN : 0; /* what cannot be stored is copied, and nothing else */
 	int done = error == -EAGAIN ? 0 : error;
 	if (error == 0 && count > 0)
 		done = share_holes(to, to_block, count, places);

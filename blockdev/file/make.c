@@ -101,7 +101,7 @@ static int make_run(struct bd_inode *inode, struct bd_layer *layer, uint32_t blo
 	if (error != 0)
 		return error == -ENOENT ? -EUCLEAN : error; /* it was there when the entry was marked */
 	uint64_t size = below->attr.size_bytes; /* of a frozen view: constant */
-	error = bd_inode_open_layers(below);
+	error = block + count <= blocks_of(size) ? bd_inode_open_layers(below) : -EUCLEAN; /* nothing behind the end is marked */
 	if (error == 0)
 		error = bd_blocks_read(below, block, count, buf, BD_MAKE_SERVE);
 	for (uint32_t i = 0; error == 0 && i < count; i++) {

@@ -392,6 +392,7 @@ static int take_away(struct bd_store *store, struct bd_layer *layer)
 	if (error == 0)
 		error = remove_record(store, layer);
 	if (error == 0) {
+		bd_layer_leave_chains(layer);
 		bd_branch_remove_layer(layer->branch, layer);
 		bd_background_purge(store, layer->branch->id, 0);
 	}

@@ -179,6 +179,30 @@ void bd_branch_remove_layer(struct bd_branch *branch, struct bd_layer *layer)
 	bd_layer_unref(layer);
 }
 
+static bool disinherit(struct bd_branch *branch, const struct bd_layer *layer)
+{
+	for (uint32_t i = 0; i < branch->inherited_count; i++) {
+		if (branch->inherited[i] != layer)
+			continue;
+		branch->inherited_count--;
+		memmove(&branch->inherited[i], &branch->inherited[i + 1], (branch->inherited_count - i) * sizeof(struct bd_layer *));
+		return true;
+	}
+	return false;
+}
+
+void bd_layer_leave_chains(struct bd_layer *layer)
+{
+	struct bd_store *store = layer->store;
+	uint32_t left = 0;
+	pthread_mutex_lock(&store->layers_lock);
+	for (uint32_t id = 0; id < store->branch_slots; id++)
+		left += store->branches[id] != NULL && disinherit(store->branches[id], layer);
+	pthread_mutex_unlock(&store->layers_lock);
+	while (left-- > 0)
+		bd_layer_unref(layer);
+}
+
 void bd_branch_leave_layers(struct bd_store *store, struct bd_branch *branch)
 {
 	pthread_mutex_lock(&store->layers_lock);

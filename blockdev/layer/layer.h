@@ -46,6 +46,8 @@ void bd_layers_close(struct bd_store *store);
 NF_MUST_CHECK int bd_branch_reserve_layer(struct bd_store *store, struct bd_branch *branch);
 void bd_branch_add_layer(struct bd_branch *branch, struct bd_layer *layer);
 void bd_branch_remove_layer(struct bd_branch *branch, struct bd_layer *layer);
+/* Under table_lock exclusive: nobody has a block left that the layer is to make, and what lies below it is about to go: no branch's chain passes it any more. */
+void bd_layer_leave_chains(struct bd_layer *layer);
 /* The branch leaves the table: it lets its own layers go. */
 void bd_branch_leave_layers(struct bd_store *store, struct bd_branch *branch);
 /* Before anybody uses the branch: look up what its chain passes in its parent. */

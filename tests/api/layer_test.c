@@ -402,6 +402,32 @@ static void clones_are_made_first(void **state)
 	bd_inode_unref(to, 1);
 }
 
+/* A frozen view stores nothing that is made, so that much is copied; what has bytes is shared all the same, and holes stay holes. */
+static void a_clone_of_a_frozen_view_copies_what_is_made_and_nothing_else(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = make_file(api->root, "file", 1, 200), *to = api_create(api->root, "to", S_IFREG | 0600);
+	struct bd_snapshot_info snapshot;
+	struct bd_status before, after;
+	uint64_t found;
+
+	assert_ok(bd_fallocate(file, BD_FALLOC_PUNCH_HOLE | BD_FALLOC_KEEP_SIZE, 3 * BLOCK, BLOCK));
+	layers_lay(api, api->main.id, 5, 8);
+	assert_ok(bd_snapshot_create(api->store, api->main.id, "after", &snapshot));
+	struct bd_inode *old = file_of(api, (struct bd_view){api->main.id, snapshot.epoch}, "file");
+	assert_ok(bd_store_status(api->store, &before));
+	assert_int_equal(bd_clone_range(old, 0, to, 0, 200 * BLOCK), 200 * BLOCK);
+	assert_ok(bd_store_status(api->store, &after));
+	assert_int_equal(after.written_bytes - before.written_bytes, 200 / 8 * BLOCK);
+	for (uint32_t i = 0; i < 200; i++)
+		expect_block(to, i, i % 8 == 0 ? through(1, 5) : i == 3 ? 0 : 1);
+	assert_ok(bd_seek(to, 0, false, &found));
+	assert_int_equal(found, 3 * BLOCK);
+	bd_inode_unref(old, 1);
+	bd_inode_unref(file, 1);
+	bd_inode_unref(to, 1);
+}
+
 /* ---- at the same time */
 
 struct meanwhile {
@@ -677,6 +703,34 @@ static void what_was_made_is_durable_before_its_layer_goes(void **state)
 	bd_inode_unref(file, 1);
 }
 
+/* When a layer is gone, what lay below it goes; what the layer would make of that must not show in a child that was made before. */
+static void a_layer_that_is_gone_is_gone_for_children_too(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = make_file(api->root, "file", 1, 20);
+	struct bd_snapshot_info long_file;
+
+	assert_ok(bd_snapshot_create(api->store, api->main.id, "long", &long_file));
+	api_set_size(file, 2 * BLOCK);
+	uint32_t epoch = layers_lay(api, api->main.id, 5, 2);
+	api_set_size(file, 20 * BLOCK);
+	expect_through(file, 2, 1, 5);
+	struct bd_branch_info child = child_of(api, api->main.id, "child"), grandchild = child_of(api, child.id, "grandchild");
+	assert_ok(bd_layer_delete(api->store, api->main.id, (struct bd_epoch){epoch}));
+	collect(api); /* of the inode's records the one of 2 blocks goes, the one of 20 stays */
+	hook.applied = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		struct bd_inode *other = file_of(api, api_head(i == 0 ? child.id : grandchild.id), "file");
+		expect_through(other, 2, 1, 5);
+		for (uint32_t block = 2; block < 20; block++)
+			expect_block(other, block, 0);
+		bd_inode_unref(other, 1);
+	}
+	assert_int_equal(hook.applied, 0);
+	check_clean(api);
+	bd_inode_unref(file, 1);
+}
+
 static void an_unlinked_file_that_is_open_needs_its_layer(void **state)
 {
 	struct api *api = *state;
@@ -912,6 +966,7 @@ int main(void)
 		layer_test(what_is_cut_off_does_not_come_back),
 		layer_test(seek_finds_what_is_to_be_made),
 		layer_test(clones_are_made_first),
+		layer_test(a_clone_of_a_frozen_view_copies_what_is_made_and_nothing_else),
 		layer_test(a_change_while_a_block_is_made_wins),
 		layer_test(readers_of_one_block_make_it_once),
 		layer_test(a_full_disk_serves_all_the_same),
@@ -919,6 +974,7 @@ int main(void)
 		layer_test(bad_arguments),
 		layer_test(a_layer_that_is_needed_stays),
 		layer_test(what_was_made_is_durable_before_its_layer_goes),
+		layer_test(a_layer_that_is_gone_is_gone_for_children_too),
 		layer_test(an_unlinked_file_that_is_open_needs_its_layer),
 		layer_test(what_children_need_outlives_the_branch),
 		layer_test(what_lies_below_stays),

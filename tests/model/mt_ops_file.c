@@ -270,13 +270,14 @@ static bool must_be(const struct mm_inode *inode, uint64_t blkno, bool data)
 	return !may_be(inode, blkno, !data);
 }
 
-static void check_seek(struct mt *mt, const struct mm_inode *inode, struct bd_inode *real, uint64_t offset, bool data)
+static void check_seek(struct mt *mt, const struct mt_pick *file, uint64_t offset, bool data)
 {
+	const struct mm_inode *inode = file->inode;
 	uint64_t found = 0, blkno, last;
-	int err = bd_seek(real, offset, data, &found);
+	int err = bd_seek(file->real, offset, data, &found);
 
-	mt_trace(mt, "seek file %" PRIu64 " %s from %" PRIu64 " (size %" PRIu64 "): %d, %" PRIu64, inode->file,
-		 data ? "data" : "hole", offset, inode->size_bytes, err, found);
+	mt_trace(mt, "seek %s: file %" PRIu64 " %s from %" PRIu64 " (size %" PRIu64 "): %d, %" PRIu64, mt->branches[file->branch].name,
+		 inode->file, data ? "data" : "hole", offset, inode->size_bytes, err, found);
 	if (offset >= inode->size_bytes) {
 		mt_expect(mt, "bd_seek behind the end", err, -ENXIO);
 		return;
@@ -308,8 +309,8 @@ void mt_op_seek(struct mt *mt)
 	if (!mt_pick(mt, MT_WANT_FILE, &file))
 		return;
 	random_range(mt, file.inode, MT_BUFFER, &offset, &unused);
-	check_seek(mt, file.inode, file.real, offset, true);
-	check_seek(mt, file.inode, file.real, offset, false);
+	check_seek(mt, &file, offset, true);
+	check_seek(mt, &file, offset, false);
 	bd_inode_unref(file.real, 1);
 }
 
