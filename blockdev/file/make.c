@@ -108,7 +108,9 @@ static int make_run(struct bd_inode *inode, struct bd_layer *layer, uint32_t blo
 		uint8_t *page = buf + (size_t)i * NF_BLOCK_SIZE;
 		uint64_t end = (uint64_t)(block + i + 1) << NF_BLOCK_SHIFT;
 		error = hooks->apply(hooks->arg, layer->hook, inode->file, block + i, page);
-		if (error != 0) {
+		if (error != 0 && atomic_load(&layer->is_gone)) {
+			error = -EIO; /* the caller looks again */
+		} else if (error != 0) {
 			nf_error("branch %s file %llu block %u: cannot be made through the redo layer of branch %s, epoch %u: %s",
 				 inode->branch->name, (unsigned long long)inode->file, block + i, layer->branch->name,
 				 layer->epoch, strerror(-error));

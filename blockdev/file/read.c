@@ -118,7 +118,17 @@ static bool is_lazy(const struct lazy *lazy)
 	return lazy->first < lazy->end;
 }
 
-/* The blocks of the batch that are to be made. False: others were making them; look again. */
+/* Was a layer taken away meanwhile? Then what was read below it may have been half gone: the block is there by now, by somebody else. */
+static bool is_overtaken(const struct lazy *lazy)
+{
+	for (uint32_t i = lazy->first; i < lazy->end; i++) {
+		if (lazy->layers[i] != NULL && atomic_load(&lazy->layers[i]->is_gone))
+			return true;
+	}
+	return false;
+}
+
+/* The blocks of the batch that are to be made. False: others were making them, or have done so; look again. */
 static bool make_lazy(struct bd_inode *inode, const struct read_batch *batch, const struct lazy *lazy, uint8_t *buf,
 		      enum bd_make make, bool alone, int *ret_error)
 {
@@ -126,8 +136,11 @@ static bool make_lazy(struct bd_inode *inode, const struct read_batch *batch, co
 	if (!alone && !make_enter(inode, batch->first + lazy->first, batch->first + lazy->end, &maker))
 		return false;
 	int error = make_blocks(inode, batch->first, batch->count, lazy->layers, buf);
-	int stored = error == 0 ? make_store(inode, batch->first, batch->count, lazy->layers, buf) : 0;
+	bool overtaken = is_overtaken(lazy);
+	int stored = error == 0 && !overtaken ? make_store(inode, batch->first, batch->count, lazy->layers, buf) : 0;
 	make_leave(inode->store, maker);
+	if (overtaken)
+		return false;
 	*ret_error = error == 0 && make == BD_MAKE_STORE ? stored : error;
 	return true;
 }
@@ -147,9 +160,9 @@ static int read_attempts(struct bd_inode *inode, struct read_batch *batch, uint8
 			error = -EUCLEAN; /* shorter than the index says */
 		unsigned bad = error == 0 ? first_bad(batch, buf) : 0;
 		if (error == 0 && bad == batch->count) {
-			if (!is_lazy(lazy) || make_lazy(inode, batch, lazy, buf, make, waits == MAKE_WAITS, &error))
+			if (!is_lazy(lazy) || make_lazy(inode, batch, lazy, buf, make, waits >= MAKE_WAITS, &error))
 				return error;
-			waits++;
+			waits += waits < MAKE_WAITS + BD_LAYERS_MAX;
 			continue;
 		}
 		if (error != 0 && error != -ESTALE && error != -EUCLEAN)

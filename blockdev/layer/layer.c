@@ -195,6 +195,7 @@ void bd_layer_leave_chains(struct bd_layer *layer)
 {
 	struct bd_store *store = layer->store;
 	uint32_t left = 0;
+	atomic_store(&layer->is_gone, true);
 	pthread_mutex_lock(&store->layers_lock);
 	for (uint32_t id = 0; id < store->branch_slots; id++)
 		left += store->branches[id] != NULL && disinherit(store->branches[id], layer);

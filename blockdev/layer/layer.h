@@ -17,6 +17,7 @@ struct bd_layer {
 	struct bd_layer *next, *prev; /* all of the store; or `next`: dead ones, not reaped yet */
 	_Atomic uint32_t refs; /* branches' lists, inodes' passes, readers */
 	pthread_mutex_t open_lock;
+	_Atomic bool is_gone; /* taken away: from now on what lies below it may go, and who has made something through it looks again */
 	_Atomic bool is_open; /* then `hook` is valid. Until the store is closed, or nobody refers to the layer */
 	void *hook;
 	size_t facts_size;

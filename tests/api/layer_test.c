@@ -488,6 +488,37 @@ static void a_change_while_a_block_is_made_wins(void **state)
 	bd_inode_unref(file, 1);
 }
 
+/* The last block that the layer is to make is overwritten, and the layer taken away, while somebody makes that block: what lay below may be gone in the middle
+ * of it, which is no error of his. */
+static void take_away_in_apply(void *arg, uint64_t file, uint32_t block)
+{
+	struct meanwhile *meanwhile = arg;
+
+	(void)file;
+	hook.in_apply = NULL;
+	api_put(meanwhile->file, block * BLOCK, 9, BLOCK);
+	assert_ok(bd_layer_delete(meanwhile->api->store, meanwhile->api->main.id, (struct bd_epoch){meanwhile->left}));
+	collect(meanwhile->api);
+}
+
+static void a_layer_may_go_while_a_block_is_made(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = make_file(api->root, "file", 1, 2);
+	struct meanwhile meanwhile = {.api = api, .file = file};
+
+	for (unsigned round = 0; round < 2; round++) {
+		api_put(file, 0, 1, BLOCK);
+		meanwhile.left = layers_lay(api, api->main.id, 5, 2);
+		hook.in_apply = take_away_in_apply;
+		hook.arg = &meanwhile;
+		hook.apply_error = round == 0 ? 0 : -ENODATA;
+		expect_block(file, 0, 9);
+		hook.apply_error = 0;
+	}
+	bd_inode_unref(file, 1);
+}
+
 static void sleep_in_apply(void *arg, uint64_t file, uint32_t block)
 {
 	(void)arg;
@@ -968,6 +999,7 @@ int main(void)
 		layer_test(clones_are_made_first),
 		layer_test(a_clone_of_a_frozen_view_copies_what_is_made_and_nothing_else),
 		layer_test(a_change_while_a_block_is_made_wins),
+		layer_test(a_layer_may_go_while_a_block_is_made),
 		layer_test(readers_of_one_block_make_it_once),
 		layer_test(a_full_disk_serves_all_the_same),
 		layer_test(a_hook_that_fails_is_an_error),
