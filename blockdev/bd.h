@@ -260,6 +260,10 @@ enum bd_diff_kind { BD_DIFF_ADDED, BD_DIFF_REMOVED, BD_DIFF_CHANGED, BD_DIFF_MET
  * `blocks` is the number of 8 KiB blocks that differ in version. Non-zero return ends it. */
 NF_MUST_CHECK int bd_diff(struct bd_store *store, struct bd_view a, struct bd_view b,
 			  int (*each)(void *arg, enum bd_diff_kind kind, const char *path, uint64_t blocks), void *arg);
+/* The blocks in which two regular files differ, as bd_diff counts them, in rising order; `a` or `b` may be NULL: a file that is not there is all holes.
+ * No data is read. A non-zero return of `each`, which may call the store, ends it and is passed on. */
+NF_MUST_CHECK int bd_diff_blocks(struct bd_store *store, struct bd_inode *a, struct bd_inode *b,
+				 int (*each)(void *arg, uint32_t block), void *arg);
 
 /* ----------------------------------------------------------------- inodes */
 

@@ -22,17 +22,23 @@ struct level {
 	size_t path_size; /* of the directory's own path, with its slash */
 };
 
+/* What comparing the blocks of two files needs. */
+struct leaves {
+	struct bd_store *store;
+	uint64_t zero_sum; /* of a block of zeros */
+	struct bd_entry entries[SIDES][BD_LEAF_BLOCKS];
+};
+
 struct diff {
 	struct bd_store *store;
 	struct bd_branch *branch[SIDES];
 	uint32_t epoch[SIDES];
 	diff_fn each;
 	void *arg;
-	uint64_t zero_sum; /* of a block of zeros */
 	char *path;
 	size_t path_capacity;
 	struct level *level;
-	struct bd_entry entries[SIDES][BD_LEAF_BLOCKS];
+	struct leaves leaves;
 };
 
 static void level_pop(struct diff *diff)
@@ -108,42 +114,83 @@ static int next_leaf(struct bd_inode *inode, uint32_t from, uint32_t *ret_leaf)
 	return error;
 }
 
-static bool same_block(const struct diff *diff, const struct bd_entry *a, const struct bd_entry *b)
+static bool same_block(const struct leaves *leaves, const struct bd_entry *a, const struct bd_entry *b)
 {
 	bool a_hole = a->loc == BD_LOC_NONE || a->loc == BD_LOC_HOLE, b_hole = b->loc == BD_LOC_NONE || b->loc == BD_LOC_HOLE;
 	/* Blocks that are to be made are the same through the same layer. */
 	if (a->loc == BD_LOC_REDO || b->loc == BD_LOC_REDO)
 		return a->loc == b->loc && a->sum == b->sum;
-	uint64_t a_sum = a_hole ? diff->zero_sum : a->sum, b_sum = b_hole ? diff->zero_sum : b->sum;
+	uint64_t a_sum = a_hole ? leaves->zero_sum : a->sum, b_sum = b_hole ? leaves->zero_sum : b->sum;
 	return a_sum == b_sum || (a->loc == b->loc && !a_hole && !b_hole);
 }
 
-/* How many blocks differ. A file that is on one side only differs in every block that is not a hole. */
-static int count_blocks(struct diff *diff, struct bd_inode *const inodes[SIDES], uint64_t *ret_count)
+static int leaves_init(struct leaves *leaves, struct bd_store *store)
 {
-	uint64_t count = 0;
+	uint8_t *zeros = calloc(1, NF_BLOCK_SIZE);
+	if (zeros == NULL)
+		return -ENOMEM;
+	leaves->store = store;
+	leaves->zero_sum = XXH3_64bits(zeros, NF_BLOCK_SIZE);
+	free(zeros);
+	return 0;
+}
+
+/* Call `each` for every block that differs, in rising order. What one file does not have counts as holes. */
+static int each_block(struct leaves *leaves, struct bd_inode *const inodes[SIDES], int (*each)(void *arg, uint32_t block),
+		      void *arg)
+{
 	uint32_t at = 0;
-	for (;;) {
+	int error = 0;
+	while (error == 0) {
 		uint32_t next[SIDES];
-		int error = 0;
 		for (enum side s = A; s < SIDES && error == 0; s++)
 			error = next_leaf(inodes[s], at, &next[s]);
 		if (error != 0)
-			return error;
+			break;
 		at = NF_MIN(next[A], next[B]);
 		if (at == UINT32_MAX)
 			break;
 		for (enum side s = A; s < SIDES && error == 0; s++)
-			error = copy_leaf(inodes[s], at, diff->entries[s]);
-		if (error != 0)
-			return error;
-		for (unsigned i = 0; i < BD_LEAF_BLOCKS; i++)
-			count += !same_block(diff, &diff->entries[A][i], &diff->entries[B][i]);
+			error = copy_leaf(inodes[s], at, leaves->entries[s]);
+		for (uint32_t i = 0; i < BD_LEAF_BLOCKS && error == 0; i++)
+			if (!same_block(leaves, &leaves->entries[A][i], &leaves->entries[B][i]))
+				error = each(arg, (at << BD_LEAF_SHIFT) + i);
 		at++;
 	}
-	bd_leaf_cache_trim(diff->store);
-	*ret_count = count;
+	bd_leaf_cache_trim(leaves->store);
+	return error;
+}
+
+static int count_block(void *arg, uint32_t block)
+{
+	(void)block;
+	(*(uint64_t *)arg)++;
 	return 0;
+}
+
+/* Every layer that one of the files is seen through is open. */
+static int open_layers(struct bd_inode *const inodes[SIDES])
+{
+	int error = 0;
+	for (enum side s = A; s < SIDES && error == 0; s++) {
+		if (inodes[s] != NULL)
+			error = bd_inode_open_layers(inodes[s]);
+	}
+	return error;
+}
+
+int bd_diff_blocks(struct bd_store *store, struct bd_inode *a, struct bd_inode *b, int (*each)(void *arg, uint32_t block),
+		   void *arg)
+{
+	struct bd_inode *const inodes[SIDES] = {a, b};
+	struct leaves *leaves = calloc(1, sizeof(*leaves));
+	int error = leaves != NULL ? leaves_init(leaves, store) : -ENOMEM;
+	if (error == 0)
+		error = open_layers(inodes);
+	if (error == 0)
+		error = each_block(leaves, inodes, each, arg);
+	free(leaves);
+	return error;
 }
 
 /* ---- metadata */
@@ -242,14 +289,9 @@ static int compare(struct diff *diff, struct bd_inode *const inodes[SIDES])
 	}
 	uint64_t blocks = 0;
 	bool has_blocks = S_ISREG(attrs[inodes[A] != NULL ? A : B].mode);
-	int error = 0;
-	for (enum side s = A; s < SIDES && error == 0; s++) {
-		if (inodes[s] != NULL)
-			error = bd_inode_open_layers(inodes[s]);
-	}
-	if (error != 0)
-		return error;
-	error = has_blocks ? count_blocks(diff, inodes, &blocks) : 0;
+	int error = open_layers(inodes);
+	if (error == 0 && has_blocks)
+		error = each_block(&diff->leaves, inodes, count_block, &blocks);
 	if (error != 0)
 		return error;
 	if (inodes[A] == NULL || inodes[B] == NULL)
@@ -337,11 +379,13 @@ int bd_diff(struct bd_store *store, struct bd_view a, struct bd_view b,
 	    int (*each)(void *arg, enum bd_diff_kind kind, const char *path, uint64_t blocks), void *arg)
 {
 	struct diff *diff = calloc(1, sizeof(*diff));
-	uint8_t *zeros = calloc(1, NF_BLOCK_SIZE);
-	int error = diff != NULL && zeros != NULL ? 0 : -ENOMEM;
+	int error = diff != NULL ? leaves_init(&diff->leaves, store) : -ENOMEM;
 	if (error == 0) {
-		*diff = (struct diff){.store = store, .each = each, .arg = arg, .epoch = {a.epoch.v, b.epoch.v},
-				      .zero_sum = XXH3_64bits(zeros, NF_BLOCK_SIZE)};
+		diff->store = store;
+		diff->each = each;
+		diff->arg = arg;
+		diff->epoch[A] = a.epoch.v;
+		diff->epoch[B] = b.epoch.v;
 		diff->branch[A] = bd_branch_acquire(store, a.branch.v);
 		diff->branch[B] = bd_branch_acquire(store, b.branch.v);
 		error = diff->branch[A] != NULL && diff->branch[B] != NULL ? walk(diff, (const struct bd_view[]){a, b}) : -ENOENT;
@@ -352,6 +396,5 @@ int bd_diff(struct bd_store *store, struct bd_view a, struct bd_view b,
 		free(diff->path);
 	}
 	free(diff);
-	free(zeros);
 	return error;
 }

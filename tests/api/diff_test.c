@@ -207,6 +207,51 @@ static void it_can_be_ended_and_asked_wrongly(void **state)
 	assert_int_equal(bd_diff(api->store, api_head((struct bd_branch_id){4711}), then, note, &report), -ENOENT);
 }
 
+/* Block numbers, as text. */
+static int note_block(void *arg, uint32_t block)
+{
+	struct report *report = arg;
+	size_t at = strlen(report->text);
+
+	snprintf(report->text + at, sizeof(report->text) - at, "%u ", block);
+	return ++report->count == report->stop_at ? -EINTR : 0;
+}
+
+static void expect_blocks(struct api *api, struct bd_inode *a, struct bd_inode *b, const char *text)
+{
+	struct report report = {.count = 0};
+
+	assert_ok(bd_diff_blocks(api->store, a, b, note_block, &report));
+	assert_string_equal(report.text, text);
+}
+
+static void blocks_of_two_files_are_named(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = api_create(api->root, "file", S_IFREG | 0600);
+
+	api_put(file, 0, 1, 4 * BLOCK);
+	api_put(file, 700 * BLOCK, 1, BLOCK);
+	struct bd_view then = freeze(api, "then");
+	struct bd_inode *root = api_root(api, then), *old = api_lookup(root, "file");
+	expect_blocks(api, old, file, "");
+	api_put(file, BLOCK, 2, 2 * BLOCK);
+	api_put(file, 3 * BLOCK, 1, BLOCK); /* the same bytes */
+	api_put(file, 700 * BLOCK, 3, 2 * BLOCK);
+	api_put(file, 800 * BLOCK, 0, BLOCK); /* zeros where there was nothing */
+	expect_blocks(api, old, file, "1 2 700 701 ");
+	expect_blocks(api, file, old, "1 2 700 701 ");
+	expect_blocks(api, old, NULL, "0 1 2 3 700 ");
+	expect_blocks(api, NULL, old, "0 1 2 3 700 ");
+	expect_blocks(api, NULL, NULL, "");
+	struct report report = {.stop_at = 3};
+	assert_int_equal(bd_diff_blocks(api->store, old, file, note_block, &report), -EINTR);
+	assert_string_equal(report.text, "1 2 700 ");
+	bd_inode_unref(old, 1);
+	bd_inode_unref(root, 1);
+	bd_inode_unref(file, 1);
+}
+
 struct deleting {
 	struct report report; /* first */
 	struct api *api;
@@ -254,6 +299,7 @@ int main(void)
 		api_test(metadata_is_told_apart),
 		api_test(branches_and_clones_are_compared),
 		api_test(it_can_be_ended_and_asked_wrongly),
+		api_test(blocks_of_two_files_are_named),
 		api_test(a_snapshot_deleted_meanwhile_is_compared_to_the_end),
 	};
 
