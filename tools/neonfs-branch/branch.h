@@ -19,6 +19,7 @@ int run_protect(const struct tl_call *call);
 int run_detach(const struct tl_call *call);
 int run_unprotect(const struct tl_call *call);
 int run_diff(const struct tl_call *call);
+int run_diff_pages(const struct tl_call *call); /* of run_diff: with --pages */
 int run_restore(const struct tl_call *call);
 int run_reset(const struct tl_call *call);
 int run_recover(const struct tl_call *call);

@@ -32,7 +32,7 @@ static void print_summary(const json_t *result)
 	       (long long)branch_number(result, "meta"));
 }
 
-int run_diff(const struct tl_call *call)
+static int diff_files(const struct tl_call *call)
 {
 	struct tl_client *client;
 	json_t *result, *items = tl_flag(call, "json") ? json_array() : NULL;
@@ -54,4 +54,13 @@ int run_diff(const struct tl_call *call)
 		json_decref(result);
 	json_decref(items);
 	return code;
+}
+
+int run_diff(const struct tl_call *call)
+{
+	if (tl_flag(call, "pages"))
+		return run_diff_pages(call);
+	if (tl_flag(call, "round"))
+		return tl_usage("--round wants --pages: files are compared between branches and snapshots");
+	return diff_files(call);
 }

@@ -50,8 +50,9 @@ static const struct tl_option point_options[] = {
 };
 
 static const struct tl_option diff_options[] = {
+	{.name = "pages", .help = "list Postgres relations and how many of their blocks differ; A and B may be any points"},
+	{.name = "round", .help = "with --pages: take the record's start when a point is an LSN inside of one"},
 	{.name = "json", .help = "print JSON"},
-	{.name = "pages", .refusal = "not known in this version, which compares files"},
 	{0},
 };
 
@@ -187,14 +188,24 @@ static const struct tl_command commands[] = {
 	 .required = 1,
 	 .run = run_unprotect},
 	{.name = "diff",
-	 .synopsis = "A B [--json]",
-	 .summary = "List the files in which two points differ",
-	 .description = "A and B are branches or snapshots (NAME@LABEL). Found from metadata, without reading the data: added "
-			"files are\n"
-			"in B only, removed ones in A only, changed ones have other blocks, meta means other attributes only.\n\n"
-			"Examples:\n"
-			"  neonfs-branch diff main dev\n"
-			"  neonfs-branch diff main@before-upgrade main\n",
+	 .synopsis = "A B [--pages [--round]] [--json]",
+	 .summary = "List the files or relations in which two points differ",
+	 .description =
+		 "A and B are branches or snapshots (NAME@LABEL). Found from metadata, without reading the data: added files "
+		 "are\n"
+		 "in B only, removed ones in A only, changed ones have other blocks, meta means other attributes only.\n\n"
+		 "With --pages they may be any points of branches (NAME@POINT), and hold Postgres clusters: listed are the\n"
+		 "relations that differ, with all their forks and files, the most blocks first. Of an LSN, a time or a restore\n"
+		 "point no page is made for it: a block counts that a WAL record touches between the snapshot before the point\n"
+		 "and the point itself. So such a block may in the end be the same byte for byte, but none that differs is left\n"
+		 "out. Between two points behind the same snapshot only records between them count. Names are those in B, else "
+		 "in\n"
+		 "A; of a branch or snapshot as its catalogue lies on disk, so a running server's newest come with its next\n"
+		 "checkpoint. Where the catalogue does not say for sure there is a \"?\".\n\n" POINT_WORDS "\n"
+		 "Examples:\n"
+		 "  neonfs-branch diff main dev\n"
+		 "  neonfs-branch diff main@before-upgrade main\n"
+		 "  neonfs-branch diff --pages main@2026-11-24T01:00:00Z main@2026-11-24T02:00:00Z\n",
 	 .arguments = {"A", "B"},
 	 .required = 2,
 	 .options = diff_options,

@@ -89,6 +89,7 @@ int ctl_branch_delete(struct ctl_call *call);
 int ctl_snapshot_create(struct ctl_call *call);
 int ctl_snapshot_delete(struct ctl_call *call);
 int ctl_branch_log(struct ctl_call *call);
+/* control_diff.c */
 int ctl_branch_diff(struct ctl_call *call);
 
 #endif

@@ -1,4 +1,4 @@
-/* Control requests about points in time: snapshots, the log of a branch, and the difference of two points. */
+/* Control requests about points in time: snapshots, and the log of a branch. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -232,40 +232,4 @@ int ctl_branch_log(struct ctl_call *call)
 	}
 	free(history.events);
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot read the history of the branch");
-}
-
-/* ------------------------------------------------------------------ diff */
-
-struct diff {
-	struct ctl_call *call;
-	uint64_t counts[BD_DIFF_META + 1];
-	uint64_t blocks;
-};
-
-static int send_difference(void *arg, enum bd_diff_kind kind, const char *path, uint64_t blocks)
-{
-	static const char *const names[] = {
-		[BD_DIFF_ADDED] = "added", [BD_DIFF_REMOVED] = "removed", [BD_DIFF_CHANGED] = "changed", [BD_DIFF_META] = "meta"};
-	struct diff *diff = arg;
-	diff->counts[kind]++;
-	diff->blocks += blocks;
-	return ctl_send_item(diff->call, json_pack("{s:s, s:o, s:I}", "kind", names[kind], "path", tl_json_text(path), "blocks",
-						   (json_int_t)blocks));
-}
-
-int ctl_branch_diff(struct ctl_call *call)
-{
-	struct bd_view a, b;
-	struct diff diff = {.call = call};
-	const char *a_text = ctl_text(call, "a"), *b_text = ctl_text(call, "b");
-	if (a_text == NULL || b_text == NULL || ctl_find_view(call, "branch", a_text, &a, NULL) != 0 ||
-	    ctl_find_view(call, "branch", b_text, &b, NULL) != 0)
-		return -1;
-	int rc = bd_diff(call->store, a, b, send_difference, &diff);
-	if (rc != 0)
-		return ctl_store_error(call, rc, "cannot compare them");
-	call->result = json_pack("{s:I, s:I, s:I, s:I, s:I}", "added", (json_int_t)diff.counts[BD_DIFF_ADDED], "removed",
-				 (json_int_t)diff.counts[BD_DIFF_REMOVED], "changed", (json_int_t)diff.counts[BD_DIFF_CHANGED],
-				 "meta", (json_int_t)diff.counts[BD_DIFF_META], "blocks", (json_int_t)diff.blocks);
-	return 0;
 }

@@ -124,7 +124,7 @@ static int apply_leg(struct job *job, struct wa_error *error)
 			continue;
 		wa_index_seek(&range->indexes[i], &leg->block, leg->from, leg->to, &cursor);
 		while ((status = wa_index_next(&cursor, &entry, error)) > 0) {
-			status = mt_record(range, entry.lsn, apply, job, error);
+			status = wa_range_record(range, entry.lsn, apply, job, error);
 			if (status < 0)
 				break;
 		}

@@ -20,10 +20,4 @@ struct mt_path {
 /* Returns 0 or -ELOOP. */
 NF_MUST_CHECK int mt_path_find(const struct wa_range *range, const struct wa_block *block, struct mt_path *ret_path);
 
-/* Read the record that starts at `lsn` and hand it to `use`, whose result is returned; the record holds until `use` returns.
- * -EBADMSG there is no such record (error); or what range->read_log returned. */
-NF_MUST_CHECK int mt_record(const struct wa_range *range, struct nf_lsn lsn,
-			    int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg,
-			    struct wa_error *error);
-
 #endif

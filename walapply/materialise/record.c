@@ -33,7 +33,7 @@ static int read_record(const struct wa_range *range, struct wa_reader *reader, s
 	return wa_bad(error, lsn, "a record has no end");
 }
 
-int mt_record(const struct wa_range *range, struct nf_lsn lsn,
+int wa_range_record(const struct wa_range *range, struct nf_lsn lsn,
 	      int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg, struct wa_error *error)
 {
 	uint8_t page[WA_PAGE_SIZE];

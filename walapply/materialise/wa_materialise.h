@@ -40,4 +40,10 @@ NF_MUST_CHECK int wa_materialise(const struct wa_range *range, const struct wa_b
 NF_MUST_CHECK int wa_range_blocks(const struct wa_range *range, int (*each)(void *arg, const struct wa_block *block), void *arg,
 				  struct wa_error *error);
 
+/* Read the record of the range that starts at `lsn` and hand it to `use`, whose result is returned; the record holds until `use` returns.
+ * -EBADMSG there is no such record (error); or what range->read_log returned. */
+NF_MUST_CHECK int wa_range_record(const struct wa_range *range, struct nf_lsn lsn,
+				  int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg,
+				  struct wa_error *error);
+
 #endif

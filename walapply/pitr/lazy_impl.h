@@ -78,6 +78,9 @@ void lz_segment_name(const struct lz_plan *plan, uint64_t number, char name[WA_S
 /* The range of a plan, for materialise. */
 struct wa_range lz_range(const struct lz_plan *plan, const struct lz_indexes *indexes, struct lz_log *log);
 
+/* The same of a layer in the making; as long as it is. */
+struct wa_range lz_layer_range(struct wa_lazy_layer *layer);
+
 /* .history/layers, made when `make`. -ENOENT. */
 NF_MUST_CHECK int lz_directory(struct bd_store *store, bool make, struct bd_inode **ret_dir);
 

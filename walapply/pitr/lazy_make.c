@@ -475,6 +475,11 @@ int wa_lazy_seal(struct wa_lazy_layer *layer, struct bd_branch_id branch, uint8_
 	return 0;
 }
 
+struct wa_range lz_layer_range(struct wa_lazy_layer *layer)
+{
+	return lz_range(&layer->plan, &layer->indexes, &layer->log);
+}
+
 uint64_t wa_lazy_blocks(const struct wa_lazy_layer *layer)
 {
 	return layer->blocks;

@@ -11,7 +11,7 @@ COMMANDS = {
 }
 LATER = {
     NEONFS: [["flush", "s"], ["attach", "u", "s"], ["init", "s", "--object-store", "s3://bucket"]],
-    BRANCH: [["expire", "a", "2d"], ["create", "a", "--ttl", "2d"], ["diff", "a", "b", "--pages"]],
+    BRANCH: [["expire", "a", "2d"], ["create", "a", "--ttl", "2d"]],
 }
 
 
