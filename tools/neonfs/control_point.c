@@ -120,8 +120,8 @@ static int not_found(struct ctl_call *call, const struct bd_branch_info *branch,
 	char suggestion[CTL_SUGGESTION_MAX], quoted[TL_QUOTE_MAX];
 	ctl_suggest_snapshot(call, branch, name, suggestion);
 	tl_quote(quoted, sizeof(quoted), name);
-	return ctl_error(call, TL_CODE_NOT_FOUND, "branch \"%s\" has no snapshot and no restore point %s%s", branch->name, quoted,
-			 suggestion);
+	return ctl_error(call, TL_CODE_NOT_FOUND, "branch \"%s\" has no snapshot and no restore point %s%s%s", branch->name, quoted,
+			 suggestion, point_name_hint(name));
 }
 
 static int place_snapshot(struct ctl_place *place, const struct bd_snapshot_info *snapshot)

@@ -155,6 +155,16 @@ static bool begins_as_time(const char *text)
 	return true;
 }
 
+const char *point_name_hint(const char *name)
+{
+	static const char *const words[] = {"now", "today", "yesterday", "ago", "noon", "midnight"};
+	bool is_time = strpbrk(name, ": ") != NULL ||
+		       (isdigit((unsigned char)name[0]) && strspn(name, "0123456789-/.TtZz") == strlen(name));
+	for (unsigned i = 0; i < NF_ARRAY_LEN(words); i++)
+		is_time |= strcmp(name, words[i]) == 0;
+	return is_time ? "; if a time is meant, " HOW_TIME : "";
+}
+
 char *point_time(char *buf, int64_t time_us)
 {
 	int64_t us = time_us % 1000000, s = time_us / 1000000;

@@ -34,6 +34,9 @@ struct point_text {
 /* Returns 0; -EINVAL with one line in ret_message (POINT_MESSAGE_MAX): what is wrong and how it is written. */
 NF_MUST_CHECK int point_parse(const char *text, struct point_text *ret_point, char *ret_message);
 
+/* What to add to "there is no such name": how a time is written, when the name looks as if one was meant ("14:55", "2026-11-24", "yesterday"); else "". */
+const char *point_name_hint(const char *name);
+
 #define POINT_TIME_MAX 40 /* room for a time as text */
 /* "2026-11-24T01:34:00.000001Z" from microseconds since 2000. Returns `buf` (POINT_TIME_MAX). */
 char *point_time(char *buf, int64_t time_us);

@@ -104,6 +104,17 @@ static void a_time_is_printed_as_it_is_read(void **state)
 		assert_int_equal(good(point_time(buf, us)).time_us, us);
 }
 
+static void a_name_that_looks_like_a_time_is_told_how_times_are_written(void **state)
+{
+	static const char *const times[] = {"14:55", "yesterday", "2026-11-24", "24.11.2026", "5 minutes ago", "2026-11-24T01"};
+	static const char *const names[] = {"before-upgrade", "v2", "2026-release", "nowhere", ""};
+	(void)state;
+	for (size_t i = 0; i < NF_ARRAY_LEN(times); i++)
+		assert_non_null(strstr(point_name_hint(times[i]), "2026-11-24T01:34:00Z"));
+	for (size_t i = 0; i < NF_ARRAY_LEN(names); i++)
+		assert_string_equal(point_name_hint(names[i]), "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -111,6 +122,7 @@ int main(void)
 		cmocka_unit_test(a_time_needs_a_zone),
 		cmocka_unit_test(all_else_is_a_name),
 		cmocka_unit_test(a_time_is_printed_as_it_is_read),
+		cmocka_unit_test(a_name_that_looks_like_a_time_is_told_how_times_are_written),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
