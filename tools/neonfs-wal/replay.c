@@ -30,6 +30,12 @@ const struct tl_option wal_replay_options[] = {
 	{.name = "state-only",
 	 .help = "leave the pages of relations and their visibility maps to who serves the directory; bring only their files to "
 		 "length"},
+	{.name = "summaries",
+	 .argument = "DIR",
+	 .help = "with --state-only: take what segments say from their summaries in DIR, where it has them"},
+	{.name = "checked",
+	 .help = "with --to: LSN is known to be the end of a record, and not before what the directory holds; do not look for "
+		 "that"},
 	{.name = "tablespace-map", .argument = "OLD=NEW[,...]", .help = "tablespaces that the log creates at OLD go to NEW"},
 	{.name = "threads", .letter = 'j', .argument = "N", .help = "threads that work (default: one for each processor)"},
 	{.name = "memory", .argument = "BYTES", .help = "room for pages (default: a quarter of the machine's)"},
@@ -69,6 +75,8 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0, new_timeline = 0;
 	*options = (struct rp_options){
 		.directory = call->args[0], .finish = !tl_flag(call, "no-finish"), .state_only = tl_flag(call, "state-only")};
+	options->summaries = tl_value(call, "summaries");
+	options->is_checked = tl_flag(call, "checked");
 	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX; i++)
 		options->wal[i] = tl_value_at(call, "wal", i);
 	if (tl_value_at(call, "wal", RP_LOG_DIRECTORIES_MAX) != NULL)
@@ -85,6 +93,10 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 		code = parse_number(call, "new-timeline", 1, UINT32_MAX, &new_timeline);
 	if (code == TL_OK && options->state_only && !options->finish)
 		return tl_usage("--state-only and --no-finish exclude each other");
+	if (code == TL_OK && options->summaries != NULL && !options->state_only)
+		return tl_usage("--summaries needs --state-only");
+	if (code == TL_OK && options->is_checked && to == NULL)
+		return tl_usage("--checked needs --to");
 	if (code == TL_OK && new_timeline != 0 && !options->finish)
 		return tl_usage("--new-timeline and --no-finish exclude each other");
 	options->threads = (unsigned)NF_MIN(threads, (uint64_t)RP_THREADS_MAX);
@@ -125,6 +137,8 @@ static void free_parts(struct replay *replay)
 	rp_prepared_free(replay);
 	rp_log_close(replay->log);
 	free(replay->drops);
+	if (replay->summaries >= 0)
+		close(replay->summaries);
 	if (replay->root >= 0)
 		close(replay->root);
 }
@@ -269,7 +283,7 @@ int run_replay(const struct tl_call *call)
 	if (replay == NULL)
 		return tl_fail("memory is short");
 	tl_subject(call->args[0]);
-	replay->root = -1;
+	replay->root = replay->summaries = -1;
 	int code = parse_options(call, &replay->options, &maps);
 	if (code == TL_OK) {
 		tl_progress_start(&replay->progress, "replay");

@@ -8,6 +8,7 @@
  *   replay_slru.c       status logs
  *   replay_rels.c       relation files     replay_cache.c  their pages     replay_order.c  work page by page
  *   replay_unlogged.c   unlogged relations, and what is swept away
+ *   replay_summary.c    summaries of segments instead of their records
  *   replay_finish.c     the checkpoint at the end
  *   replay_log.c        segments to records     replay_files.c  small files */
 #ifndef REPLAY_IMPL_H
@@ -39,6 +40,8 @@ struct rp_options {
 	unsigned threads;
 	bool finish; /* write the checkpoint at the end */
 	bool state_only; /* no pages of main forks and visibility maps */
+	const char *summaries; /* directory of summaries (walapply/summary), named as the segments; NULL = none. With state_only */
+	bool is_checked; /* `to` is known to be the end of a record in the log, not before what the directory holds */
 	struct rp_space_map maps[RP_SPACE_MAPS_MAX];
 	unsigned map_count;
 };
@@ -71,6 +74,9 @@ struct replay {
 	struct rp_slru *slru;
 	struct rp_prepared *prepared; /* by xid */
 	struct rp_origin *origins;
+
+	int summaries; /* descriptor of the directory; -1 = none */
+	uint64_t no_summary; /* segments up to this one: not asked for again */
 
 	struct rp_batch batches[2];
 	unsigned batch; /* the one that is filled */
@@ -105,6 +111,14 @@ NF_MUST_CHECK int rp_check_wal_level(struct replay *replay, struct nf_lsn from);
 NF_MUST_CHECK int rp_run(struct replay *replay);
 /* All page work that was read is done, and relations that wait for their drop are dropped: nothing else works. */
 NF_MUST_CHECK int rp_quiet(struct replay *replay);
+
+/* Take the next record, or make a fork at least so long: replay->end and what goes with it follow the record. */
+NF_MUST_CHECK int rp_take_record(struct replay *replay, const struct wa_record *record);
+NF_MUST_CHECK int rp_grow(struct replay *replay, struct wa_locator rel, uint32_t fork, uint32_t blocks);
+
+/* replay_summary.c: at replay->end, take summaries as long as there are some for whole segments that do not pass options.to.
+ * Returns 1 some were taken, the log is to be read from replay->end on; 0; or an error. */
+NF_MUST_CHECK int rp_take_summaries(struct replay *replay);
 
 /* replay_state.c: carry out one operation. */
 NF_MUST_CHECK int rp_state(struct replay *replay, const struct wa_state_op *op);

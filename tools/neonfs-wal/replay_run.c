@@ -163,6 +163,16 @@ static int add_blocks(struct replay *replay, const struct wa_record *record, uin
 	return status;
 }
 
+int rp_grow(struct replay *replay, struct wa_locator rel, uint32_t fork, uint32_t blocks)
+{
+	const struct wa_block block = {.rel = rel, .fork = fork};
+	struct rp_rel *found;
+	int status = find_relation(replay, &block, &found);
+	if (status == 0)
+		rp_rel_grow(found, blocks);
+	return status;
+}
+
 /* --------------------------------------------------------------- records */
 
 static int carry_out(void *arg, const struct wa_state_op *op)
@@ -182,7 +192,7 @@ static int unknown(struct replay *replay, const struct wa_record *record)
 	return -ENOTSUP;
 }
 
-static int take_record(struct replay *replay, const struct wa_record *record)
+int rp_take_record(struct replay *replay, const struct wa_record *record)
 {
 	const struct wa_record_type *type = wa_record_type(replay->version.major, record->rmid, record->info);
 	if (type == NULL)
@@ -222,8 +232,17 @@ static int step(struct replay *replay)
 		return read_failed(replay, status);
 	if (status == 0 || (replay->options.to.v != 0 && record->end.v > replay->options.to.v))
 		return 0;
-	status = take_record(replay, record);
+	status = rp_take_record(replay, record);
 	return status < 0 ? status : 1;
+}
+
+static int start_log(struct replay *replay, struct nf_lsn lsn)
+{
+	int status = rp_log_seek(replay->log, lsn, false);
+	if (status < 0)
+		return rp_fail(replay, status, "the log cannot be read: %s", strerror(-status));
+	rp_log_turn(replay->log);
+	return 0;
 }
 
 /* The log from its start to options.to. */
@@ -231,8 +250,15 @@ static int redo(struct replay *replay)
 {
 	double start = rp_clock();
 	int status;
-	while ((status = step(replay)) > 0)
-		;
+	while ((status = step(replay)) > 0) {
+		if (replay->summaries < 0)
+			continue;
+		status = rp_take_summaries(replay);
+		if (status > 0)
+			status = start_log(replay, replay->end);
+		if (status < 0)
+			break;
+	}
 	if (status == 0)
 		status = rp_quiet(replay);
 	replay->redo_seconds = rp_clock() - start;
@@ -261,12 +287,11 @@ static int settle(struct replay *replay)
 
 int rp_run(struct replay *replay)
 {
-	int status = rp_log_seek(replay->log, replay->start, false);
-	if (status < 0)
-		return rp_fail(replay, status, "the log cannot be read: %s", strerror(-status));
-	rp_log_turn(replay->log);
+	int status = start_log(replay, replay->start);
 	replay->end = replay->start;
-	status = rp_apply_tablespace_map(replay);
+	replay->no_summary = replay->start.v / replay->control.wal_segment_size;
+	if (status == 0)
+		status = rp_apply_tablespace_map(replay);
 	if (status == 0)
 		status = rp_unlogged_remove(replay);
 	if (status == 0)

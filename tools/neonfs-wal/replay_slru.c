@@ -205,6 +205,12 @@ int rp_slru_apply(struct rp_slru *slru, const struct wa_state_op *op)
 	return wa_slru_apply(op, &pages);
 }
 
+int rp_slru_ended(struct rp_slru *slru, enum wa_xact_status status, uint32_t first, uint32_t count)
+{
+	const struct wa_slru_pages pages = {.get = get, .arg = slru};
+	return wa_slru_ended(status, first, count, &pages);
+}
+
 int rp_slru_have(struct rp_slru *slru, enum wa_slru kind, int64_t page)
 {
 	struct slot *slot;

@@ -13,6 +13,8 @@ void rp_slru_free(struct rp_slru *slru); /* NULL is legal; what was not flushed 
 
 /* Carry out XACT, COMMIT_TS, MULTI, SLRU_ZERO or SLRU_TRUNCATE; others are passed over. Returns 0 or -errno. */
 NF_MUST_CHECK int rp_slru_apply(struct rp_slru *slru, const struct wa_state_op *op);
+/* Transactions first .. first + count - 1 ended so. Returns 0 or -errno. */
+NF_MUST_CHECK int rp_slru_ended(struct rp_slru *slru, enum wa_xact_status status, uint32_t first, uint32_t count);
 /* Have page `page` exist, zeros where it did not. */
 NF_MUST_CHECK int rp_slru_have(struct rp_slru *slru, enum wa_slru kind, int64_t page);
 /* Remove all files of a status log. */

@@ -8,6 +8,7 @@
  *                          been written up to there
  *
  * Source: read_backup_label, InitWalRecovery (xlogrecovery.c; xlog.c in 13 and 14). Nothing is changed here. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -269,7 +270,7 @@ static int settle_lowest(struct replay *replay)
 		return find_backup_end(replay, &replay->lowest);
 	if (replay->from_standby || control->state == WA_ARCHIVE_RECOVERY || control->state == WA_SHUT_DOWN_IN_RECOVERY)
 		replay->lowest.v = NF_MAX(control->min_recovery.v, replay->start.v);
-	else if (control->state != WA_SHUT_DOWN && replay->options.to.v != 0)
+	else if (control->state != WA_SHUT_DOWN && replay->options.to.v != 0 && !replay->options.is_checked)
 		return find_own_end(replay, &replay->lowest);
 	return 0;
 }
@@ -295,6 +296,8 @@ static int check_range(struct replay *replay)
 			       NF_LSN_ARG(replay->start));
 	if (to.v == 0)
 		return 0;
+	if (replay->options.is_checked && rp_log_has(replay->log, replay->start, to, &missing))
+		return 0;
 	if (to.v >= replay->lowest.v && rp_log_has(replay->log, replay->start, to, &missing)) {
 		uint64_t at = NF_MAX((to.v - 1) / size * size, replay->start.v);
 		status = rp_log_seek(replay->log, (struct nf_lsn){at}, at != replay->start.v);
@@ -316,6 +319,15 @@ static int check_wal_directories(struct replay *replay)
 	return 0;
 }
 
+static int open_summaries(struct replay *replay)
+{
+	const char *path = replay->options.summaries;
+	if (path == NULL)
+		return 0;
+	replay->summaries = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return replay->summaries < 0 ? rp_fail(replay, -errno, "%s: %s", path, strerror(errno)) : 0;
+}
+
 int rp_examine(struct replay *replay)
 {
 	int status = check_idle(replay);
@@ -329,6 +341,8 @@ int rp_examine(struct replay *replay)
 		status = rp_check_wal_level(replay, replay->start);
 	if (status == 0)
 		status = check_wal_directories(replay);
+	if (status == 0)
+		status = open_summaries(replay);
 	snprintf(replay->own_wal, sizeof(replay->own_wal), "%s/pg_wal", replay->options.directory);
 	if (status == 0)
 		status = open_log(replay, true, &replay->log);

@@ -11,7 +11,8 @@
 static int run_preparer(struct ctl_call *call, const struct ctl_place *place, const struct bd_branch_info *child,
 			uint32_t parent_timeline, bool state_only, struct preparer_answer *ret_answer)
 {
-	char path[PATH_MAX], kept[PATH_MAX], own[PATH_MAX], below[64], lsn[NF_LSN_TEXT_MAX], timeline_text[16], source_text[16];
+	char path[PATH_MAX], kept[PATH_MAX], own[PATH_MAX], summaries[PATH_MAX], below[64], lsn[NF_LSN_TEXT_MAX],
+		timeline_text[16], source_text[16];
 	uint32_t timeline;
 	struct wa_history_status status;
 	int rc = wa_history_status(call->history, place->branch.id, &status);
@@ -23,20 +24,27 @@ static int run_preparer(struct ctl_call *call, const struct ctl_place *place, co
 	wa_history_wal_path(place->branch.id, below, sizeof(below));
 	ctl_path(call, child->name, "", path);
 	ctl_path(call, below, "", kept);
+	wa_history_summary_path(place->branch.id, below, sizeof(below));
+	ctl_path(call, below, "", summaries);
 	ctl_path(call, place->branch.name, "pg_wal", own);
 	snprintf(lsn, sizeof(lsn), NF_LSN_FMT, NF_LSN_ARG(place->lsn));
 	snprintf(timeline_text, sizeof(timeline_text), "%u", timeline);
 	snprintf(source_text, sizeof(source_text), "%u", NF_MAX(parent_timeline, status.timeline));
-	/* The server's own segments first, they are the newest state; what it removed meanwhile was kept before that. */
-	const char *words[PREPARER_WORDS_MAX] = {
-		"replay", path, "--lines", "--to", lsn, "--timeline", source_text, "--new-timeline", timeline_text, "--wal", own};
-	unsigned used = 11;
+	/* The point was looked up in the same WAL, and the base is one that lies before it; that replay ended there is seen to below.
+	 * The server's own segments first, they are the newest state; what it removed meanwhile was kept before that. */
+	const char *words[PREPARER_WORDS_MAX] = {"replay",     path,        "--lines",        "--to",        lsn,     "--checked",
+						 "--timeline", source_text, "--new-timeline", timeline_text, "--wal", own};
+	unsigned used = 12;
 	if (access(kept, F_OK) == 0) {
 		words[used++] = "--wal";
 		words[used++] = kept;
 	}
 	if (state_only)
 		words[used++] = "--state-only";
+	if (state_only && access(summaries, F_OK) == 0) {
+		words[used++] = "--summaries";
+		words[used++] = summaries;
+	}
 	return preparer_run(call, words, ret_answer);
 }
 

@@ -41,7 +41,7 @@
 #include "walapply/index/wa_index.h"
 
 #define IX_MAGIC 0x3158494C41574E46ull /* "FNWALIX1" */
-#define IX_HEADER 304u
+#define IX_HEADER WA_INDEX_HEADER
 #define IX_SECTIONS 7u
 #define IX_SECTIONS_AT 136u
 #define IX_HEADER_HASH 296u

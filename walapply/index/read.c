@@ -125,7 +125,7 @@ static bool read_section(const uint8_t *bytes, size_t size, unsigned number, siz
 	return true;
 }
 
-int wa_index_open(const uint8_t *bytes, size_t size, struct wa_index *ret_index, struct wa_error *error)
+int wa_index_read_info(const uint8_t *bytes, size_t size, struct wa_index_info *ret_info, struct wa_error *error)
 {
 	struct wa_index index = {.info = {.major = 0}};
 	if (size < IX_HEADER || ix_u64(bytes) != IX_MAGIC)
@@ -139,6 +139,16 @@ int wa_index_open(const uint8_t *bytes, size_t size, struct wa_index *ret_index,
 	read_info(bytes, &index.info);
 	if (index.info.limit.v <= index.info.base.v || index.info.limit.v - index.info.base.v > WA_INDEX_SPAN_MAX)
 		return ix_damaged(&index, error, "its range");
+	*ret_info = index.info;
+	return 0;
+}
+
+int wa_index_open(const uint8_t *bytes, size_t size, struct wa_index *ret_index, struct wa_error *error)
+{
+	struct wa_index index = {.info = {.major = 0}};
+	int status = wa_index_read_info(bytes, size, &index.info, error);
+	if (status < 0)
+		return status;
 	struct wa_index_section *sections[IX_SECTIONS] = {&index.rels,	&index.chunks,	   &index.spans,    &index.events,
 							  &index.types, &index.chunk_data, &index.span_data};
 	static const size_t rows[IX_SECTIONS] = {IX_ROW, IX_ROW, IX_ROW, IX_ROW, IX_TYPE_ROW, 1, 1};

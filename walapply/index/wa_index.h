@@ -78,6 +78,10 @@ struct wa_index {
  * Returns 0; -ENOTSUP a version that this program does not know; -EBADMSG damaged or no index (error). */
 NF_MUST_CHECK int wa_index_open(const uint8_t *bytes, size_t size, struct wa_index *ret_index, struct wa_error *error);
 
+/* The info alone, from the first bytes of an index: WA_INDEX_HEADER of them at least. Returns as wa_index_open. */
+#define WA_INDEX_HEADER 304u
+NF_MUST_CHECK int wa_index_read_info(const uint8_t *bytes, size_t size, struct wa_index_info *ret_info, struct wa_error *error);
+
 /* Check everything: all checksums, and that everything decodes and is sorted. Returns 0 or -EBADMSG (error). */
 NF_MUST_CHECK int wa_index_verify(const struct wa_index *index, struct wa_error *error);
 

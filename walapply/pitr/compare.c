@@ -347,7 +347,9 @@ static int open_ranges(struct compare *compare, struct wa_lazy *lazy, const stru
 		int error = wa_lazy_begin(lazy, &points[s].base, points[s].lsn, &layers[s], message.text, message.size);
 		if (error != 0)
 			return error;
-		compare->sides[s].range = lz_layer_range(layers[s]);
+		error = lz_layer_range(layers[s], &compare->sides[s].range);
+		if (error != 0)
+			return wh_say(message.text, message.size, error, "the index of the WAL cannot be read: %s", strerror(-error));
 	}
 	if (is_shared) {
 		compare->sides[1 - later].range = compare->sides[later].range;

@@ -1,7 +1,7 @@
 /* Following a branch: what is done at each look at it, by the history's thread or by who wants to know the end.
  *
  *   begin      a snapshot; its redo pointer says which WAL is needed; everything from that segment on is history from now on
- *   seal       a segment is full once the next one is begun: one pass over its records makes its index. `sealed` moves on
+ *   seal       a segment is full once the next one is begun: one pass over its records makes its index and its summary (seal.c). `sealed` moves on
  *   tail       behind `sealed` the log is read only when somebody asks where it ends: for a snapshot, and for a point
  *   snapshot   every so many bytes of WAL, and when pg_control names a new checkpoint: the redo pointer has moved then, so that replay on the
  *              snapshot is short
@@ -69,132 +69,6 @@ int wh_read_tail(struct wh_entry *entry)
 		pthread_mutex_unlock(&entry->state);
 	}
 	bd_inode_unref(live, 1);
-	return status;
-}
-
-/* ------------------------------------------------------------------ seal */
-
-/* Records of the segment from `sealed` on into the builder. 1 all; 0 the last one is not complete yet; -EBADMSG the log breaks off inside it. */
-static int index_segment(struct wh_entry *entry, struct bd_inode *live, struct wa_index_builder *builder, struct wh_tail *tail,
-			 char *why, size_t size)
-{
-	struct wa_facts *facts = &entry->facts;
-	const uint64_t limit = facts->sealed.v + facts->segment_size;
-	const bool in_middle = facts->next.v == facts->sealed.v && facts->prev.v == 0;
-	const struct wh_log_start start = {.lsn = facts->next, .prev = facts->prev, .find = in_middle};
-	const struct wa_record *record;
-	struct wa_error bad;
-	struct wh_log log;
-	bool commit;
-	int64_t time_us;
-	int status = wh_log_open(&log, facts, live, entry->wal, start);
-	if (status != 0)
-		return status;
-	while ((status = wh_log_next(&log, &record)) == 1 && record->lsn.v < limit) {
-		int error = wa_index_add(builder, record, &bad);
-		if (error == 0)
-			error = wh_observe(entry, record);
-		if (error != 0) {
-			wh_say(why, size, error, NF_LSN_FMT ": %s", NF_LSN_ARG(record->lsn),
-			       error == -EBADMSG ? bad.text : strerror(-error));
-			wh_log_close(&log);
-			return error;
-		}
-		if (wh_transaction_end(record, &commit, &time_us) && commit)
-			tail->commit_us = time_us;
-		tail->end = record->end;
-		tail->last = record->lsn;
-	}
-	/* A last record that goes on in the next segment may not be there to its end yet. */
-	if (status == 0 && tail->end.v < limit && wa_reader_wanted(log.reader).v < limit)
-		status = wh_say(why, size, -EBADMSG, "the log breaks off at " NF_LSN_FMT ": %s", NF_LSN_ARG(log.error.lsn),
-				log.error.text[0] != '\0' ? log.error.text : "the file is not there");
-	else if (status == 0)
-		status = tail->end.v >= limit;
-	else if (status == -EBADMSG)
-		wh_say(why, size, status, NF_LSN_FMT ": %s", NF_LSN_ARG(log.error.lsn), log.error.text);
-	wh_log_close(&log);
-	return status;
-}
-
-static int write_index(struct wh_entry *entry, struct wa_index_builder *builder, size_t *ret_size)
-{
-	char name[WA_SEGMENT_NAME + 1];
-	uint8_t *bytes;
-	int error = wa_index_finish(builder, &bytes, ret_size);
-	if (error != 0)
-		return error;
-	wa_segment_name(name, wa_facts_timeline_of(&entry->facts, entry->facts.sealed), entry->facts.sealed,
-			entry->facts.segment_size);
-	error = wh_write(entry->index, name, 0400, bytes, *ret_size);
-	free(bytes);
-	return error;
-}
-
-/* Is the segment from `sealed` on full? The next one is begun then, in pg_wal or, removed already, in wal/. */
-static int is_full(struct wh_entry *entry, struct bd_inode *live)
-{
-	const struct wa_facts *facts = &entry->facts;
-	const struct nf_lsn next = {facts->sealed.v + facts->segment_size};
-	uint32_t timeline = wa_facts_timeline_of(facts, next);
-	int begun = wh_segment_begun(live, timeline, next, facts->segment_size);
-	return begun != 0 ? begun : wh_segment_begun(entry->wal, timeline, next, facts->segment_size);
-}
-
-static int fill_builder(struct wh_entry *entry, struct bd_inode *live, const struct wa_index_config *config,
-			struct wa_index_builder **builder, struct wh_tail *tail, char *why, size_t size)
-{
-	int error = *builder == NULL ? wa_index_builder_new(config, builder)
-				     : wa_index_builder_reset(*builder, config->base, config->limit);
-	return error == 0 ? index_segment(entry, live, *builder, tail, why, size) : error;
-}
-
-/* 1 sealed; 0 not yet; or an error. */
-static int seal(struct wh_entry *entry, struct bd_inode *live, struct wa_index_builder **builder, char *why, size_t size)
-{
-	struct wa_facts *facts = &entry->facts;
-	struct wa_index_config config = {.version = entry->version,
-					 .system_id = facts->system_id,
-					 .base = facts->sealed,
-					 .limit = {facts->sealed.v + facts->segment_size}};
-	struct wh_tail tail = {.end = facts->next, .last = facts->prev};
-	size_t index_size;
-	int status = is_full(entry, live);
-	if (status != 1)
-		return status;
-	status = fill_builder(entry, live, &config, builder, &tail, why, size);
-	if (status == -EBADMSG && facts->prev.v == 0 && facts->next.v == facts->sealed.v) {
-		/* The first segment of history: before the redo pointer it may hold anything. */
-		pthread_mutex_lock(&entry->state);
-		facts->next = wa_facts_oldest(facts)->redo;
-		pthread_mutex_unlock(&entry->state);
-		tail = (struct wh_tail){.end = facts->next};
-		status = fill_builder(entry, live, &config, builder, &tail, why, size);
-	}
-	if (status != 1)
-		return status;
-	status = write_index(entry, *builder, &index_size);
-	if (status != 0)
-		return status;
-	pthread_mutex_lock(&entry->state);
-	facts->sealed = config.limit;
-	facts->next = tail.end;
-	facts->prev = tail.last;
-	facts->index_bytes += index_size;
-	if (entry->tail.end.v < tail.end.v)
-		entry->tail = tail;
-	pthread_mutex_unlock(&entry->state);
-	status = wh_write_facts(entry);
-	return status != 0 ? status : 1;
-}
-
-static int seal_all(struct wh_entry *entry, struct bd_inode *live, char *why, size_t size)
-{
-	struct wa_index_builder *builder = NULL;
-	int status;
-	while ((status = seal(entry, live, &builder, why, size)) == 1)
-		;
-	wa_index_builder_free(builder);
 	return status;
 }
 
@@ -277,7 +151,9 @@ int wh_begin(struct wh_entry *entry, const char *why, char *ret_message, size_t 
 		return error;
 	keep_all(entry, control.wal_segment_size);
 	entry->version = (struct wa_version){major, control.checksum_version != 0, control.parameters.wal_log_hints};
+	entry->tracks_commits = control.parameters.track_commit_timestamp;
 	clear_facts(entry, &control, major);
+	entry->clean_from = entry->clean_to = (struct nf_lsn){0};
 	if (why != NULL) {
 		pthread_mutex_lock(&entry->state);
 		entry->facts.begun_again_us = wh_now_us();
@@ -369,6 +245,7 @@ static int look_at_control(struct wh_entry *entry, struct bd_inode *live, struct
 		return wh_say(why, size, -ESTALE, "timeline %u does not continue timeline %u where it was", control.copy.timeline,
 			      newest);
 	entry->version = (struct wa_version){major, control.checksum_version != 0, control.parameters.wal_log_hints};
+	entry->tracks_commits = control.parameters.track_commit_timestamp;
 	entry->control_mtime_ns = mtime_ns;
 	*ret_redo = control.copy.redo;
 	return 0;
@@ -409,7 +286,7 @@ static int look(struct wh_entry *entry, struct bd_inode *live, bool all, char *w
 	struct nf_lsn redo;
 	int error = look_at_control(entry, live, &redo, why, size);
 	if (error == 0)
-		error = seal_all(entry, live, why, size);
+		error = wh_seal_all(entry, live, why, size);
 	if (error == 0)
 		error = snapshot_when_due(entry, live, redo, why, size);
 	if (error == 0)

@@ -50,11 +50,16 @@ void wa_history_wal_path(struct bd_branch_id branch, char *ret_path, size_t size
 	snprintf(ret_path, size, WA_HISTORY_BRANCH "/%u/wal", branch.v);
 }
 
+void wa_history_summary_path(struct bd_branch_id branch, char *ret_path, size_t size)
+{
+	snprintf(ret_path, size, WA_HISTORY_BRANCH "/%u/" WH_SUMMARIES, branch.v);
+}
+
 /* -------------------------------------------------------------- entries */
 
 static void free_entry(struct wh_entry *entry)
 {
-	struct bd_inode *dirs[] = {entry->dir, entry->wal, entry->index};
+	struct bd_inode *dirs[] = {entry->dir, entry->wal, entry->index, entry->summary};
 	for (unsigned i = 0; i < NF_ARRAY_LEN(dirs); i++) {
 		if (dirs[i] != NULL)
 			bd_inode_unref(dirs[i], 1);
@@ -126,7 +131,7 @@ static int open_directories(struct wh_entry *entry)
 {
 	struct bd_inode *root;
 	char name[16];
-	if (entry->index != NULL)
+	if (entry->summary != NULL)
 		return 0;
 	snprintf(name, sizeof(name), "%u", entry->branch.v);
 	int error = wh_root(entry->history->store, true, &root);
@@ -137,15 +142,17 @@ static int open_directories(struct wh_entry *entry)
 	bd_inode_unref(root, 1);
 	if (error == 0 && entry->wal == NULL)
 		error = wh_directory(entry->dir, "wal", &entry->wal);
-	if (error == 0)
+	if (error == 0 && entry->index == NULL)
 		error = wh_directory(entry->dir, "index", &entry->index);
+	if (error == 0)
+		error = wh_directory(entry->dir, WH_SUMMARIES, &entry->summary);
 	return error;
 }
 
 /* Under work: nothing of it is left in the store. */
 static int remove_directories(struct wh_entry *entry)
 {
-	struct bd_inode *root, **dirs[] = {&entry->dir, &entry->wal, &entry->index};
+	struct bd_inode *root, **dirs[] = {&entry->dir, &entry->wal, &entry->index, &entry->summary};
 	char name[16];
 	snprintf(name, sizeof(name), "%u", entry->branch.v);
 	pthread_mutex_lock(&entry->keep);

@@ -30,10 +30,13 @@ struct wh_entry {
 	pthread_mutex_t work; /* following, and every change of the facts */
 	pthread_mutex_t keep; /* bringing a segment into wal/ */
 	/* guarded by work */
-	struct bd_inode *dir, *wal, *index; /* in the history's branch; NULL before they are made */
+	struct bd_inode *dir, *wal, *index, *summary; /* in the history's branch; NULL before they are made */
 	int64_t control_mtime_ns; /* of the pg_control that was looked at last */
 	int64_t begin_after_ns; /* monotonic: no earlier try to begin */
 	struct wa_version version;
+	bool tracks_commits; /* track_commit_timestamp, as pg_control had it last */
+	struct nf_lsn clean_from,
+		clean_to; /* sealed segments in which there is nothing foreign, as far as somebody looked; none when equal */
 	uint32_t snapshots_seen; /* the branch's count when its snapshots were looked at; UINT32_MAX = never */
 	struct nf_lsn snapshot_tried; /* the checkpoint for which a snapshot was tried last */
 	/* written under work and state: either is enough to read */
@@ -139,6 +142,11 @@ NF_MUST_CHECK int wh_snapshot(struct wh_entry *entry, struct nf_lsn about, char 
 /* Under work: positions of snapshots that are not known yet; forget those that are gone. */
 NF_MUST_CHECK int wh_look_at_snapshots(struct wh_entry *entry);
 
+/* ---- seal.c (under work) */
+#define WH_SUMMARIES "summary" /* the directory beside "index" */
+/* Make index and summary of every segment that is full. 0; -EBADMSG the log breaks off (message); an error of the store. */
+NF_MUST_CHECK int wh_seal_all(struct wh_entry *entry, struct bd_inode *live, char *why, size_t size);
+
 /* ---- follow.c (all under work) */
 /* Look at the branch: begin, seal segments, make a snapshot when it is time, apply retention. `all`: read up to the end. */
 NF_MUST_CHECK int wh_follow(struct wh_entry *entry, bool all, char *ret_message, size_t size);
@@ -152,7 +160,7 @@ NF_MUST_CHECK int wh_observe(struct wh_entry *entry, const struct wa_record *rec
 /* ---- retain.c (all under work) */
 /* Apply retention now. */
 NF_MUST_CHECK int wh_retain(struct wh_entry *entry);
-/* Delete segments and index files that nobody needs. */
+/* Delete segments, indexes and summaries that nobody needs. */
 NF_MUST_CHECK int wh_remove_segments(struct wh_entry *entry);
 /* Delete the automatic snapshots: those in the facts from `first` on up to `count`, or by their labels all (count UINT32_MAX). */
 NF_MUST_CHECK int wh_delete_automatic(struct wh_entry *entry);

@@ -55,15 +55,21 @@ void lz_log_close(struct lz_log *log);
 /* wa_range.read_log; arg is the lz_log. */
 NF_MUST_CHECK int lz_log_page(void *arg, struct nf_lsn at, uint8_t *page);
 
-/* Indexes of a plan's segments, in memory. */
+/* Indexes of a plan's segments, in memory once they are loaded. */
 struct lz_indexes {
+	const struct lz_plan *plan;
+	struct bd_inode *dir; /* one file a segment */
 	uint32_t count;
 	struct wa_index *views;
-	uint8_t **bytes;
+	uint8_t **bytes; /* NULL: not loaded */
 };
 
-/* From the files in `dir`, one a segment. -EUCLEAN damaged or missing (logged). */
-NF_MUST_CHECK int lz_indexes_load(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
+/* None is loaded yet. -ENOMEM. */
+NF_MUST_CHECK int lz_indexes_open(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
+/* That of segment `i` of the plan, if it is not there yet. -EUCLEAN damaged or missing (logged). One thread at a time. */
+NF_MUST_CHECK int lz_indexes_load(struct lz_indexes *indexes, uint32_t i);
+/* Open, and all of them. */
+NF_MUST_CHECK int lz_indexes_load_all(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
 void lz_indexes_free(struct lz_indexes *indexes);
 /* Make the index of the segment `number` from its WAL, up to plan->to, and write it into dir. -ENODATA the WAL ends before; -EBADMSG (message). */
 NF_MUST_CHECK int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir,
@@ -78,8 +84,8 @@ void lz_segment_name(const struct lz_plan *plan, uint64_t number, char name[WA_S
 /* The range of a plan, for materialise. */
 struct wa_range lz_range(const struct lz_plan *plan, const struct lz_indexes *indexes, struct lz_log *log);
 
-/* The same of a layer in the making; as long as it is. */
-struct wa_range lz_layer_range(struct wa_lazy_layer *layer);
+/* The same of a layer in the making; as long as it is. All its indexes are loaded: errors as lz_indexes_load. */
+NF_MUST_CHECK int lz_layer_range(struct wa_lazy_layer *layer, struct wa_range *ret_range);
 
 /* .history/layers, made when `make`. -ENOENT. */
 NF_MUST_CHECK int lz_directory(struct bd_store *store, bool make, struct bd_inode **ret_dir);

@@ -1,4 +1,4 @@
-/* A layer in the making: what it needs is gathered below .history/layers, then the files of touched blocks are looked up.
+/* A layer in the making: what it needs is gathered below .history/layers (then lazy_seal.c looks up the files of touched blocks).
  *
  * Which WAL: all of it before `written` is in the base's own pg_wal, frozen with it. What comes after is in the source's pg_wal, of which a branch is
  * made that nobody sees (its WAL costs no copy, and cannot be recycled under us), or was removed before that: then history has it, and it is linked into
@@ -9,31 +9,9 @@
 #include <string.h>
 
 #include "common/nf_log.h"
-#include "walapply/pitr/lazy_impl.h"
+#include "walapply/pitr/lazy_make.h"
 #include "walapply/decode/wa_records.h"
 #include "walapply/pitr/wa_history.h"
-
-#define SPC_DEFAULT 1663u
-#define SPC_GLOBAL 1664u
-#define PATH_SIZE 160
-
-struct wa_lazy_layer {
-	struct wa_lazy *lazy;
-	char name[LZ_NAME_MAX + 1];
-	struct lz_plan plan;
-	struct bd_branch_id source;
-	uint32_t catalog, segment_blocks;
-	bool is_counted;
-	struct bd_inode *all, *dir, *wal, *index; /* layers, layers/<name> and what is in it */
-	struct lz_indexes indexes;
-	struct lz_log log;
-	uint64_t blocks;
-};
-
-struct message {
-	char *text;
-	size_t size;
-};
 
 /* ------------------------------------------------------------- gathering */
 
@@ -174,16 +152,21 @@ static int gather_wal(struct wa_lazy_layer *layer, uint32_t newest, struct messa
 	return error;
 }
 
+/* History's file about the segment, "index" or "summary". -ENOENT it has none. */
+static int open_of_history(struct wa_lazy_layer *layer, const char *kind, const char *name, struct bd_inode **ret_file)
+{
+	struct bd_branch_info history;
+	char path[64 + WA_SEGMENT_NAME];
+	int error = bd_branch_find(layer->lazy->store, WA_HISTORY_BRANCH, &history);
+	snprintf(path, sizeof(path), "%" PRIu32 "/%s/%s", layer->source.v, kind, name);
+	return error == 0 ? wh_path(layer->lazy->store, wh_head(history.id), path, ret_file) : error;
+}
+
 /* History's index of the segment, under the same name; -ENOENT it has none. */
 static int link_index(struct wa_lazy_layer *layer, const char *name)
 {
-	struct bd_branch_info history;
 	struct bd_inode *file;
-	char path[64 + WA_SEGMENT_NAME];
-	int error = bd_branch_find(layer->lazy->store, WA_HISTORY_BRANCH, &history);
-	snprintf(path, sizeof(path), "%" PRIu32 "/index/%s", layer->source.v, name);
-	if (error == 0)
-		error = wh_path(layer->lazy->store, wh_head(history.id), path, &file);
+	int error = open_of_history(layer, "index", name, &file);
 	if (error != 0)
 		return error;
 	error = bd_link(file, layer->index, name);
@@ -191,23 +174,61 @@ static int link_index(struct wa_lazy_layer *layer, const char *name)
 	return error;
 }
 
+/* What cannot be read or does not fit is as good as none: then the index says the same. */
+static int read_summary(struct wa_lazy_layer *layer, uint32_t i, const char *name)
+{
+	struct lz_summary *summary = &layer->summaries[i];
+	const struct wa_summary_info *info = &summary->view.info;
+	uint64_t base = (layer->plan.first_segment + i) * layer->plan.segment_size;
+	struct bd_inode *file;
+	struct wa_error why;
+	size_t size;
+	int error = open_of_history(layer, WH_SUMMARIES, name, &file);
+	if (error != 0)
+		return error == -ENOENT ? 0 : error;
+	error = wh_read(file, LZ_INDEX_MAX, &summary->bytes, &size);
+	bd_inode_unref(file, 1);
+	if (error != 0)
+		return error;
+	if (wa_summary_open(summary->bytes, size, &summary->view, &why) < 0 || info->major != layer->plan.version.major ||
+	    info->system_id != layer->plan.system_id || info->base.v != base ||
+	    info->limit.v != base + layer->plan.segment_size) {
+		nf_warn("the summary of WAL segment %s cannot be used: its index is read instead", name);
+		free(summary->bytes);
+		*summary = (struct lz_summary){0};
+	}
+	return 0;
+}
+
+static int gather_index(struct wa_lazy_layer *layer, uint32_t i, struct message message)
+{
+	struct lz_plan *plan = &layer->plan;
+	char name[WA_SEGMENT_NAME + 1];
+	lz_segment_name(plan, plan->first_segment + i, name);
+	int error = link_index(layer, name);
+	if (error == -ENOENT)
+		return lz_index_build(plan, &layer->log, plan->first_segment + i, layer->index, message.text, message.size);
+	if (error == 0)
+		error = read_summary(layer, i, name);
+	return error == 0 ? 0
+			  : wh_say(message.text, message.size, error, "the index of WAL segment %s cannot be had: %s", name,
+				   strerror(-error));
+}
+
 static int gather_indexes(struct wa_lazy_layer *layer, struct message message)
 {
 	struct lz_plan *plan = &layer->plan;
 	int error = lz_log_open(&layer->log, layer->lazy->store, plan, plan->base, layer->dir);
-	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++) {
-		char name[WA_SEGMENT_NAME + 1];
-		lz_segment_name(plan, plan->first_segment + i, name);
-		error = link_index(layer, name);
-		if (error == -ENOENT)
-			error = lz_index_build(plan, &layer->log, plan->first_segment + i, layer->index, message.text,
-					       message.size);
-		else if (error != 0)
-			wh_say(message.text, message.size, error, "the index of WAL segment %s cannot be had: %s", name,
-			       strerror(-error));
-	}
 	if (error == 0)
-		error = lz_indexes_load(&layer->indexes, plan, layer->index);
+		error = lz_indexes_open(&layer->indexes, plan, layer->index);
+	layer->summaries = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*layer->summaries));
+	if (layer->summaries == NULL)
+		error = error == 0 ? -ENOMEM : error;
+	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++) {
+		error = gather_index(layer, i, message);
+		if (error == 0 && layer->summaries[i].bytes == NULL)
+			error = lz_indexes_load(&layer->indexes, i);
+	}
 	return error;
 }
 
@@ -231,26 +252,43 @@ static int keeps_hints(struct wa_lazy_layer *layer, const struct wa_index *index
 	return keeps;
 }
 
-/* Is there anything in the range that blocks cannot be made from? */
+static bool has_type(const struct wa_index *index, uint8_t rmid, uint8_t op)
+{
+	for (size_t at = 0; at < wa_index_type_count(index); at++) {
+		struct wa_index_type type = wa_index_type_at(index, at);
+		if (type.rmid == rmid && type.op == op)
+			return true;
+	}
+	return false;
+}
+
+/* Is there anything in the segment that blocks cannot be made from? */
+static int check_segment(struct wa_lazy_layer *layer, uint32_t i, struct message message)
+{
+	const struct lz_summary *summary = &layer->summaries[i];
+	const struct wa_index *index = &layer->indexes.views[i];
+	bool is_foreign = summary->bytes != NULL ? summary->view.info.has_foreign : index->info.foreign;
+	if (is_foreign)
+		return wh_say(message.text, message.size, -ENOTSUP,
+			      "records of an extension's resource manager are in the WAL: only Postgres can replay them");
+	bool has_parameters =
+		summary->bytes != NULL ? summary->view.info.has_parameters : has_type(index, WA_RMGR_XLOG, PARAMETER_CHANGE);
+	if (!has_parameters)
+		return 0;
+	int keeps = lz_indexes_load(&layer->indexes, i);
+	if (keeps == 0)
+		keeps = keeps_hints(layer, index);
+	if (keeps < 0)
+		return wh_say(message.text, message.size, keeps, "the WAL cannot be read: %s", strerror(-keeps));
+	return keeps == 1 ? 0 : wh_say(message.text, message.size, -ENOTSUP, "wal_log_hints changes in the WAL");
+}
+
 static int check_range(struct wa_lazy_layer *layer, struct message message)
 {
-	for (uint32_t i = 0; i < layer->indexes.count; i++) {
-		const struct wa_index *index = &layer->indexes.views[i];
-		if (index->info.foreign)
-			return wh_say(message.text, message.size, -ENOTSUP,
-				      "records of an extension's resource manager are in the WAL: only Postgres can replay them");
-		for (size_t at = 0; at < wa_index_type_count(index); at++) {
-			struct wa_index_type type = wa_index_type_at(index, at);
-			if (type.rmid != WA_RMGR_XLOG || type.op != PARAMETER_CHANGE)
-				continue;
-			int keeps = keeps_hints(layer, index);
-			if (keeps < 0)
-				return wh_say(message.text, message.size, keeps, "the WAL cannot be read: %s", strerror(-keeps));
-			if (keeps == 0)
-				return wh_say(message.text, message.size, -ENOTSUP, "wal_log_hints changes in the WAL");
-		}
-	}
-	return 0;
+	int error = 0;
+	for (uint32_t i = 0; i < layer->plan.segment_count && error == 0; i++)
+		error = check_segment(layer, i, message);
+	return error;
 }
 
 static int make_directories(struct wa_lazy_layer *layer, struct message message)
@@ -334,150 +372,14 @@ int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct 
 	return 0;
 }
 
-/* ----------------------------------------------------------- the files */
-
-/* Blocks of one relation's segment file, as they are named. */
-struct touched {
-	struct wa_block first; /* key */
-	uint64_t *bits;
-	uint32_t words, blocks;
-	UT_hash_handle hh;
-};
-
-struct collecting {
-	const struct wa_lazy_layer *layer;
-	struct touched *all, *last;
-};
-
-static int grow(struct touched *touched, uint32_t block)
+int lz_layer_range(struct wa_lazy_layer *layer, struct wa_range *ret_range)
 {
-	uint32_t need = block / 64 + 1;
-	if (need > touched->words) {
-		uint32_t words = NF_MAX(need, touched->words * 2);
-		uint64_t *bits = realloc(touched->bits, words * sizeof(*bits));
-		if (bits == NULL)
-			return -ENOMEM;
-		memset(bits + touched->words, 0, (words - touched->words) * sizeof(*bits));
-		touched->bits = bits;
-		touched->words = words;
-	}
-	touched->blocks = NF_MAX(touched->blocks, block + 1);
-	return 0;
-}
-
-static int collect(void *arg, const struct wa_block *block)
-{
-	struct collecting *collecting = arg;
-	uint32_t inside = block->blkno % collecting->layer->segment_blocks;
-	struct wa_block first = *block;
-	first.blkno -= inside;
-	struct touched *touched = collecting->last;
-	if (touched == NULL || memcmp(&touched->first, &first, sizeof(first)) != 0)
-		HASH_FIND(hh, collecting->all, &first, sizeof(first), touched);
-	if (touched == NULL) {
-		touched = calloc(1, sizeof(*touched));
-		if (touched == NULL)
-			return -ENOMEM;
-		touched->first = first;
-		HASH_ADD(hh, collecting->all, first, sizeof(touched->first), touched);
-	}
-	collecting->last = touched;
-	int error = grow(touched, inside);
+	int error = 0;
+	for (uint32_t i = 0; i < layer->plan.segment_count && error == 0; i++)
+		error = lz_indexes_load(&layer->indexes, i);
 	if (error == 0)
-		touched->bits[inside / 64] |= UINT64_C(1) << inside % 64;
+		*ret_range = lz_range(&layer->plan, &layer->indexes, &layer->log);
 	return error;
-}
-
-/* Below the data directory: "base/5/16384_vm.2". */
-static void file_path(const struct wa_lazy_layer *layer, const struct wa_block *first, char path[PATH_SIZE])
-{
-	char space[64], number[16] = "";
-	if (first->rel.spc == SPC_GLOBAL)
-		snprintf(space, sizeof(space), "global");
-	else if (first->rel.spc == SPC_DEFAULT)
-		snprintf(space, sizeof(space), "base/%u", first->rel.db);
-	else
-		snprintf(space, sizeof(space), "pg_tblspc/%u/PG_%d_%u/%u", first->rel.spc, layer->plan.version.major,
-			 layer->catalog, first->rel.db);
-	if (first->blkno > 0)
-		snprintf(number, sizeof(number), ".%u", first->blkno / layer->segment_blocks);
-	snprintf(path, PATH_SIZE, "%s/%u%s%s", space, first->rel.rel, first->fork == WA_FORK_VM ? "_vm" : "", number);
-}
-
-/* -ENOTDIR: a tablespace that is a link leads out of the branch. */
-static int add_file(struct wa_lazy_layer *layer, struct bd_view head, const struct touched *touched, struct message message)
-{
-	char path[PATH_SIZE];
-	struct bd_inode *inode;
-	struct bd_attr attr;
-	file_path(layer, &touched->first, path);
-	int error = wh_path(layer->lazy->store, head, path, &inode);
-	if (error == -ENOENT)
-		return 0; /* dropped on the way */
-	if (error == -ENOTDIR)
-		return wh_say(message.text, message.size, -ENOTSUP, "%s: the tablespace lies outside of the branch", path);
-	if (error != 0)
-		return wh_say(message.text, message.size, error, "%s: %s", path, strerror(-error));
-	bd_inode_attr(inode, &attr);
-	bd_inode_unref(inode, 1);
-	uint32_t blocks = (uint32_t)NF_MIN((uint64_t)touched->blocks, attr.size_bytes / WA_PAGE_SIZE);
-	if (blocks == 0)
-		return 0;
-	struct lz_file *file = lz_plan_add(&layer->plan, attr.file.v, touched->first, blocks);
-	if (file == NULL)
-		return wh_say(message.text, message.size, -ENOMEM, "no memory");
-	memcpy(file->bits, touched->bits, lz_words(blocks) * sizeof(*file->bits));
-	if (blocks % 64 != 0)
-		file->bits[blocks / 64] &= (UINT64_C(1) << blocks % 64) - 1;
-	for (uint32_t i = 0; i < lz_words(blocks); i++)
-		layer->blocks += (uint64_t)__builtin_popcountll(file->bits[i]);
-	return 0;
-}
-
-int wa_lazy_seal(struct wa_lazy_layer *layer, struct bd_branch_id branch, uint8_t *ret_facts, size_t *ret_size, char *ret_message,
-		 size_t message_size)
-{
-	struct message message = {ret_message, message_size};
-	struct collecting collecting = {.layer = layer};
-	struct touched *touched, *next;
-	struct wa_error why = {0};
-	struct wa_range range = lz_range(&layer->plan, &layer->indexes, &layer->log);
-	uint8_t *bytes;
-	size_t size;
-	int error = wa_range_blocks(&range, collect, &collecting, &why);
-	if (error != 0)
-		wh_say(ret_message, message_size, error, "the index of the WAL cannot be read: %s", why.text);
-	HASH_ITER(hh, collecting.all, touched, next)
-	{
-		if (error == 0)
-			error = add_file(layer, wh_head(branch), touched, message);
-		HASH_DEL(collecting.all, touched);
-		free(touched->bits);
-		free(touched);
-	}
-	if (error != 0)
-		return error;
-	/* From now on the branch's own view below the layer: it has inherited those segments, and lives as long as the branch. */
-	layer->plan.base = (struct bd_view){.branch = {0}};
-	error = lz_plan_encode(&layer->plan, &bytes, &size);
-	if (error == 0) {
-		error = size > LZ_PLAN_MAX ? -EFBIG : wh_write(layer->dir, "plan", 0400, bytes, size);
-		free(bytes);
-	}
-	/* Links and new names in these directories, and their names. */
-	if (error == 0)
-		error = bd_fsync(layer->index, false);
-	if (error == 0)
-		error = bd_fsync(layer->all, false);
-	if (error != 0)
-		return wh_say(ret_message, message_size, error, "what the branch needs cannot be kept: %s", strerror(-error));
-	*ret_size = lz_facts_make(layer->name, ret_facts);
-	return 0;
-}
-
-struct wa_range lz_layer_range(struct wa_lazy_layer *layer)
-{
-	return lz_range(&layer->plan, &layer->indexes, &layer->log);
 }
 
 uint64_t wa_lazy_blocks(const struct wa_lazy_layer *layer)
@@ -492,6 +394,9 @@ void wa_lazy_end(struct wa_lazy_layer *layer, bool keep)
 	struct bd_inode *const inodes[] = {layer->wal, layer->index, layer->dir};
 	lz_log_close(&layer->log);
 	lz_indexes_free(&layer->indexes);
+	for (uint32_t i = 0; layer->summaries != NULL && i < layer->plan.segment_count; i++)
+		free(layer->summaries[i].bytes);
+	free(layer->summaries);
 	lz_plan_free(&layer->plan);
 	for (size_t i = 0; i < NF_ARRAY_LEN(inodes); i++)
 		if (inodes[i] != NULL)

@@ -105,44 +105,59 @@ static int scan(struct asked *asked, struct nf_lsn start, int (*each)(void *arg,
 	return done < 0 ? done : status < 0 ? status : 0;
 }
 
-/* The index of the segment at `start`, its bytes to be freed. */
-static int open_index(struct asked *asked, struct nf_lsn start, struct wa_index *ret_index, uint8_t **ret_bytes)
+/* The file of the segment's index, whose name becomes *name. */
+static int open_index(struct asked *asked, struct nf_lsn start, char name[WA_SEGMENT_NAME + 1], struct bd_inode **ret_file)
 {
 	const struct wa_facts *facts = &asked->entry->facts;
+	wa_segment_name(name, wa_facts_timeline_of(facts, start), start, facts->segment_size);
+	int error = bd_lookup(asked->entry->index, name, ret_file);
+	if (error == -ENOENT) /* of before a switch of timelines that came in this segment */
+		return wh_say(asked->message, asked->message_size, -EUCLEAN, "the index of segment %s is missing", name);
+	return error == 0 ? 0
+			  : wh_say(asked->message, asked->message_size, error, "cannot read the index of segment %s: %s", name,
+				   strerror(-error));
+}
+
+/* What the index says of its segment: its head alone is read. */
+static int index_info(struct asked *asked, struct nf_lsn start, struct wa_index_info *ret_info)
+{
+	char name[WA_SEGMENT_NAME + 1];
+	struct bd_inode *file;
+	struct wa_error why;
+	int error = open_index(asked, start, name, &file);
+	if (error != 0)
+		return error;
+	uint8_t *bytes = nf_io_buffer(NF_BLOCK_SIZE);
+	ssize_t got = bytes != NULL ? bd_read(file, 0, bytes, NF_BLOCK_SIZE) : -ENOMEM;
+	bd_inode_unref(file, 1);
+	if (got < 0)
+		error = wh_say(asked->message, asked->message_size, (int)got, "cannot read the index of segment %s: %s", name,
+			       strerror((int)-got));
+	else if (wa_index_read_info(bytes, (size_t)got, ret_info, &why) < 0)
+		error = wh_say(asked->message, asked->message_size, -EUCLEAN, "the index of segment %s: %s", name, why.text);
+	free(bytes);
+	return error;
+}
+
+/* All of it, its bytes to be freed. */
+static int load_index(struct asked *asked, struct nf_lsn start, struct wa_index *ret_index, uint8_t **ret_bytes)
+{
 	char name[WA_SEGMENT_NAME + 1];
 	struct bd_inode *file;
 	struct wa_error why;
 	size_t size;
-	wa_segment_name(name, wa_facts_timeline_of(facts, start), start, facts->segment_size);
-	int error = bd_lookup(asked->entry->index, name, &file);
-	if (error == -ENOENT) { /* of before a switch of timelines that came in this segment */
-		return wh_say(asked->message, asked->message_size, -EUCLEAN, "the index of segment %s is missing", name);
-	}
-	if (error == 0) {
-		error = wh_read(file, UINT32_MAX, ret_bytes, &size);
-		bd_inode_unref(file, 1);
-	}
+	int error = open_index(asked, start, name, &file);
+	if (error != 0)
+		return error;
+	error = wh_read(file, UINT32_MAX, ret_bytes, &size);
+	bd_inode_unref(file, 1);
 	if (error != 0)
 		return wh_say(asked->message, asked->message_size, error, "cannot read the index of segment %s: %s", name,
 			      strerror(-error));
-	error = wa_index_open(*ret_bytes, size, ret_index, &why);
-	if (error != 0) {
-		free(*ret_bytes);
-		return wh_say(asked->message, asked->message_size, -EUCLEAN, "the index of segment %s: %s", name, why.text);
-	}
-	return 0;
-}
-
-static int index_info(struct asked *asked, struct nf_lsn start, struct wa_index_info *ret_info)
-{
-	struct wa_index index;
-	uint8_t *bytes;
-	int error = open_index(asked, start, &index, &bytes);
-	if (error != 0)
-		return error;
-	*ret_info = index.info;
-	free(bytes);
-	return 0;
+	if (wa_index_open(*ret_bytes, size, ret_index, &why) == 0)
+		return 0;
+	free(*ret_bytes);
+	return wh_say(asked->message, asked->message_size, -EUCLEAN, "the index of segment %s: %s", name, why.text);
 }
 
 static struct nf_lsn before(struct nf_lsn start, uint32_t segment_size)
@@ -152,6 +167,18 @@ static struct nf_lsn before(struct nf_lsn start, uint32_t segment_size)
 
 /* ----------------------------------------------------------------- base */
 
+/* One stretch of segments is remembered. */
+static void note_clean(struct wh_entry *entry, struct nf_lsn start)
+{
+	uint64_t end = start.v + entry->facts.segment_size;
+	if (entry->clean_to.v == start.v)
+		entry->clean_to.v = end;
+	else if (entry->clean_from.v == end)
+		entry->clean_from = start;
+	else if (entry->clean_from.v == entry->clean_to.v)
+		entry->clean_from = start, entry->clean_to.v = end;
+}
+
 /* Does WAL in (from, to] hold what only Postgres replays? Behind the last index: not looked at record by record here, but by who replays. */
 static int find_foreign(struct asked *asked, struct nf_lsn from, struct nf_lsn to, bool *ret_foreign)
 {
@@ -160,10 +187,14 @@ static int find_foreign(struct asked *asked, struct nf_lsn from, struct nf_lsn t
 	*ret_foreign = false;
 	for (; start.v < facts->sealed.v && start.v < to.v && !*ret_foreign; start.v += facts->segment_size) {
 		struct wa_index_info info;
+		if (start.v >= asked->entry->clean_from.v && start.v < asked->entry->clean_to.v)
+			continue;
 		int error = index_info(asked, start, &info);
 		if (error != 0)
 			return error;
 		*ret_foreign = info.foreign;
+		if (!info.foreign)
+			note_clean(asked->entry, start);
 	}
 	return 0;
 }
@@ -484,7 +515,7 @@ static int search_sealed(struct asked *asked, struct name_search *search)
 		uint8_t *bytes;
 		search->until = start;
 		start = before(start, facts->segment_size);
-		int error = open_index(asked, start, &index, &bytes);
+		int error = load_index(asked, start, &index, &bytes);
 		if (error != 0)
 			return error;
 		bool has = has_restore_points(&index);

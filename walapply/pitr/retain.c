@@ -80,14 +80,16 @@ static int remove_from(struct wh_entry *entry, struct bd_inode *dir, uint64_t *r
 
 int wh_remove_segments(struct wh_entry *entry)
 {
-	uint64_t wal_bytes, index_bytes;
+	uint64_t wal_bytes, index_bytes, summary_bytes;
 	int error = remove_from(entry, entry->wal, &wal_bytes);
 	if (error == 0)
 		error = remove_from(entry, entry->index, &index_bytes);
+	if (error == 0)
+		error = remove_from(entry, entry->summary, &summary_bytes);
 	if (error != 0)
 		return error;
 	pthread_mutex_lock(&entry->state);
-	entry->facts.index_bytes -= NF_MIN(index_bytes, entry->facts.index_bytes);
+	entry->facts.index_bytes -= NF_MIN(index_bytes + summary_bytes, entry->facts.index_bytes);
 	pthread_mutex_unlock(&entry->state);
 	return 0;
 }

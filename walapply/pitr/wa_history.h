@@ -1,7 +1,7 @@
 /* The history of branches: WAL kept beyond Postgres's own removal, its index, and the snapshots that replay can start from.
  *
  * Kept in the store's internal branch WA_HISTORY_BRANCH, a directory a branch (its id, decimal): `wal/` complete segments that Postgres has removed
- * (and, for a hold, the segment being written, as far as it was), `index/` one wa_index a complete segment, both named as the segment, and `facts`
+ * (and, for a hold, the segment being written, as far as it was), `index/` one wa_index and `summary/` one wa_summary a complete segment, all named as the segment, and `facts`
  * (wa_facts.h). A segment that Postgres still has is read from the branch's own pg_wal: look in wal/ first, then there.
  *
  * Positions are ends of records. Errors: as bd.h; messages are one line: what, and what to do. All functions may be called from any thread, with no
@@ -59,7 +59,7 @@ struct wa_history_status {
 		latest; /* points that can be asked for: [earliest, latest]; latest as of the last catch-up; 0 none yet */
 	int64_t earliest_us; /* when the oldest base was taken */
 	int64_t latest_commit_us; /* the last commit known; 0 none */
-	uint64_t wal_bytes, index_bytes; /* WAL from the oldest base's redo pointer on, and the index of its complete segments */
+	uint64_t wal_bytes, index_bytes; /* WAL from the oldest base's redo pointer on; indexes and summaries of its complete segments */
 	uint32_t segments, snapshots; /* complete segments; bases */
 	int64_t begun_again_us; /* history had to begin anew then; 0 never */
 	char begun_again_why[160];
@@ -113,6 +113,9 @@ NF_MUST_CHECK int wa_history_release(struct wa_history *history, struct bd_branc
 
 /* A timeline number that this store has never handed out, greater than `above`. Durable on return. */
 NF_MUST_CHECK int wa_history_new_timeline(struct wa_history *history, uint32_t above, uint32_t *ret_timeline);
+
+/* Where a reader finds the summaries of its complete segments (walapply/summary), likewise: ".history/<id>/summary". Some may be missing. */
+void wa_history_summary_path(struct bd_branch_id branch, char *ret_path, size_t size);
 
 /* Where a reader finds the branch's WAL, as a path below the mount: ".history/<id>/wal" (may not exist yet), then "<branch>/pg_wal". */
 void wa_history_wal_path(struct bd_branch_id branch, char *ret_path, size_t size);

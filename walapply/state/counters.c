@@ -76,7 +76,7 @@ uint64_t wa_counters_full_xid(const struct wa_counters *counters, uint32_t xid)
 }
 
 /* next_xid is above xid, as AdvanceNextFullTransactionIdPastXid makes it. */
-static void pass_xid(struct wa_counters *counters, uint32_t xid)
+void wa_counters_pass_xid(struct wa_counters *counters, uint32_t xid)
 {
 	if (xid < FIRST_NORMAL_XID || precedes(xid, (uint32_t)counters->next_xid))
 		return;
@@ -91,7 +91,7 @@ static void pass_xids(struct wa_counters *counters, const uint8_t *xids, uint32_
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t xid;
 		memcpy(&xid, xids + i * stride, sizeof(xid));
-		pass_xid(counters, le32toh(xid));
+		wa_counters_pass_xid(counters, le32toh(xid));
 	}
 }
 
@@ -117,15 +117,14 @@ static void note_commit_ts(struct wa_counters *counters, uint32_t xid, struct wa
 		counters->newest_commit_ts = newest;
 }
 
-static int take_op(void *arg, const struct wa_state_op *op)
+void wa_counters_take(struct wa_counters *counters, const struct wa_state_op *op)
 {
-	struct wa_counters *counters = arg;
 	switch (op->kind) {
 	case WA_OP_XACT:
-		pass_xid(counters, op->xact.xid);
+		wa_counters_pass_xid(counters, op->xact.xid);
 		pass_xids(counters, op->xact.sub.xids, op->xact.sub.count, 4);
 		break;
-	case WA_OP_PREPARE: pass_xid(counters, op->prepare.xid); break;
+	case WA_OP_PREPARE: wa_counters_pass_xid(counters, op->prepare.xid); break;
 	case WA_OP_COMMIT_TS: note_commit_ts(counters, op->commit_ts.xid, op->commit_ts.sub); break;
 	case WA_OP_MULTI:
 		pass_xids(counters, op->multi.members, op->multi.count, 8);
@@ -138,6 +137,11 @@ static int take_op(void *arg, const struct wa_state_op *op)
 		break;
 	default: break;
 	}
+}
+
+static int take_op(void *arg, const struct wa_state_op *op)
+{
+	wa_counters_take(arg, op);
 	return 0;
 }
 
@@ -202,7 +206,7 @@ static int take_running(struct wa_counters *counters, const struct wa_record *re
 	uint32_t next = nf_read_u32(&main), oldest = nf_read_u32(&main);
 	if (main.failed)
 		return wa_bad(error, record->lsn, "a list of running transactions is too short");
-	pass_xid(counters, next - 1);
+	wa_counters_pass_xid(counters, next - 1);
 	counters->oldest_active_xid = oldest;
 	return 0;
 }
@@ -211,10 +215,10 @@ static int take_running(struct wa_counters *counters, const struct wa_record *re
 static int take_assignment(struct wa_counters *counters, const struct wa_record *record, struct wa_error *error)
 {
 	struct nf_reader main = nf_reader_init(record->main, record->main_len);
-	pass_xid(counters, nf_read_u32(&main));
+	wa_counters_pass_xid(counters, nf_read_u32(&main));
 	uint32_t count = nf_read_u32(&main);
 	for (uint32_t i = 0; i < count && !main.failed; i++)
-		pass_xid(counters, nf_read_u32(&main));
+		wa_counters_pass_xid(counters, nf_read_u32(&main));
 	return main.failed ? wa_bad(error, record->lsn, "a list of subtransactions is too short") : 0;
 }
 
@@ -240,7 +244,7 @@ int wa_counters_advance(struct wa_counters *counters, const struct wa_version *v
 			struct wa_error *error)
 {
 	const struct wa_record_type *type = wa_record_type(version->major, record->rmid, record->info);
-	pass_xid(counters, record->xid);
+	wa_counters_pass_xid(counters, record->xid);
 	if (type == NULL || !(type->redo_class & WA_STATE))
 		return 0;
 	int status = 0;

@@ -63,6 +63,30 @@ static int set_status(struct cursor *cursor, uint32_t xid, const struct wa_state
 	return 0;
 }
 
+int wa_slru_ended(enum wa_xact_status status, uint32_t first, uint32_t count, const struct wa_slru_pages *pages)
+{
+	const struct wa_state_op op = {.kind = WA_OP_XACT, .xact = {.status = status}};
+	struct cursor cursor = {.pages = pages, .slru = WA_SLRU_XACT};
+	uint32_t xid = first, left = count;
+	int error = 0;
+	while (left > 0 && error == 0) {
+		if (xid % 4 != 0 || left < 4) {
+			error = set_status(&cursor, xid, &op);
+			xid++;
+			left--;
+			continue;
+		}
+		/* Whole bytes, to the end of the page. */
+		uint32_t bytes = NF_MIN(left / 4, (WA_XACTS_PER_PAGE - xid % WA_XACTS_PER_PAGE) / 4);
+		error = turn_to(&cursor, xid / WA_XACTS_PER_PAGE);
+		if (error == 0)
+			memset(cursor.bytes + xid % WA_XACTS_PER_PAGE / 4, (int)status * 0x55, bytes);
+		xid += bytes * 4;
+		left -= bytes * 4;
+	}
+	return error;
+}
+
 static int set_commit_ts(struct cursor *cursor, uint32_t xid, const struct wa_state_op *op)
 {
 	int error = turn_to(cursor, xid / WA_COMMIT_TS_PER_PAGE);

@@ -37,6 +37,10 @@ void wa_counters_store(const struct wa_version *version, const struct wa_counter
 NF_MUST_CHECK int wa_counters_advance(struct wa_counters *counters, const struct wa_version *version,
 				      const struct wa_record *record, struct wa_error *error);
 
+/* The same in parts, for who has them without their record: an xid that is named, and an operation of wa_state_ops. */
+void wa_counters_pass_xid(struct wa_counters *counters, uint32_t xid);
+void wa_counters_take(struct wa_counters *counters, const struct wa_state_op *op);
+
 /* The 64-bit form of an xid that is near next_xid, before or behind it. */
 uint64_t wa_counters_full_xid(const struct wa_counters *counters, uint32_t xid);
 

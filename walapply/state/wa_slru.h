@@ -31,6 +31,9 @@ struct wa_slru_pages {
  * Returns 0, or what `get` returned. */
 NF_MUST_CHECK int wa_slru_apply(const struct wa_state_op *op, const struct wa_slru_pages *pages);
 
+/* Transactions first .. first + count - 1 all ended with `status`: as XACT of each. Returns as wa_slru_apply. */
+NF_MUST_CHECK int wa_slru_ended(enum wa_xact_status status, uint32_t first, uint32_t count, const struct wa_slru_pages *pages);
+
 /* "pg_xact" and so on, relative to the data directory. */
 const char *wa_slru_directory(enum wa_slru slru);
 

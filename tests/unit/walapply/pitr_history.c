@@ -513,6 +513,23 @@ static void long_work(struct server *server, unsigned segments)
 	}
 }
 
+static uint64_t bytes_in(struct server *server, const char *kind, unsigned *ret_files)
+{
+	struct bd_inode *dir = history_path(server, kind, NULL);
+	struct bd_listing *listing;
+	uint64_t bytes = 0;
+	assert_ok(bd_readdir(dir, &listing));
+	for (size_t i = 0; i < listing->count; i++) {
+		struct bd_inode *file = api_lookup(dir, listing->entries[i].name);
+		bytes += api_attr(file).size_bytes;
+		bd_inode_unref(file, 1);
+	}
+	*ret_files = (unsigned)listing->count;
+	bd_listing_free(listing);
+	bd_inode_unref(dir, 1);
+	return bytes;
+}
+
 static void what_is_old_goes(void **state)
 {
 	struct server *server = *state;
@@ -533,20 +550,13 @@ static void what_is_old_goes(void **state)
 	assert_int_equal(wa_history_base(server->history, main_id(server), (struct nf_lsn){FIRST + 8 * SEGMENT}, &base,
 					 server->message, 512),
 			 -ERANGE);
+	assert_false(has_segment(server, "summary", FIRST + 5 * SEGMENT));
 	/* Index bytes are what the files are. */
-	struct bd_inode *dir = history_path(server, "index", NULL);
-	struct bd_listing *listing;
-	uint64_t bytes = 0;
-	assert_ok(bd_readdir(dir, &listing));
-	for (size_t i = 0; i < listing->count; i++) {
-		struct bd_inode *file = api_lookup(dir, listing->entries[i].name);
-		bytes += api_attr(file).size_bytes;
-		bd_inode_unref(file, 1);
-	}
+	unsigned indexes, summaries;
+	uint64_t bytes = bytes_in(server, "index", &indexes) + bytes_in(server, "summary", &summaries);
 	assert_int_equal(bytes, status.index_bytes);
-	assert_true(listing->count >= 3 && listing->count <= 7);
-	bd_listing_free(listing);
-	bd_inode_unref(dir, 1);
+	assert_true(indexes >= 3 && indexes <= 7);
+	assert_int_equal(indexes, summaries);
 }
 
 static void what_is_held_stays(void **state)
