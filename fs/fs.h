@@ -78,6 +78,17 @@ void fs_branch_changed(struct fs *fs, const char *name);
  * programs wrote must have been handed over before (syncfs), and nobody may be writing. Threads as fs_branch_changed. -ENOMEM, or what the kernel says. */
 NF_MUST_CHECK int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch);
 
+/* Hold a branch: until fs_hold_end only this process, and the processes of one group that it lets in, can change anything in the branch's head
+ * through the mount (make, remove, rename, open for writing, change attributes but times): all others get EBUSY. Reading goes on. The branch counts as
+ * in use. -EBUSY: a file in it is open, or it is held already; -ENOENT: no such branch; -ENOMEM. Threads as fs_branch_changed. */
+struct fs_hold;
+NF_MUST_CHECK int fs_hold(struct fs *fs, struct bd_branch_id branch, struct fs_hold **ret_hold);
+/* A process group is about to be started that will be let in: until fs_hold_admit, requests that the hold would refuse wait. */
+void fs_hold_expect(struct fs_hold *hold);
+/* Let in the processes of `group`; 0: nobody. Once its last process was waited for, take it back, because numbers are used again. */
+void fs_hold_admit(struct fs_hold *hold, pid_t group);
+void fs_hold_end(struct fs_hold *hold); /* NULL is legal. Before fs_unmount. */
+
 /* Requests counted by operation since fs_mount. */
 enum fs_op {
 	FS_OP_LOOKUP,

@@ -88,6 +88,9 @@ struct fs {
 	pthread_mutex_t lock;
 	struct fs_node *nodes;
 	struct fs_handle *handles;
+	struct fs_hold *holds;
+	pthread_cond_t hold_changed; /* of `lock` */
+	_Atomic unsigned hold_count; /* of the list; changed under lock */
 
 	pthread_rwlock_t session_lock; /* before lock; shared while notifying the kernel, so that the session stays */
 	/* Guarded by session_lock. The rest of them is set by INIT, before any other request, and constant after. */
@@ -173,6 +176,13 @@ static inline bool fs_node_take_attr_shown(struct fs_node *node)
 {
 	return atomic_load_explicit(&node->attr_shown, memory_order_relaxed) && atomic_exchange(&node->attr_shown, false);
 }
+
+/* ---- fs_hold.c ---- */
+
+/* The request is about to change something in the branch of `inode` by a name, or to open a file there for writing. -EBUSY: somebody holds the branch.
+ * Otherwise, when that is done and before it is answered, fs_change_end: until then the branch is in use. */
+NF_MUST_CHECK int fs_change_begin(struct fs_call *call, struct bd_inode *inode);
+void fs_change_end(struct bd_inode *inode);
 
 /* ---- fs_root.c ---- */
 

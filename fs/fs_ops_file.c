@@ -20,8 +20,8 @@ static int open_handle(struct fs *fs, struct bd_inode *inode, struct fuse_file_i
 	return 0;
 }
 
-/* Answer create or tmpfile with the new inode, open. Takes over the caller's reference. */
-static void reply_create(struct fs_call *call, struct bd_inode *inode, struct fuse_file_info *fi)
+/* Answer create or tmpfile with the new inode, open, and end the change that began with its directory. Takes over the caller's reference. */
+static void reply_create(struct fs_call *call, struct bd_inode *dir, struct bd_inode *inode, struct fuse_file_info *fi)
 {
 	struct fuse_entry_param entry = {
 		.ino = (fuse_ino_t)(uintptr_t)inode,
@@ -33,12 +33,13 @@ static void reply_create(struct fs_call *call, struct bd_inode *inode, struct fu
 
 	if (err != 0) {
 		bd_inode_unref(inode, 1);
-		fs_reply_result(call, err);
-		return;
+	} else {
+		err = open_handle(call->fs, inode, fi, &handle);
+		if (err != 0)
+			fs_node_forget(call->fs, inode, 1);
 	}
-	err = open_handle(call->fs, inode, fi, &handle);
+	fs_change_end(dir);
 	if (err != 0) {
-		fs_node_forget(call->fs, inode, 1);
 		fs_reply_result(call, err);
 		return;
 	}
@@ -56,33 +57,42 @@ static struct bd_create regular_file(fuse_req_t req, mode_t mode)
 	return (struct bd_create){.mode = S_IFREG | (mode & 07777), .uid = ctx->uid, .gid = ctx->gid};
 }
 
+/* A file in `parent`, without a name when `name` is NULL. */
+static void create(struct fs_call *call, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct bd_create how = regular_file(call->req, mode);
+	struct bd_inode *inode;
+
+	if (parent == FUSE_ROOT_ID) {
+		fs_reply_result(call, fs_root_refuse(call->fs, "making", name != NULL ? name : ""));
+		return;
+	}
+	struct bd_inode *dir = fs_inode(parent);
+	int err = fs_change_begin(call, dir);
+	if (err != 0) {
+		fs_reply_result(call, err);
+		return;
+	}
+	err = name != NULL ? bd_create(dir, name, &how, &inode) : bd_create_unnamed(dir, &how, &inode);
+	if (err == 0) {
+		reply_create(call, dir, inode, fi);
+		return;
+	}
+	fs_change_end(dir);
+	fs_reply_result(call, err);
+}
+
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
 	FS_CALL(req, FS_OP_CREATE);
-	struct bd_create how = regular_file(req, mode);
-	struct bd_inode *inode;
-	int err = parent != FUSE_ROOT_ID ? bd_create(fs_inode(parent), name, &how, &inode)
-					 : fs_root_refuse(call.fs, "making", name);
-
-	if (err != 0)
-		fs_reply_result(&call, err);
-	else
-		reply_create(&call, inode, fi);
+	create(&call, parent, name, mode, fi);
 }
 
 #ifdef FS_HAVE_OPS_TMPFILE
 static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
 {
 	FS_CALL(req, FS_OP_TMPFILE);
-	struct bd_create how = regular_file(req, mode);
-	struct bd_inode *inode;
-	int err = parent != FUSE_ROOT_ID ? bd_create_unnamed(fs_inode(parent), &how, &inode)
-					 : fs_root_refuse(call.fs, "making", "");
-
-	if (err != 0)
-		fs_reply_result(&call, err);
-	else
-		reply_create(&call, inode, fi);
+	create(&call, parent, NULL, mode, fi);
 }
 #endif
 
@@ -94,21 +104,34 @@ static int truncate_at_open(struct fs_call *call, fuse_ino_t ino, const struct f
 	return err == 0 ? bd_setattr(fs_inode(ino), BD_SET_SIZE, &attr, &result) : err;
 }
 
+/* Open for writing: a change. */
+static int open_changing(struct fs_call *call, fuse_ino_t ino, struct fuse_file_info *fi, struct fs_handle **ret_handle)
+{
+	struct bd_inode *inode = fs_inode(ino);
+	int err = fs_is_frozen(inode) ? -EROFS : fs_change_begin(call, inode);
+
+	if (err != 0)
+		return err;
+	if (fi->flags & O_TRUNC)
+		err = truncate_at_open(call, ino, fi);
+	if (err == 0)
+		err = open_handle(call->fs, inode, fi, ret_handle);
+	fs_change_end(inode);
+	return err;
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	FS_CALL(req, FS_OP_OPEN);
-	struct bd_inode *inode = fs_inode(ino);
 	struct fs_handle *handle;
-	int err = 0;
+	int err;
 
 	if (ino == FUSE_ROOT_ID)
 		err = -EISDIR;
-	else if (fs_is_frozen(inode) && ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC) != 0))
-		err = -EROFS;
-	else if (fi->flags & O_TRUNC)
-		err = truncate_at_open(&call, ino, fi);
-	if (err == 0)
-		err = open_handle(call.fs, inode, fi, &handle);
+	else if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC) != 0)
+		err = open_changing(&call, ino, fi, &handle);
+	else
+		err = open_handle(call.fs, fs_inode(ino), fi, &handle);
 	if (err != 0) {
 		fs_reply_result(&call, err);
 		return;

@@ -139,9 +139,16 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 	    (to_set & FUSE_SET_ATTR_MODE) == 0)
 		which |= BD_KILL_PRIV;
 
-	int err = bd_setattr(inode, which, &attr, &result);
+	/* Times may be the kernel's own, which gathered them. */
+	bool is_change = (which & ~(unsigned)(BD_SET_ATIME | BD_SET_MTIME | BD_SET_CTIME)) != 0;
+	int err = is_change ? fs_change_begin(&call, inode) : 0;
+	bool has_begun = is_change && err == 0;
+	if (err == 0)
+		err = bd_setattr(inode, which, &attr, &result);
 	if (err == 0 && (which & BD_KILL_PRIV) != 0)
 		err = fs_drop_capabilities(call.fs, inode);
+	if (has_begun)
+		fs_change_end(inode);
 	if (err != 0) {
 		fs_reply_result(&call, err);
 		return;

@@ -27,12 +27,24 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fs_reply_result(&call, err);
 }
 
+static int make_in(struct fs_call *call, struct bd_inode *dir, const char *name, const struct bd_create *how,
+		   struct bd_inode **ret_inode)
+{
+	int err = fs_change_begin(call, dir);
+
+	if (err != 0)
+		return err;
+	err = bd_create(dir, name, how, ret_inode);
+	fs_change_end(dir);
+	return err;
+}
+
 static void make(struct fs_call *call, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev, const char *target)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(call->req);
 	struct bd_create how = {.mode = mode, .uid = ctx->uid, .gid = ctx->gid, .rdev = (uint32_t)rdev, .symlink_target = target};
 	struct bd_inode *inode;
-	int err = parent != FUSE_ROOT_ID ? bd_create(fs_inode(parent), name, &how, &inode)
+	int err = parent != FUSE_ROOT_ID ? make_in(call, fs_inode(parent), name, &how, &inode)
 					 : fs_root_refuse(call->fs, "making", name);
 
 	if (err == 0)
@@ -62,6 +74,17 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 		make(&call, parent, name, S_IFLNK | 0777, 0, target);
 }
 
+static int link_in(struct fs_call *call, struct bd_inode *inode, struct bd_inode *dir, const char *name)
+{
+	int err = fs_change_begin(call, dir);
+
+	if (err != 0)
+		return err;
+	err = bd_link(inode, dir, name);
+	fs_change_end(dir);
+	return err;
+}
+
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
 {
 	FS_CALL(req, FS_OP_LINK);
@@ -72,7 +95,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const
 	else if (fs_is_frozen(fs_inode(new_parent)))
 		err = -EROFS; /* rather than the -EXDEV of a view's inode */
 	else
-		err = bd_link(fs_inode(ino), fs_inode(new_parent), new_name);
+		err = link_in(&call, fs_inode(ino), fs_inode(new_parent), new_name);
 	if (err != 0) {
 		fs_reply_result(&call, err);
 		return;
@@ -87,25 +110,50 @@ static int before_name_goes(struct fs *fs, fuse_ino_t dir, const char *name)
 	return fs->before_name_goes != NULL ? fs->before_name_goes(fs->before_name_goes_arg, fs_inode(dir), name) : 0;
 }
 
+static int remove_from(struct fs_call *call, fuse_ino_t parent, const char *name, bool is_dir)
+{
+	if (parent == FUSE_ROOT_ID)
+		return fs_root_refuse(call->fs, "removing", name);
+	struct bd_inode *dir = fs_inode(parent);
+	int err = fs_change_begin(call, dir);
+	if (err != 0)
+		return err;
+	if (!is_dir)
+		err = before_name_goes(call->fs, parent, name);
+	if (err == 0)
+		err = is_dir ? bd_rmdir(dir, name) : bd_unlink(dir, name);
+	fs_change_end(dir);
+	return err;
+}
+
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	FS_CALL(req, FS_OP_UNLINK);
-	int err;
-
-	if (parent == FUSE_ROOT_ID)
-		err = fs_root_refuse(call.fs, "removing", name);
-	else
-		err = before_name_goes(call.fs, parent, name);
-	if (err == 0)
-		err = bd_unlink(fs_inode(parent), name);
-	fs_reply_result(&call, err);
+	fs_reply_result(&call, remove_from(&call, parent, name, false));
 }
 
 static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	FS_CALL(req, FS_OP_RMDIR);
-	fs_reply_result(&call,
-			parent != FUSE_ROOT_ID ? bd_rmdir(fs_inode(parent), name) : fs_root_refuse(call.fs, "removing", name));
+	fs_reply_result(&call, remove_from(&call, parent, name, true));
+}
+
+/* Both directories are of one branch, or the store refuses. */
+static int rename_in(struct fs_call *call, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
+		     unsigned store_flags)
+{
+	struct bd_inode *dir = fs_inode(parent);
+	int err = fs_change_begin(call, dir);
+
+	if (err != 0)
+		return err;
+	err = before_name_goes(call->fs, parent, name);
+	if (err == 0 && (store_flags & BD_RENAME_NOREPLACE) == 0)
+		err = before_name_goes(call->fs, new_parent, new_name);
+	if (err == 0)
+		err = bd_rename(dir, name, fs_inode(new_parent), new_name, store_flags);
+	fs_change_end(dir);
+	return err;
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent, const char *new_name,
@@ -126,11 +174,7 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 	else if (parent == FUSE_ROOT_ID || new_parent == FUSE_ROOT_ID)
 		err = -EXDEV; /* mv then copies, and fails at making the branch */
 	else
-		err = before_name_goes(call.fs, parent, name);
-	if (err == 0 && (store_flags & BD_RENAME_NOREPLACE) == 0)
-		err = before_name_goes(call.fs, new_parent, new_name);
-	if (err == 0)
-		err = bd_rename(fs_inode(parent), name, fs_inode(new_parent), new_name, store_flags);
+		err = rename_in(&call, parent, name, new_parent, new_name, store_flags);
 	fs_reply_result(&call, err);
 }
 

@@ -12,6 +12,18 @@ static int check_name(const char *name)
 	return strncmp(name, "system.", 7) == 0 ? -EOPNOTSUPP : 0;
 }
 
+/* `name` is set to the value; removed when that is NULL. */
+static int change(struct fs_call *call, struct bd_inode *inode, const char *name, const char *value, size_t size, unsigned flags)
+{
+	int err = fs_change_begin(call, inode);
+
+	if (err != 0)
+		return err;
+	err = value != NULL ? bd_xattr_set(inode, name, value, size, flags) : bd_xattr_remove(inode, name);
+	fs_change_end(inode);
+	return err;
+}
+
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
 {
 	FS_CALL(req, FS_OP_SETXATTR);
@@ -25,7 +37,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 	if (err == 0 && ino == FUSE_ROOT_ID)
 		err = fs_root_refuse(call.fs, "extended attribute of", "");
 	if (err == 0)
-		err = bd_xattr_set(fs_inode(ino), name, value, size, store_flags);
+		err = change(&call, fs_inode(ino), name, value, size, store_flags);
 	if (err == 0)
 		fs_xattr_changed(call.fs, fs_inode(ino), name);
 	fs_reply_result(&call, err);
@@ -86,7 +98,7 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 	if (err == 0 && ino == FUSE_ROOT_ID)
 		err = fs_root_refuse(call.fs, "extended attribute of", "");
 	if (err == 0)
-		err = bd_xattr_remove(fs_inode(ino), name);
+		err = change(&call, fs_inode(ino), name, NULL, 0, 0);
 	fs_reply_result(&call, err);
 }
 

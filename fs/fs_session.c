@@ -86,6 +86,7 @@ static void fs_free(struct fs *fs)
 		fuse_session_destroy(fs->session);
 	fs_control_destroy(fs->control);
 	pthread_rwlock_destroy(&fs->session_lock);
+	pthread_cond_destroy(&fs->hold_changed);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs->place.path);
 	free(fs->source);
@@ -113,6 +114,7 @@ static struct fs *fs_new(struct bd_store *store, const struct fs_options *option
 	atomic_store(&fs->root_mtime_ns, fs_clock_ns(CLOCK_REALTIME));
 	pthread_rwlock_init(&fs->session_lock, NULL);
 	pthread_mutex_init(&fs->lock, NULL);
+	pthread_cond_init(&fs->hold_changed, NULL);
 	fs->source = strdup(options->source != NULL ? options->source : "neonfs");
 	if (fs->source == NULL) {
 		fs_free(fs);

@@ -253,8 +253,14 @@ static const struct tl_command commands[] = {
 	 .synopsis = "NAME",
 	 .summary = "Bring a branch whose Postgres died to its last valid record",
 	 .description =
-		 "Postgres then starts on it at once. It does the same by itself when it is started; this is for seeing to it\n"
-		 "beforehand. A snapshot before-recover-TIME keeps what was there. Refused while a server runs, and where\n"
+		 "Postgres then starts on it at once, whatever it would have to replay; pages are made when they are read, and "
+		 "in\n"
+		 "the background. The branch should keep history (\"neonfs-branch retain\"): its WAL is indexed already then; "
+		 "else\n"
+		 "that is done first, which takes reading all WAL since the last checkpoint. A snapshot before-recover-TIME "
+		 "keeps\n"
+		 "what was there. While it works, nobody else can change anything in the branch, and no server starts on it.\n"
+		 "Broken off, it leaves a branch that Postgres recovers by itself. Refused while a server runs, and where\n"
 		 "backup_label, recovery.signal or standby.signal say that another recovery is meant.\n\n"
 		 "Example:\n  neonfs-branch recover main\n",
 	 .arguments = {"NAME"},

@@ -36,6 +36,7 @@ const struct tl_option wal_replay_options[] = {
 	{.name = "checked",
 	 .help = "with --to: LSN is known to be the end of a record, and not before what the directory holds; do not look for "
 		 "that"},
+	{.name = "keep-slots", .help = "keep replication slots: the directory is not a copy, and its standbys will come back"},
 	{.name = "tablespace-map", .argument = "OLD=NEW[,...]", .help = "tablespaces that the log creates at OLD go to NEW"},
 	{.name = "threads", .letter = 'j', .argument = "N", .help = "threads that work (default: one for each processor)"},
 	{.name = "memory", .argument = "BYTES", .help = "room for pages (default: a quarter of the machine's)"},
@@ -73,8 +74,10 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 {
 	const char *to = tl_value(call, "to"), *memory = tl_value(call, "memory"), *maps = tl_value(call, "tablespace-map");
 	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0, new_timeline = 0;
-	*options = (struct rp_options){
-		.directory = call->args[0], .finish = !tl_flag(call, "no-finish"), .state_only = tl_flag(call, "state-only")};
+	*options = (struct rp_options){.directory = call->args[0],
+				       .finish = !tl_flag(call, "no-finish"),
+				       .state_only = tl_flag(call, "state-only"),
+				       .keep_slots = tl_flag(call, "keep-slots")};
 	options->summaries = tl_value(call, "summaries");
 	options->is_checked = tl_flag(call, "checked");
 	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX; i++)

@@ -10,6 +10,7 @@ extern const struct tl_option wal_replay_options[];
 	{                                                                                                                        \
 		.name = "replay",                                                                                                \
 		.synopsis = "DATADIR [--to LSN] [--wal DIR]... [--timeline N] [--new-timeline N] [--no-finish | --state-only] "  \
+			    "[--keep-slots] "                                                                                    \
 			    "[--threads N] "                                                                                     \
 			    "[--memory BYTES] [--json]",                                                                         \
 		.summary = "Bring a copied data directory to an LSN, without a Postgres process",                                \
@@ -22,8 +23,8 @@ extern const struct tl_option wal_replay_options[];
 			       "prepared transactions, replication origins. The free space map is left as it was.\n\n"           \
 			       "At the end a shutdown checkpoint is written there on a new timeline, with its history file, "    \
 			       "and Postgres starts\n"                                                                           \
-			       "at once, without recovery. Replication slots and statistics are removed; so are segments of "    \
-			       "pg_wal behind the\n"                                                                             \
+			       "at once, without recovery. Replication slots (without --keep-slots) and statistics are "         \
+			       "removed; so are segments of pg_wal behind the\n"                                                 \
 			       "LSN. With --no-finish pg_control, pg_wal and backup_label stay as they are. With --state-only "  \
 			       "pages of\n"                                                                                      \
 			       "relations and visibility maps are left for whoever serves the directory (neonfs does).\n\n"      \

@@ -101,7 +101,7 @@ static int write_control(struct replay *replay, const struct wa_checkpoint_tail 
 	control->backup_end_required = false;
 	wa_control_store(replay->version.major, control, replay->control_bytes);
 	/* Without its pages nothing may start on the directory yet. */
-	const char *path = replay->options.state_only ? "global/" RP_CONTROL_PREPARED : "global/pg_control";
+	const char *path = replay->options.state_only ? RP_CONTROL_PREPARED : "global/pg_control";
 	int status = rp_file_replace(replay->root, path, replay->control_bytes, WA_CONTROL_FILE_SIZE);
 	return status < 0 ? wal_failed(replay, path, status) : 0;
 }

@@ -26,7 +26,9 @@ struct rp_space_map {
 };
 
 #define RP_SPACE_MAPS_MAX 32
-#define RP_CONTROL_PREPARED "pg_control.prepared" /* what becomes pg_control once the pages are served too */
+/* What becomes pg_control once the pages are served too. By this name Postgres removes it when it recovers after all (RemoveTempXlogFiles, xlog.c); in
+ * global/ pg_checksums would stumble over it. */
+#define RP_CONTROL_PREPARED "pg_wal/xlogtemp.pg_control"
 #define RP_RECENT 256u
 
 struct rp_options {
@@ -42,6 +44,7 @@ struct rp_options {
 	bool state_only; /* no pages of main forks and visibility maps */
 	const char *summaries; /* directory of summaries (walapply/summary), named as the segments; NULL = none. With state_only */
 	bool is_checked; /* `to` is known to be the end of a record in the log, not before what the directory holds */
+	bool keep_slots; /* replication slots stay */
 	struct rp_space_map maps[RP_SPACE_MAPS_MAX];
 	unsigned map_count;
 };

@@ -179,17 +179,21 @@ int rp_sweep(struct replay *replay)
 {
 	static const char *const emptied[] = {"pg_notify",   "pg_serial",   "pg_snapshots", "pg_subtrans",          "pg_dynshmem",
 					      "pg_stat_tmp", "pg_replslot", "pg_stat",      "pg_wal/archive_status"};
-	static const char *const removed[] = {"postmaster.opts", "backup_label",     "tablespace_map",    "recovery.signal",
-					      "standby.signal",  "backup_label.old", "tablespace_map.old"};
+	static const char *const removed[] = {"postmaster.opts", "backup_label",     "tablespace_map",     "recovery.signal",
+					      "standby.signal",  "backup_label.old", "tablespace_map.old", RP_CONTROL_PREPARED};
 	int status = for_databases(replay, remove_relcache);
 	if (status == 0)
 		status = remove_relcache(replay, "global");
 	for (size_t i = 0; i < NF_ARRAY_LEN(emptied) && status == 0; i++) {
+		if (replay->options.keep_slots && strcmp(emptied[i], "pg_replslot") == 0)
+			continue;
 		status = rp_directory_empty(replay->root, emptied[i]);
 		if (status < 0)
 			return rp_fail(replay, status, "%s: %s", emptied[i], strerror(-status));
 	}
 	for (size_t i = 0; i < NF_ARRAY_LEN(removed) && status == 0; i++) {
+		if (replay->options.state_only && strcmp(removed[i], RP_CONTROL_PREPARED) == 0)
+			continue;
 		status = rp_remove_tree(replay->root, removed[i]);
 		if (status < 0)
 			return rp_fail(replay, status, "%s: %s", removed[i], strerror(-status));

@@ -1,11 +1,13 @@
 /* Read through the store, not the mount: in each cache mode it has what Postgres has made durable, as pg_control always is. */
 #include "tools/neonfs/control_cluster.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "walapply/decode/wa_records.h"
@@ -98,6 +100,21 @@ int ctl_cluster_write(struct bd_inode *root, struct ctl_cluster *cluster)
 	return rc;
 }
 
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash != NULL ? slash + 1 : path;
+}
+
+/* Does the process work in the branch as a daemon showed it that has died since? Its directory has no path any more but the branch's name, and does
+ * not answer. */
+static bool works_in_dead_mount(const char *link, const char *cwd, const char *path)
+{
+	struct statx st;
+	return strcmp(last_part(cwd), last_part(path)) == 0 && statx(AT_FDCWD, link, AT_STATX_FORCE_SYNC, STATX_TYPE, &st) != 0 &&
+	       errno == ENOTCONN;
+}
+
 bool ctl_cluster_runs(const struct ctl_cluster *cluster, const char *path)
 {
 	char link[64], cwd[PATH_MAX];
@@ -109,5 +126,5 @@ bool ctl_cluster_runs(const struct ctl_cluster *cluster, const char *path)
 		return errno != ENOENT; /* a process that has ended, and waits to be reaped, has none */
 	cwd[length] = '\0';
 	/* The number may be another process's by now. A postmaster's working directory is its data directory. */
-	return strcmp(cwd, path) == 0;
+	return strcmp(cwd, path) == 0 || works_in_dead_mount(link, cwd, path);
 }

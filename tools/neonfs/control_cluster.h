@@ -18,7 +18,8 @@ NF_MUST_CHECK int ctl_cluster_read(struct bd_inode *root, struct ctl_cluster *re
 /* Write what cluster->control says. 0 or -errno. */
 NF_MUST_CHECK int ctl_cluster_write(struct bd_inode *root, struct ctl_cluster *cluster);
 
-/* Does the process of postmaster.pid live and work in `path`? Also true when that cannot be told. */
+/* Does the process of postmaster.pid live and work in `path`, or in what `path` was in a mount whose daemon has died? Also true when that cannot be
+ * told. */
 bool ctl_cluster_runs(const struct ctl_cluster *cluster, const char *path);
 
 #endif

@@ -23,11 +23,15 @@ int ctl_lazy_begin(struct ctl_call *call, const struct wa_lazy_base *base, struc
 }
 
 /* By the mount, so that the kernel learns of it. */
-static int put_control(const struct ctl_call *call, const struct bd_branch_info *branch)
+static int put_control(const struct ctl_call *call, struct bd_branch_id branch)
 {
 	char from[PATH_MAX], to[PATH_MAX];
-	ctl_path(call, branch->name, "global/pg_control.prepared", from);
-	ctl_path(call, branch->name, "global/pg_control", to);
+	struct bd_branch_info now;
+	int rc = bd_branch_get(call->store, branch, &now);
+	if (rc != 0)
+		return rc;
+	ctl_path(call, now.name, "pg_wal/xlogtemp.pg_control", from);
+	ctl_path(call, now.name, "global/pg_control", to);
 	return rename(from, to) == 0 ? 0 : -errno;
 }
 
@@ -40,6 +44,10 @@ int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struc
 	struct bd_epoch epoch;
 	int64_t began_ns = ctl_now_ns();
 	int rc = wa_lazy_seal(layer, branch->id, bytes, &size, message, sizeof(message));
+	if (rc == -ENOTSUP) {
+		json_object_set_new(facts, "eager", tl_json_text(message));
+		return 1;
+	}
 	if (rc != 0)
 		return ctl_error(call, "failed", "%s", message);
 	ctl_note_time(facts, "seal", &began_ns);
@@ -48,7 +56,7 @@ int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struc
 	if (rc == 0)
 		rc = fs_branch_refresh(call->fs, branch->id);
 	if (rc == 0)
-		rc = put_control(call, branch);
+		rc = put_control(call, branch->id);
 	if (rc != 0)
 		return ctl_store_error(call, rc, "cannot lay the redo layer of the branch");
 	ctl_note_time(facts, "layer", &began_ns);

@@ -12,7 +12,7 @@ NF_MUST_CHECK int ctl_lazy_begin(struct ctl_call *call, const struct wa_lazy_bas
 
 /* The branch was brought to the LSN but for its pages, and is still as its old pg_control says to whoever starts on it: lay the layer, and put the new
  * pg_control in place. Not durable before the store is synced. Rows are added to the facts. *ret_is_laid: the layer may be there, and needs what was
- * gathered, whatever the result is. -1 after ctl_error. */
+ * gathered, whatever the result is. 1: not for this branch, nothing was done, and a row "eager" says why; -1 after ctl_error. */
 NF_MUST_CHECK int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struct bd_branch_info *branch,
 			       json_t *facts, bool *ret_is_laid);
 

@@ -15,6 +15,7 @@
 
 #include "common/nf_log.h"
 #include "tools/neonfs/control_cluster.h"
+#include "tools/neonfs/control_crashed.h"
 #include "tools/neonfs/control_impl.h"
 #include "tools/neonfs/control_lazy.h"
 #include "tools/neonfs/control_names.h"
@@ -244,8 +245,11 @@ static int prepare_lazily(struct ctl_call *call, const struct ctl_place *place, 
 	if (ctl_lazy_begin(call, &below, place->lsn, prepared->facts, &layer) != 0)
 		return -1;
 	rc = ctl_replay_to(call, place, base, &prepared->branch, layer != NULL, prepared->facts, answer);
-	if (rc == 0 && layer != NULL)
+	if (rc == 0 && layer != NULL) {
 		rc = ctl_lazy_lay(call, layer, &prepared->branch, prepared->facts, &is_laid);
+		if (rc == 1) /* the WAL made a tablespace */
+			rc = ctl_error(call, "tablespace", "%s", json_string_value(json_object_get(prepared->facts, "eager")));
+	}
 	wa_lazy_end(layer, is_laid);
 	return rc;
 }
@@ -320,8 +324,10 @@ static int replay_copy(struct ctl_call *call, struct ctl_prepared *prepared)
 	if (cluster.control.state == WA_SHUT_DOWN)
 		return 0;
 	rc = check_tablespaces(call, prepared);
+	/* Its parent's history has the index of what they share. */
+	const struct ctl_crashed crashed = {.branch = prepared->branch, .cluster = &cluster, .history = prepared->branch.parent};
 	if (rc == 0)
-		rc = ctl_replay_to_end(call, prepared->branch.name, &cluster, prepared->facts);
+		rc = ctl_recover_crashed(call, &crashed, prepared->facts);
 	if (rc == 0)
 		json_object_set_new(prepared->facts, "recovery", json_string("instant"));
 	return rc;

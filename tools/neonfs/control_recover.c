@@ -1,16 +1,20 @@
 /* The control request that brings a branch whose Postgres died to its last valid record, in place: its next start is a clean one.
  *
  * Never while a server runs, and never over what says that another recovery is meant (backup_label, the signal files). A snapshot is taken first, so
- * whatever was there can be had again. While it works the lock file names the preparer, so that no server starts beside it; when it is broken off,
- * pg_control is as it was, and Postgres recovers by itself, or it is begun again. */
+ * whatever was there can be had again. While it works the branch is held (fs.h): a supervisor that starts Postgres in the middle gets an error. How
+ * it is done, and what it is when it is broken off: control_crashed.c. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/nf_log.h"
 #include "tools/neonfs/control_cluster.h"
+#include "tools/neonfs/control_crashed.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_prepare.h"
-#include "tools/neonfs/control_replay.h"
+
+#define END_RETRIES 50
+#define END_PAUSE_NS 20000000
 
 static int read_cluster(struct ctl_call *call, const struct bd_branch_info *branch, struct ctl_cluster *ret_cluster)
 {
@@ -33,11 +37,15 @@ static int check(struct ctl_call *call, const struct bd_branch_info *branch, con
 {
 	char path[PATH_MAX];
 	ctl_path(call, branch->name, "", path);
-	if (ctl_cluster_runs(cluster, path))
+	bool runs = ctl_cluster_runs(cluster, path);
+	/* A process that was killed is there until the kernel has taken its memory away. */
+	for (unsigned tries = 0; runs && tries < END_RETRIES; tries++) {
+		nanosleep(&(struct timespec){.tv_nsec = END_PAUSE_NS}, NULL);
+		runs = ctl_cluster_runs(cluster, path);
+	}
+	if (runs)
 		return ctl_error(call, "busy", "a server is running on branch \"%s\" (process %d); stop it: pg_ctl stop -D %s",
 				 branch->name, (int)cluster->postmaster, path);
-	if (ctl_check_unused(call, branch) != 0)
-		return -1;
 	if (cluster->in_the_way != NULL)
 		return ctl_error(call, "unsupported",
 				 "branch \"%s\" has a file %s: what it recovers to is for Postgres to say; start Postgres on it",
@@ -45,18 +53,29 @@ static int check(struct ctl_call *call, const struct bd_branch_info *branch, con
 	return 0;
 }
 
-static int recover(struct ctl_call *call, const struct bd_branch_info *branch, const struct ctl_cluster *cluster, json_t *facts)
+/* What ended a moment ago closes its files a moment later. */
+static int hold_branch(struct ctl_call *call, const struct bd_branch_info *branch, struct fs_hold **ret_hold)
+{
+	if (ctl_check_unused(call, branch) != 0)
+		return -1;
+	int rc = fs_hold(call->fs, branch->id, ret_hold);
+	if (rc == -EBUSY)
+		return ctl_refuse_busy(call, branch);
+	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot hold the branch");
+}
+
+static int recover(struct ctl_call *call, const struct ctl_crashed *crashed, json_t *facts)
 {
 	struct bd_snapshot_info snapshot;
 	int64_t began_ns = ctl_now_ns(), start_ns = began_ns;
-	if (ctl_snapshot_stamped(call, branch, "before-recover-", &snapshot) != 0)
+	if (ctl_snapshot_stamped(call, &crashed->branch, "before-recover-", &snapshot) != 0)
 		return -1;
 	json_object_set_new(facts, "snapshot", json_string(snapshot.label));
 	ctl_note_time(facts, "snapshot", &began_ns);
-	if (ctl_replay_to_end(call, branch->name, cluster, facts) != 0) {
+	if (ctl_recover_crashed(call, crashed, facts) != 0) {
 		size_t used = strlen(call->error_message);
 		snprintf(call->error_message + used, sizeof(call->error_message) - used, " (as it was before: \"%s@%s\")",
-			 branch->name, snapshot.label);
+			 crashed->branch.name, snapshot.label);
 		return -1;
 	}
 	began_ns = ctl_now_ns();
@@ -68,18 +87,32 @@ static int recover(struct ctl_call *call, const struct bd_branch_info *branch, c
 	return 0;
 }
 
+/* With the branch held: what was true before may not be any more. */
+static int recover_held(struct ctl_call *call, struct ctl_crashed *crashed, json_t *facts)
+{
+	struct ctl_cluster cluster;
+	if (read_cluster(call, &crashed->branch, &cluster) != 0 || check(call, &crashed->branch, &cluster) != 0)
+		return -1;
+	crashed->cluster = &cluster;
+	bool has_crashed = cluster.control.state != WA_SHUT_DOWN;
+	json_object_set_new(facts, "recovered", json_boolean(has_crashed));
+	return has_crashed ? recover(call, crashed, facts) : 0;
+}
+
 int ctl_branch_recover(struct ctl_call *call)
 {
-	struct bd_branch_info branch;
+	struct ctl_crashed crashed = {0};
 	struct ctl_cluster cluster;
-	if (ctl_branch_argument(call, "name", &branch) != 0 || read_cluster(call, &branch, &cluster) != 0 ||
-	    check(call, &branch, &cluster) != 0)
+	if (ctl_branch_argument(call, "name", &crashed.branch) != 0 || read_cluster(call, &crashed.branch, &cluster) != 0 ||
+	    check(call, &crashed.branch, &cluster) != 0 || hold_branch(call, &crashed.branch, &crashed.hold) != 0)
 		return -1;
-	json_t *facts = json_pack("{s:s, s:b}", "name", branch.name, "recovered", cluster.control.state != WA_SHUT_DOWN);
-	if (cluster.control.state != WA_SHUT_DOWN && recover(call, &branch, &cluster, facts) != 0) {
+	crashed.history = crashed.branch.id;
+	json_t *facts = json_pack("{s:s}", "name", crashed.branch.name);
+	int rc = recover_held(call, &crashed, facts);
+	fs_hold_end(crashed.hold);
+	if (rc == 0)
+		call->result = facts;
+	else
 		json_decref(facts);
-		return -1;
-	}
-	call->result = facts;
-	return 0;
+	return rc;
 }

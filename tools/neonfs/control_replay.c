@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "tools/neonfs/control_cluster.h"
+#include "tools/neonfs/control_crashed.h"
 #include "tools/neonfs/control_prepare.h"
 
 static int run_preparer(struct ctl_call *call, const struct ctl_place *place, const struct bd_branch_info *child,
@@ -45,7 +46,7 @@ static int run_preparer(struct ctl_call *call, const struct ctl_place *place, co
 		words[used++] = "--summaries";
 		words[used++] = summaries;
 	}
-	return preparer_run(call, words, ret_answer);
+	return preparer_run(call, words, NULL, ret_answer);
 }
 
 static int preparer_error(struct ctl_call *call, int rc, const struct preparer_answer *answer)
@@ -82,31 +83,48 @@ int ctl_replay_to(struct ctl_call *call, const struct ctl_place *place, const st
 	return 0;
 }
 
-/* The timeline that a server which started on the directory would recover (readRecoverySignalFile and StartupXLOG, xlog.c). Others may lie in pg_wal: that of a
- * replay which was broken off, for one. */
-static uint32_t own_timeline(const struct wa_control *control)
+uint32_t ctl_own_timeline(const struct wa_control *control)
 {
 	return NF_MAX(control->copy.timeline, control->min_recovery_timeline);
 }
 
-int ctl_replay_to_end(struct ctl_call *call, const char *name, const struct ctl_cluster *cluster, json_t *facts)
+static int end_error(struct ctl_call *call, int rc, const struct preparer_answer *answer)
+{
+	if (rc == 0 && answer->is_unsupported)
+		return ctl_error(call, "unsupported", "%s; start Postgres on it as it is, which recovers by itself",
+				 answer->message);
+	return preparer_error(call, rc, answer);
+}
+
+int ctl_replay_to_end(struct ctl_call *call, const struct ctl_crashed *crashed, bool state_only, json_t *facts,
+		      struct nf_lsn *ret_end)
 {
 	char path[PATH_MAX], own_text[16], timeline_text[16];
-	uint32_t timeline, own = own_timeline(&cluster->control);
+	uint32_t timeline, own = ctl_own_timeline(&crashed->cluster->control);
 	struct preparer_answer answer = {0};
 	int64_t began_ns = ctl_now_ns();
 	int rc = wa_history_new_timeline(call->history, own, &timeline);
 	if (rc != 0)
 		return ctl_store_error(call, rc, "cannot begin a new timeline");
-	ctl_path(call, name, "", path);
+	ctl_path(call, crashed->branch.name, "", path);
 	snprintf(own_text, sizeof(own_text), "%u", own);
 	snprintf(timeline_text, sizeof(timeline_text), "%u", timeline);
-	const char *const words[] = {"replay", path, "--lines", "--timeline", own_text, "--new-timeline", timeline_text, NULL};
-	rc = preparer_run(call, words, &answer);
+	const char *words[PREPARER_WORDS_MAX] = {"replay",         path,         "--lines", "--timeline", own_text,
+						 "--new-timeline", timeline_text};
+	unsigned used = 7;
+	if (state_only)
+		words[used++] = "--state-only";
+	/* What is recovered in place is the same server; a copy has no standbys. */
+	if (crashed->hold != NULL)
+		words[used++] = "--keep-slots";
+	rc = preparer_run(call, words, crashed->hold, &answer);
 	ctl_note_time(facts, "prepare", &began_ns);
 	if (rc != 0 || answer.result == NULL)
-		return preparer_error(call, rc, &answer);
+		return end_error(call, rc, &answer);
 	json_object_set(facts, "lsn", json_object_get(answer.result, "end"));
 	json_object_set_new(facts, "replayed", answer.result);
-	return 0;
+	const char *end = json_string_value(json_object_get(facts, "lsn"));
+	return end != NULL && nf_lsn_parse(end, ret_end) == 0
+		       ? 0
+		       : ctl_error(call, "failed", "neonfs-wal does not say where it ended");
 }

@@ -6,7 +6,7 @@
 #include "tools/neonfs/preparer.h"
 #include "walapply/pitr/wa_history.h"
 
-struct ctl_cluster;
+struct ctl_crashed;
 
 /* Bring `child`, a copy of the base, to place->lsn; with `state_only` without the pages of relations. A row "replayed" is added to the facts. Returns 0; 1 only Postgres can do it, and why is in the
  * answer; -1 after ctl_error. Unless 0, the child is half done. */
@@ -14,8 +14,14 @@ NF_MUST_CHECK int ctl_replay_to(struct ctl_call *call, const struct ctl_place *p
 				const struct bd_branch_info *child, bool state_only, json_t *facts,
 				struct preparer_answer *answer);
 
-/* Replay what a branch's own WAL holds, to its end: `name` is its name, internal or not, *cluster what it is. Rows "replayed" and "lsn" are added to the
- * facts. -1 after ctl_error: then the branch is half done, and can be begun again. */
-NF_MUST_CHECK int ctl_replay_to_end(struct ctl_call *call, const char *name, const struct ctl_cluster *cluster, json_t *facts);
+/* Replay what a crashed branch's own WAL holds, to its end; with `state_only` without the pages of relations, and pg_control is put beside the one that
+ * counts. Rows "replayed" and "lsn" are added to the facts. -1 after ctl_error: then the branch is half done, and can be begun again. */
+NF_MUST_CHECK int ctl_replay_to_end(struct ctl_call *call, const struct ctl_crashed *crashed, bool state_only, json_t *facts,
+				    struct nf_lsn *ret_end);
+
+/* The timeline that a server which started on the directory would recover (readRecoverySignalFile and StartupXLOG, xlog.c). Others may lie in pg_wal: that of a
+ * replay which was broken off, for one. */
+struct wa_control;
+uint32_t ctl_own_timeline(const struct wa_control *control);
 
 #endif

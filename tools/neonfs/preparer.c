@@ -28,6 +28,7 @@ struct lines {
 struct preparer {
 	struct ctl_call *call;
 	struct preparer_answer *answer;
+	struct fs_hold *hold; /* NULL: none */
 	pid_t pid;
 	struct lines out, err;
 	char last_words[PREPARER_MESSAGE_MAX]; /* the last line of stderr */
@@ -159,7 +160,11 @@ static int start(struct preparer *preparer, const char *const words[])
 		return rc != 0 ? rc : -errno;
 	rc = pipe2(err, O_CLOEXEC) != 0 ? -errno : 0;
 	if (rc == 0) {
+		if (preparer->hold != NULL)
+			fs_hold_expect(preparer->hold);
 		rc = spawn(path, all, out[1], err[1], &preparer->pid);
+		if (preparer->hold != NULL)
+			fs_hold_admit(preparer->hold, rc == 0 ? preparer->pid : 0);
 		close(err[1]);
 		preparer->err.fd = err[0];
 		if (rc != 0)
@@ -229,19 +234,21 @@ static void judge(struct preparer *preparer, int status)
 			 WIFEXITED(status) ? WEXITSTATUS(status) : status);
 }
 
-int preparer_run(struct ctl_call *call, const char *const words[], struct preparer_answer *ret_answer)
+int preparer_run(struct ctl_call *call, const char *const words[], struct fs_hold *hold, struct preparer_answer *ret_answer)
 {
 	int status;
 	struct preparer *preparer = calloc(1, sizeof(*preparer));
 	if (preparer == NULL)
 		return -ENOMEM;
 	*ret_answer = (struct preparer_answer){0};
-	*preparer = (struct preparer){.call = call, .answer = ret_answer};
+	*preparer = (struct preparer){.call = call, .answer = ret_answer, .hold = hold};
 	int rc = start(preparer, words);
 	if (rc == 0) {
 		attend(preparer);
 		while (waitpid(preparer->pid, &status, 0) < 0 && errno == EINTR)
 			;
+		if (hold != NULL)
+			fs_hold_admit(hold, 0);
 		if (preparer->is_cancelled) {
 			json_decref(ret_answer->result);
 			ret_answer->result = NULL;

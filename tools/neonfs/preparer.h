@@ -18,7 +18,9 @@ struct preparer_answer {
 };
 
 /* Run `neonfs-wal WORDS` (NULL-terminated, at most PREPARER_WORDS_MAX), the program that lies beside the daemon's own. Its progress goes to the
- * client. Returns 0: it has ended, with a result or not; -ECANCELED it was killed; -errno it could not be started. */
-NF_MUST_CHECK int preparer_run(struct ctl_call *call, const char *const words[], struct preparer_answer *ret_answer);
+ * client. `hold` (may be NULL) lets it in as long as it lives. Returns 0: it has ended, with a result or not; -ECANCELED it was killed; -errno it could
+ * not be started. */
+NF_MUST_CHECK int preparer_run(struct ctl_call *call, const char *const words[], struct fs_hold *hold,
+			       struct preparer_answer *ret_answer);
 
 #endif

@@ -143,7 +143,9 @@ static int gather_wal(struct wa_lazy_layer *layer, uint32_t newest, struct messa
 		error = open_place(layer->lazy->store, wh_head(plan->wal_branch), "pg_wal", &places[LZ_IN_BRANCH]);
 	if (error == 0 && needs_more)
 		error = open_history(layer, &places[LZ_IN_OWN]);
-	if (error != 0)
+	if (error == -ENOTDIR)
+		error = wh_say(message.text, message.size, -ENOTSUP, "pg_wal lies outside of the branch");
+	else if (error != 0)
 		wh_say(message.text, message.size, error, "the WAL cannot be gathered: %s", strerror(-error));
 	else
 		error = find_segments(layer, newest, places, message);

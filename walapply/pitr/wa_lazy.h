@@ -32,8 +32,9 @@ void wa_lazy_close(struct wa_lazy *lazy);
 void wa_lazy_hooks(struct wa_lazy *lazy, struct bd_layer_hooks *ret_hooks);
 
 struct wa_lazy_base {
-	struct bd_view view; /* frozen: its pg_wal has all WAL before `written` from `redo` on */
-	struct bd_branch_id source; /* whose history and pg_wal have the rest of the WAL */
+	/* Its pg_wal has the segments from `redo` to `written`. Frozen, or a head in which nobody else writes until the layer lies on it. */
+	struct bd_view view;
+	struct bd_branch_id source; /* whose history has indexes, and with its pg_wal the rest of the WAL */
 	struct nf_lsn redo, written;
 	uint32_t timeline; /* the newest whose WAL may be read */
 };
