@@ -32,6 +32,20 @@ enum fs_transport {
 #define FS_THREADS_MAX 256
 #define FS_READAHEAD_KB_DEFAULT 1024
 
+/* Trees that are made when they are looked up: BRANCH@POINT in the top directory, where POINT is no snapshot's label. What is looked up is a door, an empty
+ * directory that is there at once; what is looked up and listed in it is what the root of another view has, once that is made. */
+struct fs_trees {
+	void *arg;
+	/* Is there such a tree? Its door: a frozen view of an internal branch that only this tree has. Or a frozen view that is there already. On a thread that
+	 * serves a request of the top directory: must not wait for the mount. -ENOENT. */
+	int (*find)(void *arg, const char *branch, const char *point, struct bd_view *ret_door);
+	/* The frozen view behind a door. -ESRCH it is none; -ENOENT there is nothing behind it any more. may_wait false: -EAGAIN, when it has to be made first;
+	 * true: on a thread that may wait for the mount, one at a time. */
+	int (*enter)(void *arg, struct bd_view door, bool may_wait, struct bd_view *ret_view);
+	/* Once a minute or so, on that thread: what nobody uses any more can go. */
+	void (*tidy)(void *arg);
+};
+
 struct fs_options {
 	const char *mountpoint; /* an existing directory */
 	const char *source; /* what /proc/mounts shows as the device: the store's absolute path */
@@ -48,6 +62,7 @@ struct fs_options {
 	 * Not called for what the store does by itself (bd.h), nor for rmdir. */
 	int (*before_name_goes)(void *arg, struct bd_inode *dir, const char *name);
 	void *before_name_goes_arg;
+	const struct fs_trees *trees; /* copied; may be NULL. Not used over io_uring, where requests cannot wait on another thread */
 };
 
 /* Mount. A mount left dead at the same place by a killed daemon is cleared first. Blocks nothing yet: requests

@@ -25,11 +25,16 @@
 #define FS_TIMEOUT_S 3600.0
 #define FS_ROOT_TIMEOUT_S 1.0
 
+static inline bool fs_is_frozen(const struct bd_inode *inode)
+{
+	return bd_inode_view(inode).epoch.v != BD_EPOCH_HEAD.v;
+}
+
 /* For how long the kernel may rely on what it is told of an inode, or of a name in a directory. Programs change the internal branches that they made
- * without the kernel, so there it always asks. */
+ * without the kernel, so there it always asks; but what is frozen does not change. */
 static inline double fs_timeout_s(const struct bd_inode *inode)
 {
-	return bd_inode_is_internal(inode) ? 0 : FS_TIMEOUT_S;
+	return bd_inode_is_internal(inode) && !fs_is_frozen(inode) ? 0 : FS_TIMEOUT_S;
 }
 
 /* One request carries at most this much data (256 pages, the kernel's default limit). */
@@ -65,6 +70,7 @@ struct fs_mountpoint {
 };
 
 struct fs_control;
+struct fs_tree;
 
 struct fs {
 	struct bd_store *store;
@@ -76,6 +82,8 @@ struct fs {
 	unsigned max_threads, readahead_kb;
 	int (*before_name_goes)(void *arg, struct bd_inode *dir, const char *name); /* may be NULL */
 	void *before_name_goes_arg;
+	struct fs_trees trees; /* find is NULL: there are none */
+	struct fs_tree *tree; /* set by fs_run before the first request; NULL without trees */
 	bool is_root; /* the daemon runs as root */
 	void (*ready)(void *arg);
 	void *ready_arg;
@@ -119,11 +127,6 @@ static inline struct bd_inode *fs_inode(fuse_ino_t ino)
 static inline struct fs_handle *fs_handle(const struct fuse_file_info *fi)
 {
 	return (struct fs_handle *)(uintptr_t)fi->fh;
-}
-
-static inline bool fs_is_frozen(const struct bd_inode *inode)
-{
-	return bd_inode_view(inode).epoch.v != BD_EPOCH_HEAD.v;
 }
 
 /* ---- fs_call.c: one request: counted, timed, answered ---- */
@@ -192,6 +195,16 @@ void fs_root_stat(struct fs *fs, struct stat *ret_stat);
 NF_MUST_CHECK int fs_root_listing(struct fs *fs, struct bd_listing **ret_listing);
 /* Say once in a while in the log how branches are made. Returns -EPERM. */
 NF_MUST_CHECK int fs_root_refuse(struct fs *fs, const char *what, const char *name);
+
+/* ---- fs_tree.c: trees that are made when they are looked up ---- */
+
+/* Is the directory one? Cheap for all that is no frozen internal root. */
+bool fs_tree_is_door(const struct fs *fs, struct bd_inode *inode);
+/* Answer a look-up of `name` (fi NULL) or an opendir (name NULL) in a door, now or, from another thread, later. */
+void fs_tree_serve(struct fs_call *call, struct bd_inode *door, const char *name, struct fuse_file_info *fi);
+/* Its thread, around the session's loop. fs_tree_finish answers what still waits; the mount is gone by then. */
+NF_MUST_CHECK int fs_tree_start(struct fs *fs);
+void fs_tree_finish(struct fs *fs);
 
 /* ---- fs_priv.c ---- */
 

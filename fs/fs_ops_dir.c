@@ -25,6 +25,11 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	FS_CALL(req, FS_OP_OPENDIR);
 	struct fs_handle *handle;
+
+	if (ino != FUSE_ROOT_ID && fs_tree_is_door(call.fs, fs_inode(ino))) {
+		fs_tree_serve(&call, fs_inode(ino), NULL, fi);
+		return;
+	}
 	int err = fs_handle_open(call.fs, ino != FUSE_ROOT_ID ? fs_inode(ino) : NULL, 0, &handle);
 
 	if (err != 0) {

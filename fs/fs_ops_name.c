@@ -18,6 +18,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 			fs_reply_result(&call, err);
 		return;
 	}
+	if (fs_tree_is_door(call.fs, fs_inode(parent))) {
+		fs_tree_serve(&call, fs_inode(parent), name, NULL);
+		return;
+	}
 	err = bd_lookup(fs_inode(parent), name, &inode);
 	if (err == 0)
 		fs_reply_entry(&call, inode, fs_timeout_s(inode));

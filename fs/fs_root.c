@@ -1,7 +1,7 @@
 /* The mount's root: a directory made up from the store's branches.
  *
- * Listing shows branches only, internal ones not among them. Look-up knows NAME (the branch's head, an internal one's too) and
- * NAME@LABEL (a snapshot, read-only). Nothing is created, removed or renamed here through the file system: branches are made by
+ * Listing shows branches only, internal ones not among them. Look-up knows NAME (the branch's head, an internal one's too),
+ * NAME@LABEL (a snapshot, read-only) and NAME@POINT (a tree that is made then, read-only: fs_tree.c). Nothing is created, removed or renamed here through the file system: branches are made by
  * neonfs-branch, which the log says to whoever tries. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,16 @@
 #include "fs/fs_internal.h"
 
 #define HINT_INTERVAL_NS INT64_C(10000000000)
+
+/* May a hint go to the log now? Programs may try again and again. */
+static bool is_hint_due(struct fs *fs)
+{
+	int64_t now_ns = fs_clock_ns(CLOCK_MONOTONIC);
+	int64_t last_ns = atomic_load(&fs->root_hint_ns);
+
+	return (last_ns == 0 || now_ns - last_ns >= HINT_INTERVAL_NS) &&
+	       atomic_compare_exchange_strong(&fs->root_hint_ns, &last_ns, now_ns);
+}
 
 /* Split NAME@LABEL; the longest legal one fits. -ENOENT when it cannot be one. */
 static int split_view_name(const char *name, char *ret_branch, char *ret_label)
@@ -28,14 +38,12 @@ static int split_view_name(const char *name, char *ret_branch, char *ret_label)
 	return 0;
 }
 
-int fs_root_lookup(struct fs *fs, const char *name, struct bd_inode **ret_inode)
+/* NAME or NAME@LABEL. */
+static int find_view(struct fs *fs, const char *name, struct bd_view *ret_view)
 {
 	char branch_name[BD_BRANCH_NAME_MAX + 1], label[BD_BRANCH_NAME_MAX + 1];
 	struct bd_branch_info branch;
 	struct bd_snapshot_info snapshot;
-
-	if (strlen(name) > BD_NAME_MAX)
-		return -ENAMETOOLONG;
 	int err = split_view_name(name, branch_name, label);
 	if (err == 0)
 		err = bd_branch_find(fs->store, branch_name, &branch);
@@ -49,7 +57,39 @@ int fs_root_lookup(struct fs *fs, const char *name, struct bd_inode **ret_inode)
 			return err;
 		view.epoch = snapshot.epoch;
 	}
-	return bd_root(fs->store, view, ret_inode);
+	*ret_view = view;
+	return 0;
+}
+
+/* The door of NAME@POINT. */
+static int find_door(struct fs *fs, const char *name, struct bd_view *ret_view)
+{
+	char branch_name[BD_BRANCH_NAME_MAX + 1];
+	const char *at = strchr(name, '@');
+	size_t size = at != NULL ? (size_t)(at - name) : 0;
+
+	if (at == NULL || size > BD_BRANCH_NAME_MAX || fs->tree == NULL)
+		return -ENOENT;
+	if (atomic_load(&fs->uring_seen)) {
+		if (is_hint_due(fs))
+			nf_info("there is no tree %s: trees of points are made with --transport=dev only", name);
+		return -ENOENT;
+	}
+	memcpy(branch_name, name, size);
+	branch_name[size] = '\0';
+	return bd_name_check(branch_name) == 0 ? fs->trees.find(fs->trees.arg, branch_name, at + 1, ret_view) : -ENOENT;
+}
+
+int fs_root_lookup(struct fs *fs, const char *name, struct bd_inode **ret_inode)
+{
+	struct bd_view view;
+
+	if (strlen(name) > BD_NAME_MAX)
+		return -ENAMETOOLONG;
+	int err = find_view(fs, name, &view);
+	if (err == -ENOENT)
+		err = find_door(fs, name, &view);
+	return err == 0 ? bd_root(fs->store, view, ret_inode) : err;
 }
 
 void fs_root_stat(struct fs *fs, struct stat *ret_stat)
@@ -102,11 +142,7 @@ int fs_root_listing(struct fs *fs, struct bd_listing **ret_listing)
 
 int fs_root_refuse(struct fs *fs, const char *what, const char *name)
 {
-	int64_t now_ns = fs_clock_ns(CLOCK_MONOTONIC);
-	int64_t last_ns = atomic_load(&fs->root_hint_ns);
-
-	if ((last_ns == 0 || now_ns - last_ns >= HINT_INTERVAL_NS) &&
-	    atomic_compare_exchange_strong(&fs->root_hint_ns, &last_ns, now_ns))
+	if (is_hint_due(fs))
 		nf_info("%s %s/%s refused: the top directory holds branches only; use neonfs-branch create, delete or "
 			"rename",
 			what, fs->place.path, name);

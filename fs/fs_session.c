@@ -107,6 +107,8 @@ static struct fs *fs_new(struct bd_store *store, const struct fs_options *option
 	fs->ready = options->ready;
 	fs->before_name_goes = options->before_name_goes;
 	fs->before_name_goes_arg = options->before_name_goes_arg;
+	if (options->trees != NULL)
+		fs->trees = *options->trees;
 	fs->ready_arg = options->ready_arg;
 	fs->is_root = geteuid() == 0;
 	fs->uid = geteuid();
@@ -254,10 +256,13 @@ int fs_run(struct fs *fs)
 
 	if (err != 0)
 		return err;
-	err = run_loop(fs);
+	err = fs_tree_start(fs);
+	if (err == 0)
+		err = run_loop(fs);
 	if (err != 0)
 		nf_error("serving %s ended: %s", fs->place.path, strerror(-err));
 	disconnect(fs);
+	fs_tree_finish(fs);
 	fs_control_finish(fs->control);
 	return err;
 }

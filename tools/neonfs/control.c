@@ -16,6 +16,7 @@
 
 #include "common/nf_log.h"
 #include "tools/neonfs/control_impl.h"
+#include "tools/neonfs/trees.h"
 
 #define LISTEN_BACKLOG 128
 
@@ -54,6 +55,7 @@ static int serve_request(struct control *control, int fd, const char *text, size
 				.fs = control->fs,
 				.history = control->history,
 				.lazy = control->lazy,
+				.trees = control->trees,
 				.config = control->config,
 				.fd = fd};
 	json_t *request = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
@@ -232,9 +234,8 @@ static int prepare(struct control *control)
 	return rc != 0 ? rc : -pthread_create(&control->acceptor, NULL, acceptor_thread, control);
 }
 
-int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, struct wa_lazy *lazy,
-		  const struct daemon_config *config,
-		  struct control **ret_control, char *ret_message)
+int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, struct wa_lazy *lazy, struct trees *trees,
+		  const struct daemon_config *config, struct control **ret_control, char *ret_message)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int rc = -ENOMEM;
@@ -243,6 +244,7 @@ int control_start(struct bd_store *store, struct fs *fs, struct wa_history *hist
 					    .fs = fs,
 					    .history = history,
 					    .lazy = lazy,
+					    .trees = trees,
 					    .config = config,
 					    .directory_fd = -1,
 					    .listen_fd = -1,
@@ -252,6 +254,14 @@ int control_start(struct bd_store *store, struct fs *fs, struct wa_history *hist
 		pthread_mutex_init(&control->long_work, NULL);
 		for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++)
 			control->waiters[i] = -1;
+		trees_start(trees, &(struct ctl_call){.control = control,
+						      .store = store,
+						      .fs = fs,
+						      .history = history,
+						      .lazy = lazy,
+						      .trees = trees,
+						      .config = config,
+						      .fd = -1});
 		rc = prepare(control);
 	}
 	if (rc == 0) {

@@ -20,11 +20,12 @@
 #define CONTROL_SEND_TIMEOUT_S 30 /* a peer that reads nothing for that long is left */
 
 struct control;
+struct trees;
 
-/* Listen in the store's directory; a stale socket is replaced (the caller owns the store's lock). `store`, `fs`, `history`, `lazy` and `config`
- * outlive the control. 0; -errno with a line in ret_message (DAEMON_MESSAGE_MAX). */
+/* Listen in the store's directory; a stale socket is replaced (the caller owns the store's lock). `store`, `fs`, `history`, `lazy`, `trees` (which are
+ * started here) and `config` outlive the control. 0; -errno with a line in ret_message (DAEMON_MESSAGE_MAX). */
 NF_MUST_CHECK int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, struct wa_lazy *lazy,
-				const struct daemon_config *config, struct control **ret_control, char *ret_message);
+				struct trees *trees, const struct daemon_config *config, struct control **ret_control, char *ret_message);
 
 /* Give up what uses the mount and may last (branches that are being prepared), now and from now on: the mount is about to go. From any thread
  * between start and stop. */

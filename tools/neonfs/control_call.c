@@ -92,7 +92,7 @@ int ctl_progress(void *arg, const char *phase, uint64_t done, uint64_t total)
 	int64_t now_ns = ctl_now_ns();
 	if (atomic_load(&call->control->is_stopping))
 		return -ECANCELED;
-	if (now_ns - call->progress_sent_ns < PROGRESS_INTERVAL_NS)
+	if (call->fd < 0 || now_ns - call->progress_sent_ns < PROGRESS_INTERVAL_NS)
 		return 0;
 	call->progress_sent_ns = now_ns;
 	return tl_send(call->fd, json_pack("{s:i, s:{s:s, s:I, s:I}}", "v", TL_PROTO_VERSION, "progress", "phase", phase, "done",

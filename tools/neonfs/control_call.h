@@ -11,8 +11,9 @@ struct ctl_call {
 	struct fs *fs;
 	struct wa_history *history;
 	struct wa_lazy *lazy;
+	struct trees *trees;
 	const struct daemon_config *config;
-	int fd; /* for progress and items */
+	int fd; /* for progress and items; -1: nobody listens */
 	const json_t *args; /* an object */
 	json_t *result; /* set by the handler: the answer; NULL = {} */
 	bool keeps_fd; /* set by a handler that has taken over the connection */

@@ -8,6 +8,7 @@
 
 #include "tools/neonfs/control_call.h"
 #include "tools/neonfs/control_names.h"
+#include "tools/neonfs/trees.h"
 
 /* A process that has just ended still has its files open for the moment the kernel takes to tell us. */
 #define BUSY_RETRIES 25
@@ -141,7 +142,10 @@ static int check_one(struct ctl_call *call, const struct bd_branch_info *listed)
 
 static int delete_one(struct ctl_call *call, const struct bd_branch_info *branch)
 {
-	int rc = bd_branch_delete(call->store, branch->id);
+	int rc = trees_forget(call->trees, call, branch);
+	if (rc != 0)
+		return rc;
+	rc = bd_branch_delete(call->store, branch->id);
 	switch (rc) {
 	case 0:
 		wa_history_branch_deleted(call->history, branch->id);

@@ -21,6 +21,7 @@
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_postgres.h"
 #include "tools/neonfs/control_replay.h"
+#include "tools/neonfs/trees.h"
 #include "walapply/pitr/wa_history.h"
 
 #define BASE_TRIES 3 /* a base may be let go between being found and being used */
@@ -101,13 +102,14 @@ void ctl_prepare_sweep(struct bd_store *store)
 		return;
 	}
 	for (size_t i = 0; i < count; i++) {
-		if (strncmp(infos[i].name, CTL_PREPARE_PREFIX, strlen(CTL_PREPARE_PREFIX)) != 0)
+		bool is_tree = strncmp(infos[i].name, TREES_PREFIX, strlen(TREES_PREFIX)) == 0;
+		if (!is_tree && strncmp(infos[i].name, CTL_PREPARE_PREFIX, strlen(CTL_PREPARE_PREFIX)) != 0)
 			continue;
 		rc = bd_branch_delete(store, infos[i].id);
 		if (rc != 0)
-			nf_warn("%s, a branch that never got its name, cannot be deleted: %s", infos[i].name, strerror(-rc));
+			nf_warn("%s, which an earlier daemon made for itself, cannot be deleted: %s", infos[i].name, strerror(-rc));
 		else
-			nf_info("deleted %s, a branch that never got its name", infos[i].name);
+			nf_info("deleted %s, which an earlier daemon made for itself", infos[i].name);
 	}
 	free(infos);
 }

@@ -49,7 +49,7 @@ void ctl_path(const struct ctl_call *call, const char *branch, const char *below
 /* A row in facts.timings_us: microseconds since *began_ns, which becomes now. */
 void ctl_note_time(json_t *facts, const char *step, int64_t *began_ns);
 
-/* At mount, before anybody can ask for anything: delete what is left of branches that never got their name. */
+/* At mount, before anybody can ask for anything: delete what is left of branches that never got their name, and of trees. */
 void ctl_prepare_sweep(struct bd_store *store);
 
 #endif

@@ -10,6 +10,7 @@
 #include "tools/neonfs/control_cluster.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_prepare.h"
+#include "tools/neonfs/trees.h"
 #include "walapply/pitr/wa_history.h"
 
 #define STAMP_MAX 24
@@ -127,6 +128,8 @@ int ctl_branch_reset(struct ctl_call *call)
 	char internal[BD_BRANCH_NAME_MAX + 1];
 	int64_t began_ns = ctl_now_ns();
 	if (ctl_branch_argument(call, "name", &branch) != 0 || check_reset(call, &branch) != 0)
+		return -1;
+	if (trees_forget(call->trees, call, &branch) != 0)
 		return -1;
 	const struct ctl_place place = {.kind = CTL_PLACE_HEAD, .view = {.branch = branch.parent, .epoch = BD_EPOCH_HEAD}};
 	if (ctl_prepare(call, &place, CTL_RECOVERY_AUTO, &prepared) != 0)

@@ -25,6 +25,7 @@
 #include "tools/lib/proto.h"
 #include "tools/neonfs/control.h"
 #include "tools/neonfs/control_prepare.h"
+#include "tools/neonfs/trees.h"
 #include "walapply/pitr/wa_history.h"
 #include "walapply/pitr/wa_lazy.h"
 
@@ -37,6 +38,7 @@ struct daemon {
 	struct bd_store *store;
 	struct wa_history *history;
 	struct wa_lazy *lazy;
+	struct trees *trees;
 	struct fs *fs;
 	struct control *control;
 	pthread_t signal_thread;
@@ -238,6 +240,13 @@ static int open_lazy(struct daemon *daemon, char *ret_message)
 
 static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *arg, char *ret_message)
 {
+	struct fs_trees trees;
+	int rc = trees_new(&daemon->trees);
+	if (rc != 0) {
+		snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot mount: %s", strerror(-rc));
+		return rc;
+	}
+	trees_hooks(daemon->trees, &trees);
 	const struct fs_options options = {
 		.mountpoint = daemon->config->mountpoint,
 		.source = daemon->config->store,
@@ -249,6 +258,7 @@ static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *ar
 		.ready_arg = arg,
 		.before_name_goes = keep_segment,
 		.before_name_goes_arg = daemon->history,
+		.trees = &trees,
 	};
 	return fs_mount(daemon->store, &options, &daemon->fs, ret_message, DAEMON_MESSAGE_MAX);
 }
@@ -256,8 +266,8 @@ static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *ar
 /* Serve the mounted store until it is unmounted. */
 static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_message)
 {
-	int rc = control_start(daemon->store, daemon->fs, daemon->history, daemon->lazy, daemon->config, &daemon->control,
-			       ret_message);
+	int rc = control_start(daemon->store, daemon->fs, daemon->history, daemon->lazy, daemon->trees, daemon->config,
+			       &daemon->control, ret_message);
 	if (rc != 0)
 		return rc;
 	rc = start_signals(daemon, signals);
@@ -288,6 +298,7 @@ static int run_mounted(struct daemon *daemon, const sigset_t *signals, void (*re
 	if (rc == 0)
 		rc = serve(daemon, signals, ret_message);
 	fs_unmount(daemon->fs);
+	trees_free(daemon->trees);
 	wa_history_close(daemon->history);
 	wa_lazy_stop(daemon->lazy);
 	int close_rc = bd_store_close(daemon->store);

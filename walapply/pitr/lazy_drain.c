@@ -147,11 +147,20 @@ static void note_drained(struct wa_lazy *lazy, const struct bd_layer_info *info,
 	pthread_mutex_unlock(&lazy->lock);
 }
 
+static bool is_undrained(const struct wa_lazy *lazy, struct bd_branch_id id)
+{
+	struct bd_branch_info branch;
+	return bd_branch_get(lazy->store, id, &branch) == 0 &&
+	       strncmp(branch.name, WA_LAZY_UNDRAINED, strlen(WA_LAZY_UNDRAINED)) == 0;
+}
+
 static int drain_layer(struct draining *draining, const struct bd_layer_info *info)
 {
 	struct wa_lazy *lazy = draining->lazy;
 	struct lz_plan plan = {0};
 	char name[LZ_NAME_MAX + 1];
+	if (is_undrained(lazy, info->branch))
+		return 0;
 	int error = lz_facts_name(info->facts, info->size, name);
 	if (error == 0 && !was_drained(lazy, info)) {
 		error = lz_plan_read(lazy->store, name, &plan, NULL);

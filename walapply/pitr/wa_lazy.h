@@ -17,6 +17,7 @@
 #include "common/nf_lsn.h"
 
 #define WA_LAZY_DRAIN_RATE (32u << 20)
+#define WA_LAZY_UNDRAINED ".tree-" /* layers of branches whose names begin so are not drained: such branches do not live long */
 
 struct wa_lazy;
 
