@@ -47,7 +47,7 @@
 #define IX_HEADER_HASH 296u
 #define IX_ROW 32u /* of all tables but types */
 #define IX_TYPE_ROW 16u
-#define IX_CHUNK_MAX 2048u /* bytes of a chunk or span; what is written at once is less */
+#define IX_CHUNK_MAX WA_INDEX_CHUNK_MAX /* bytes of a chunk or span; what is written at once is less */
 #define IX_GROUP_MAX 256u /* entries of a group: five bytes each fit into a chunk */
 #define IX_UNIT 8u
 #define IX_FOREIGN 1u

@@ -78,87 +78,6 @@ struct wa_index_type wa_index_type_at(const struct wa_index *index, size_t i)
 	return (struct wa_index_type){.rmid = row[1], .op = row[0], .count = ix_u32(row + 4), .bytes = ix_u64(row + 8)};
 }
 
-/* -------------------------------------------------------------- opening */
-
-int ix_damaged(const struct wa_index *index, struct wa_error *error, const char *what)
-{
-	return wa_bad(error, index->info.base, "the index of this WAL is damaged: %s", what);
-}
-
-static void read_info(const uint8_t *header, struct wa_index_info *ret_info)
-{
-	uint64_t words[13];
-	for (size_t i = 0; i < NF_ARRAY_LEN(words); i++)
-		words[i] = ix_u64(header + 16 + 8 * i);
-	*ret_info = (struct wa_index_info){
-		.major = (int)ix_u32(header + 12),
-		.base = {words[0]},
-		.limit = {words[1]},
-		.first = {words[2]},
-		.last = {words[3]},
-		.end = {words[4]},
-		.system_id = words[5],
-		.records = words[6],
-		.record_bytes = words[7],
-		.entries = words[8],
-		.checkpoint = {words[9]},
-		.checkpoint_redo = {words[10]},
-		.first_commit_us = (int64_t)words[11],
-		.last_commit_us = (int64_t)words[12],
-		.newest_xid = ix_u32(header + 120),
-		.first_timeline = ix_u32(header + 124),
-		.last_timeline = ix_u32(header + 128),
-		.foreign = (ix_u32(header + 132) & IX_FOREIGN) != 0,
-	};
-}
-
-/* Place a section and check what can be checked of it at once. */
-static bool read_section(const uint8_t *bytes, size_t size, unsigned number, size_t row, struct wa_index_section *ret_section)
-{
-	const uint8_t *place = bytes + IX_SECTIONS_AT + 16 * (size_t)number;
-	size_t at = ix_u32(place), length = ix_u32(place + 4);
-	if (at < IX_HEADER || at > size || length > size - at || length % row != 0)
-		return false;
-	if (row > 1 && XXH3_64bits(bytes + at, length) != ix_u64(place + 8))
-		return false;
-	*ret_section = (struct wa_index_section){bytes + at, length};
-	return true;
-}
-
-int wa_index_read_info(const uint8_t *bytes, size_t size, struct wa_index_info *ret_info, struct wa_error *error)
-{
-	struct wa_index index = {.info = {.major = 0}};
-	if (size < IX_HEADER || ix_u64(bytes) != IX_MAGIC)
-		return wa_bad(error, (struct nf_lsn){0}, "this is no index of WAL");
-	if (ix_u32(bytes + 8) != WA_INDEX_VERSION) {
-		wa_bad(error, (struct nf_lsn){0}, "this index of WAL has version %u; only %u is known", ix_u32(bytes + 8), WA_INDEX_VERSION);
-		return -ENOTSUP;
-	}
-	if (XXH3_64bits(bytes, IX_HEADER_HASH) != ix_u64(bytes + IX_HEADER_HASH))
-		return ix_damaged(&index, error, "its header");
-	read_info(bytes, &index.info);
-	if (index.info.limit.v <= index.info.base.v || index.info.limit.v - index.info.base.v > WA_INDEX_SPAN_MAX)
-		return ix_damaged(&index, error, "its range");
-	*ret_info = index.info;
-	return 0;
-}
-
-int wa_index_open(const uint8_t *bytes, size_t size, struct wa_index *ret_index, struct wa_error *error)
-{
-	struct wa_index index = {.info = {.major = 0}};
-	int status = wa_index_read_info(bytes, size, &index.info, error);
-	if (status < 0)
-		return status;
-	struct wa_index_section *sections[IX_SECTIONS] = {&index.rels,	&index.chunks,	   &index.spans,    &index.events,
-							  &index.types, &index.chunk_data, &index.span_data};
-	static const size_t rows[IX_SECTIONS] = {IX_ROW, IX_ROW, IX_ROW, IX_ROW, IX_TYPE_ROW, 1, 1};
-	for (unsigned i = 0; i < IX_SECTIONS; i++)
-		if (!read_section(bytes, size, i, rows[i], sections[i]))
-			return ix_damaged(&index, error, "one of its tables");
-	*ret_index = index;
-	return 0;
-}
-
 /* -------------------------------------------------------------- entries */
 
 /* LSN `lsn` in units from the base, rounded up, kept inside the range. */
@@ -215,19 +134,28 @@ static uint32_t find_chunk(const struct wa_index *index, uint32_t rel, uint32_t 
 	return low > 0 ? low - 1 : 0;
 }
 
-/* Begin with chunk number cursor->chunk. */
-static bool load_chunk(struct wa_index_cursor *cursor)
+/* Begin with chunk number cursor->chunk. Returns 0; -EBADMSG (error); or what index->fetch returned. */
+static int load_chunk(struct wa_index_cursor *cursor, struct wa_error *error)
 {
 	const struct wa_index *index = cursor->index;
 	const uint8_t *row = index->chunks.at + (size_t)cursor->chunk++ * IX_ROW;
 	size_t at = ix_u32(row + 12), size = ix_u16(row + 16);
 	if (at > index->chunk_data.size || size > index->chunk_data.size - at || size == 0)
-		return false;
-	cursor->data = (struct wa_index_section){index->chunk_data.at + at, size};
+		return ix_damaged(index, error, "a piece of its entries");
+	if (index->fetch == NULL) {
+		cursor->data = (struct wa_index_section){index->chunk_data.at + at, size};
+	} else if (size > sizeof(cursor->fetched)) {
+		return ix_damaged(index, error, "a piece of its entries");
+	} else {
+		int status = index->fetch(index->arg, index->chunks_at + (uint32_t)at, size, cursor->fetched);
+		if (status < 0)
+			return status;
+		cursor->data = (struct wa_index_section){cursor->fetched, size};
+	}
 	cursor->at_rel = ix_u32(row);
 	cursor->at_blkno = ix_u32(row + 4);
 	cursor->group_left = 0;
-	return XXH3_64bits(cursor->data.at, size) == ix_u64(row + 24);
+	return XXH3_64bits(cursor->data.at, size) == ix_u64(row + 24) ? 0 : ix_damaged(index, error, "a piece of its entries");
 }
 
 static bool get32(struct wa_index_section *data, uint32_t *ret_value)
@@ -316,9 +244,10 @@ int wa_index_next(struct wa_index_cursor *cursor, struct wa_index_entry *ret_ent
 		if (cursor->data.size == 0 && cursor->group_left == 0) {
 			if (cursor->chunk == chunk_count(cursor->index))
 				break;
-			if (!load_chunk(cursor)) {
+			int status = load_chunk(cursor, error);
+			if (status < 0) {
 				cursor->done = true;
-				return ix_damaged(cursor->index, error, "a piece of its entries");
+				return status;
 			}
 		}
 		if (!read_entry(cursor, &flags)) {
@@ -357,8 +286,9 @@ int wa_index_last_whole(const struct wa_index *index, const struct wa_block *blo
 		struct wa_index_cursor cursor = on_chunk(index, chunk);
 		uint8_t flags;
 		bool found = false;
-		if (!load_chunk(&cursor))
-			return ix_damaged(index, error, "a piece of its entries");
+		int status = load_chunk(&cursor, error);
+		if (status < 0)
+			return status;
 		while (cursor.data.size > 0 || cursor.group_left > 0) {
 			if (!read_entry(&cursor, &flags))
 				return ix_damaged(index, error, "an entry that makes no sense");
@@ -375,20 +305,22 @@ int wa_index_last_whole(const struct wa_index *index, const struct wa_block *blo
 }
 
 /* One more than the highest block of row `row` in this chunk with an LSN in [from, to); 0 = none. */
-static bool chunk_reach(const struct wa_index *index, uint32_t chunk, uint32_t row, uint32_t from, uint32_t to, uint32_t *ret_reach)
+static int chunk_reach(const struct wa_index *index, uint32_t chunk, uint32_t row, uint32_t from, uint32_t to, uint32_t *ret_reach,
+		       struct wa_error *error)
 {
 	struct wa_index_cursor cursor = on_chunk(index, chunk);
 	uint8_t flags;
 	*ret_reach = 0;
-	if (!load_chunk(&cursor))
-		return false;
+	int status = load_chunk(&cursor, error);
+	if (status < 0)
+		return status;
 	while (cursor.data.size > 0 || cursor.group_left > 0) {
 		if (!read_entry(&cursor, &flags))
-			return false;
+			return ix_damaged(index, error, "a piece of its entries");
 		if (cursor.at_rel == row && cursor.at_lsn >= from && cursor.at_lsn < to)
 			*ret_reach = cursor.at_blkno + 1;
 	}
-	return true;
+	return 0;
 }
 
 int wa_index_reach(const struct wa_index *index, struct wa_locator rel, uint32_t fork, struct nf_lsn from, struct nf_lsn to,
@@ -398,8 +330,9 @@ int wa_index_reach(const struct wa_index *index, struct wa_locator rel, uint32_t
 	uint32_t row = find_rel(index, (struct ix_rel){rel.spc, rel.db, rel.rel, fork}, &found), reach = 0;
 	if (found && chunk_count(index) > 0)
 		for (uint32_t chunk = find_chunk(index, row, UINT32_MAX, UINT32_MAX) + 1; chunk-- > 0 && reach == 0;) {
-			if (!chunk_reach(index, chunk, row, units(index, from), units(index, to), &reach))
-				return ix_damaged(index, error, "a piece of its entries");
+			int status = chunk_reach(index, chunk, row, units(index, from), units(index, to), &reach, error);
+			if (status < 0)
+				return status;
 			if (ix_u32(index->chunks.at + (size_t)chunk * IX_ROW) < row)
 				break; /* the fork's first entries */
 		}
@@ -433,7 +366,7 @@ static bool load_span(struct wa_index_state_cursor *cursor)
 	const struct wa_index *index = cursor->index;
 	const uint8_t *row = index->spans.at + (size_t)cursor->span++ * IX_ROW;
 	size_t at = ix_u32(row + 4), size = ix_u16(row + 8);
-	if (at > index->span_data.size || size > index->span_data.size - at || size == 0)
+	if (index->span_data.at == NULL || at > index->span_data.size || size > index->span_data.size - at || size == 0)
 		return false;
 	cursor->data = (struct wa_index_section){index->span_data.at + at, size};
 	cursor->at_lsn = ix_u32(row);

@@ -72,6 +72,10 @@ struct wa_index_section {
 struct wa_index {
 	struct wa_index_info info;
 	struct wa_index_section rels, chunks, spans, events, types, chunk_data, span_data;
+	/* Where only the tables are in memory (wa_index_open_tables); else NULL. */
+	int (*fetch)(void *arg, uint32_t offset, size_t size, uint8_t *to);
+	void *arg;
+	uint32_t chunks_at; /* where chunk_data begins in the file */
 };
 
 /* Check header, tables and their checksums, not the chunks themselves.
@@ -81,6 +85,17 @@ NF_MUST_CHECK int wa_index_open(const uint8_t *bytes, size_t size, struct wa_ind
 /* The info alone, from the first bytes of an index: WA_INDEX_HEADER of them at least. Returns as wa_index_open. */
 #define WA_INDEX_HEADER 304u
 NF_MUST_CHECK int wa_index_read_info(const uint8_t *bytes, size_t size, struct wa_index_info *ret_info, struct wa_error *error);
+
+/* How many bytes from the start of the file its tables take, told from its head: WA_INDEX_HEADER bytes at least. Returns as wa_index_open. */
+NF_MUST_CHECK int wa_index_tables_size(const uint8_t *bytes, size_t size, size_t *ret_size, struct wa_error *error);
+
+/* The same with the tables alone in memory, `size` bytes of a file of `file_size`. Chunks are fetched when they are read: `fetch` copies `size` bytes at
+ * `offset` of the file, at most WA_INDEX_CHUNK_MAX, from the thread that reads; 0, or an error that is passed on. The state (wa_index_next_state)
+ * cannot be read of such an index: -EBADMSG. Returns as wa_index_open. */
+#define WA_INDEX_CHUNK_MAX 2048u
+NF_MUST_CHECK int wa_index_open_tables(const uint8_t *bytes, size_t size, size_t file_size,
+				       int (*fetch)(void *arg, uint32_t offset, size_t size, uint8_t *to), void *arg,
+				       struct wa_index *ret_index, struct wa_error *error);
 
 /* Check everything: all checksums, and that everything decodes and is sorted. Returns 0 or -EBADMSG (error). */
 NF_MUST_CHECK int wa_index_verify(const struct wa_index *index, struct wa_error *error);
@@ -106,6 +121,7 @@ struct wa_index_cursor {
 	struct wa_index_section data; /* what is left of the chunk */
 	uint32_t at_rel, at_blkno, at_lsn, group_left;
 	bool done;
+	uint8_t fetched[WA_INDEX_CHUNK_MAX]; /* the chunk, where it had to be fetched: a cursor that is under way cannot be copied */
 };
 
 /* The records of `block` that start in [from, to), in the order of the log. It costs two binary searches and a chunk of 2 KiB for each
@@ -116,7 +132,7 @@ void wa_index_seek(const struct wa_index *index, const struct wa_block *block, s
 /* Every entry, by block (tablespace, database, relation, fork, number), then LSN. */
 void wa_index_seek_all(const struct wa_index *index, struct wa_index_cursor *ret_cursor);
 
-/* Returns 1 with *ret_entry; 0 no more; -EBADMSG a damaged chunk (error). */
+/* Returns 1 with *ret_entry; 0 no more; -EBADMSG a damaged chunk (error); an error of index->fetch. */
 NF_MUST_CHECK int wa_index_next(struct wa_index_cursor *cursor, struct wa_index_entry *ret_entry, struct wa_error *error);
 
 /* The last record of `block` in [from, to) that makes it from nothing: replay needs only it and what follows.

@@ -145,7 +145,7 @@ static int load(struct lz_layer *layer)
 	if (!layer->is_loaded) {
 		error = bd_lookup(layer->dir, "index", &index);
 		if (error == 0)
-			error = lz_indexes_load_all(&layer->indexes, &layer->plan, index);
+			error = lz_indexes_open_tables(&layer->indexes, &layer->plan, index);
 		if (error == 0) {
 			struct bd_view base = layer->plan.base.branch.v != 0 ? layer->plan.base : layer->below;
 			error = lz_log_open(&layer->log, layer->lazy->store, &layer->plan, base, layer->dir);

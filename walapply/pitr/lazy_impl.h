@@ -55,21 +55,36 @@ void lz_log_close(struct lz_log *log);
 /* wa_range.read_log; arg is the lz_log. */
 NF_MUST_CHECK int lz_log_page(void *arg, struct nf_lsn at, uint8_t *page);
 
-/* Indexes of a plan's segments, in memory once they are loaded. */
+#define LZ_INDEX_UNIT (16u << 10) /* bytes of an index file that are read and kept together */
+#define LZ_INDEX_UNITS 2048u /* kept of a layer's indexes, or one a segment where there are more segments */
+
+struct lz_indexes;
+
+/* One segment's index: what fetches its pieces needs. */
+struct lz_index {
+	struct lz_indexes *all;
+	uint8_t *bytes; /* the tables, or all of it; NULL: not loaded */
+	struct bd_inode *file; /* NULL where all is in memory */
+	uint64_t *held; /* units_each: which unit is in the place; UINT64_MAX none. Guarded by all->lock, as are the units */
+	uint8_t **units; /* NULL: nothing was there yet */
+};
+
+/* Indexes of a plan's segments. */
 struct lz_indexes {
 	const struct lz_plan *plan;
 	struct bd_inode *dir; /* one file a segment */
-	uint32_t count;
+	uint32_t count, units_each;
 	struct wa_index *views;
-	uint8_t **bytes; /* NULL: not loaded */
+	struct lz_index *each;
+	pthread_mutex_t lock;
 };
 
 /* None is loaded yet. -ENOMEM. */
 NF_MUST_CHECK int lz_indexes_open(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
-/* That of segment `i` of the plan, if it is not there yet. -EUCLEAN damaged or missing (logged). One thread at a time. */
+/* All of that of segment `i` of the plan, if it is not there yet. -EUCLEAN damaged or missing (logged). One thread at a time. */
 NF_MUST_CHECK int lz_indexes_load(struct lz_indexes *indexes, uint32_t i);
-/* Open, and all of them. */
-NF_MUST_CHECK int lz_indexes_load_all(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
+/* Open, and load the tables of all of them: pieces are read when they are asked for, and LZ_INDEX_UNITS kept. Reading is thread-safe then. */
+NF_MUST_CHECK int lz_indexes_open_tables(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
 void lz_indexes_free(struct lz_indexes *indexes);
 /* Make the index of the segment `number` from its WAL, up to plan->to, and write it into dir. -ENODATA the WAL ends before; -EBADMSG (message). */
 NF_MUST_CHECK int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir,

@@ -1,78 +1,10 @@
-/* The indexes of a plan: loaded from files, or made from the WAL where history has none yet (the segment that holds the point). */
+/* Indexes made from the WAL where history has none yet (the segment that holds the point), and single records of it. */
 #include <stdlib.h>
 
 #include "common/nf_log.h"
 #include "walapply/decode/wa_reader.h"
 #include "walapply/pitr/lazy_impl.h"
 #include "walapply/state/wa_state.h"
-
-void lz_indexes_free(struct lz_indexes *indexes)
-{
-	for (uint32_t i = 0; indexes->bytes != NULL && i < indexes->count; i++)
-		free(indexes->bytes[i]);
-	free(indexes->bytes);
-	free(indexes->views);
-	if (indexes->dir != NULL)
-		bd_inode_unref(indexes->dir, 1);
-	*indexes = (struct lz_indexes){0};
-}
-
-int lz_indexes_open(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir)
-{
-	*indexes = (struct lz_indexes){.plan = plan, .count = plan->segment_count};
-	indexes->views = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*indexes->views));
-	indexes->bytes = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*indexes->bytes));
-	if (indexes->views == NULL || indexes->bytes == NULL) {
-		lz_indexes_free(indexes);
-		return -ENOMEM;
-	}
-	indexes->dir = dir;
-	bd_inode_ref(dir, 1);
-	return 0;
-}
-
-int lz_indexes_load(struct lz_indexes *indexes, uint32_t i)
-{
-	const struct lz_plan *plan = indexes->plan;
-	uint64_t base = (plan->first_segment + i) * plan->segment_size;
-	struct wa_index *view = &indexes->views[i];
-	struct bd_inode *file;
-	struct wa_error why = {0};
-	char name[WA_SEGMENT_NAME + 1];
-	size_t size;
-	if (indexes->bytes[i] != NULL)
-		return 0;
-	lz_segment_name(plan, plan->first_segment + i, name);
-	int error = bd_lookup(indexes->dir, name, &file);
-	if (error != 0)
-		return error == -ENOENT ? -EUCLEAN : error;
-	error = wh_read(file, LZ_INDEX_MAX, &indexes->bytes[i], &size);
-	bd_inode_unref(file, 1);
-	if (error == 0 && wa_index_open(indexes->bytes[i], size, view, &why) < 0) {
-		nf_error("the WAL index %s of a layer: %s", name, why.text);
-		error = -EUCLEAN;
-	} else if (error == 0 && (view->info.base.v != base || view->info.limit.v != base + plan->segment_size)) {
-		nf_error("the WAL index %s of a layer is of another segment", name);
-		error = -EUCLEAN;
-	}
-	if (error != 0) {
-		free(indexes->bytes[i]);
-		indexes->bytes[i] = NULL;
-	}
-	return error;
-}
-
-int lz_indexes_load_all(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir)
-{
-	int error = lz_indexes_open(indexes, plan, dir);
-	if (error != 0)
-		return error;
-	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++)
-		error = lz_indexes_load(indexes, i);
-	if (error != 0)
-		lz_indexes_free(indexes);
-	return error;
-}
 
 /* Feed pages until there is a record. 1; 0 the log ends; an error. */
 static int next_record(struct wa_reader *reader, struct lz_log *log, uint8_t *page, const struct wa_record **ret_record)

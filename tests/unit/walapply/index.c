@@ -406,11 +406,90 @@ static void sealed_nonsense(void **state)
 	free(bytes);
 }
 
+/* A file of which only the tables are in memory. */
+struct file {
+	const uint8_t *bytes;
+	size_t size;
+	unsigned fetched;
+	int fails; /* what fetch returns instead; 0 none */
+};
+
+static int fetch(void *arg, uint32_t offset, size_t size, uint8_t *to)
+{
+	struct file *file = arg;
+	file->fetched++;
+	if (file->fails != 0)
+		return file->fails;
+	assert_true(size <= WA_INDEX_CHUNK_MAX && offset <= file->size && size <= file->size - offset);
+	memcpy(to, file->bytes + offset, size);
+	return 0;
+}
+
+static void tables_alone(void **state)
+{
+	(void)state;
+	struct wa_index whole, part;
+	struct wa_error error;
+	struct wa_index_cursor one, other;
+	struct wa_index_entry a, b;
+	struct wa_index_state item;
+	struct wa_index_state_cursor states;
+	struct nf_lsn lsn_a = {0}, lsn_b = {0};
+	uint32_t reach_a, reach_b;
+	size_t size, tables;
+	uint8_t *bytes;
+	make_index(&bytes, &size);
+	struct file file = {.bytes = bytes, .size = size};
+	assert_int_equal(wa_index_open(bytes, size, &whole, &error), 0);
+	assert_int_equal(wa_index_tables_size(bytes, WA_INDEX_HEADER, &tables, &error), 0);
+	assert_true(tables < size);
+	uint8_t *head = malloc(tables); /* exactly as much, for sanitizers */
+	memcpy(head, bytes, tables);
+	assert_int_equal(wa_index_open_tables(head, tables, size, fetch, &file, &part, &error), 0);
+	assert_int_equal(file.fetched, 0);
+	wa_index_seek_all(&whole, &one);
+	wa_index_seek_all(&part, &other);
+	unsigned count = 0;
+	for (; wa_index_next(&one, &a, &error) == 1; count++) {
+		assert_int_equal(wa_index_next(&other, &b, &error), 1);
+		assert_memory_equal(&a.block, &b.block, sizeof(a.block));
+		assert_true(a.lsn.v == b.lsn.v && a.flags == b.flags);
+		if (count % 50 != 0)
+			continue;
+		assert_int_equal(wa_index_last_whole(&whole, &a.block, whole.info.base, whole.info.limit, &lsn_a, &error),
+				 wa_index_last_whole(&part, &a.block, whole.info.base, whole.info.limit, &lsn_b, &error));
+		assert_int_equal(lsn_a.v, lsn_b.v);
+		assert_int_equal(wa_index_reach(&whole, a.block.rel, a.block.fork, whole.info.base, whole.info.limit, &reach_a, &error), 0);
+		assert_int_equal(wa_index_reach(&part, a.block.rel, a.block.fork, whole.info.base, whole.info.limit, &reach_b, &error), 0);
+		assert_int_equal(reach_a, reach_b);
+	}
+	assert_true(count > 50 && file.fetched > 0);
+	assert_int_equal(wa_index_next(&other, &b, &error), 0);
+	/* The state is not in the tables, and nobody is told that there is none. */
+	wa_index_seek_state(&part, part.info.base, part.info.limit, &states);
+	assert_int_equal(wa_index_next_state(&states, &item, &error), -EBADMSG);
+	/* What cannot be fetched is an error of its own; what does not fit its checksum is damage. */
+	file.fails = -EIO;
+	wa_index_seek_all(&part, &other);
+	assert_int_equal(wa_index_next(&other, &b, &error), -EIO);
+	file.fails = 0;
+	bytes[part.chunks_at] ^= 1;
+	wa_index_seek_all(&part, &other);
+	assert_int_equal(wa_index_next(&other, &b, &error), -EBADMSG);
+	/* Tables that are not all there. */
+	for (size_t cut = 0; cut < tables; cut += 7)
+		assert_int_equal(wa_index_open_tables(head, cut, size, fetch, &file, &part, &error), -EBADMSG);
+	assert_int_equal(wa_index_open_tables(head, tables, tables, fetch, &file, &part, &error), -EBADMSG);
+	free(head);
+	free(bytes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_wal),	cmocka_unit_test(hot_block), cmocka_unit_test(no_records),	cmocka_unit_test(summary),
 		cmocka_unit_test(wrong_ranges), cmocka_unit_test(damaged),   cmocka_unit_test(sealed_nonsense),
+		cmocka_unit_test(tables_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
