@@ -294,8 +294,11 @@ static int check_range(struct replay *replay)
 	if (status < 0)
 		return rp_fail(replay, status, "the log is not there from " NF_LSN_FMT " on, where replay must begin",
 			       NF_LSN_ARG(replay->start));
-	if (to.v == 0)
+	if (to.v == 0 && replay->options.summaries == NULL)
 		return 0;
+	/* A summary may know a record whose last bytes a crash has taken away. How far the log itself reaches is what counts. */
+	if (to.v == 0)
+		return find_end(replay, replay->log, &replay->options.to);
 	if (replay->options.is_checked && rp_log_has(replay->log, replay->start, to, &missing))
 		return 0;
 	if (to.v >= replay->lowest.v && rp_log_has(replay->log, replay->start, to, &missing)) {

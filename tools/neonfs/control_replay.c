@@ -99,7 +99,7 @@ static int end_error(struct ctl_call *call, int rc, const struct preparer_answer
 int ctl_replay_to_end(struct ctl_call *call, const struct ctl_crashed *crashed, bool state_only, json_t *facts,
 		      struct nf_lsn *ret_end)
 {
-	char path[PATH_MAX], own_text[16], timeline_text[16];
+	char path[PATH_MAX], summaries[PATH_MAX], below[64], own_text[16], timeline_text[16];
 	uint32_t timeline, own = ctl_own_timeline(&crashed->cluster->control);
 	struct preparer_answer answer = {0};
 	int64_t began_ns = ctl_now_ns();
@@ -114,6 +114,12 @@ int ctl_replay_to_end(struct ctl_call *call, const struct ctl_crashed *crashed, 
 	unsigned used = 7;
 	if (state_only)
 		words[used++] = "--state-only";
+	wa_history_summary_path(crashed->history, below, sizeof(below));
+	ctl_path(call, below, "", summaries);
+	if (state_only && access(summaries, F_OK) == 0) {
+		words[used++] = "--summaries";
+		words[used++] = summaries;
+	}
 	/* What is recovered in place is the same server; a copy has no standbys. */
 	if (crashed->hold != NULL)
 		words[used++] = "--keep-slots";
