@@ -246,6 +246,15 @@ struct bd_layer_info {
  * children need them, by branch and epoch. One malloc'd array. */
 NF_MUST_CHECK int bd_layer_list(struct bd_store *store, struct bd_branch_id branch, struct bd_layer_info **ret_infos,
 				size_t *ret_count);
+/* Making ahead what readers of a head would make one by one. `inode` of the head of the branch that has a layer on `epoch`.
+ * unmade: the first blocks at or behind `from` that the layer is still to make, `room` at most, rising.
+ * store: `pages` are what `apply` makes of the blocks [block, block + count), count <= BD_LAYER_STORE_MAX, and the file below the layer has them whole.
+ * Stored as by a reader: only where the layer is still to make them, so who writes meanwhile wins. Durable when the file's other writes are.
+ * -EINVAL: no head; -ENOENT: no such layer; -EIO: a layer cannot be opened (logged); as bd_write. Thread-safe, no lock held. */
+#define BD_LAYER_STORE_MAX 128u
+NF_MUST_CHECK int bd_layer_unmade(struct bd_inode *inode, struct bd_epoch epoch, uint32_t from, uint32_t *blocks, size_t room,
+				  size_t *ret_count);
+NF_MUST_CHECK int bd_layer_store(struct bd_inode *inode, struct bd_epoch epoch, uint32_t block, uint32_t count, const void *pages);
 /* Take a layer away that nobody needs any more. -EBUSY: the oldest view that looks through it (of snapshots, children, open views, and the head)
  * has a block that is still to be made; the same is then true or was true of all younger ones. Reads maps, not blocks; as long as the tree is
  * large. What lay below it only for its sake is collected in the background. Durable on return. Deleting a branch deletes its layers too, but
@@ -343,6 +352,14 @@ NF_MUST_CHECK int bd_xattr_remove(struct bd_inode *inode, const char *name);
 /* Read up to `size` bytes at `offset` into `buf`; short only at the end of the file. Returns bytes read or an error.
  * Fastest when buf is NF_IO_ALIGN-aligned and offset and size are multiples of NF_BLOCK_SIZE (no copy). */
 NF_MUST_CHECK ssize_t bd_read(struct bd_inode *inode, uint64_t offset, void *buf, size_t size);
+/* Read whole blocks of files of one store, from anywhere, with one batch of reads of the disk: `count` of them, 1 to BD_SCATTERED_MAX, into `buf`, one behind
+ * the other, NF_IO_ALIGN-aligned. 0; -ENODATA a block does not lie whole inside of its file; else as bd_read. After an error nothing in buf counts. */
+#define BD_SCATTERED_MAX 128u
+struct bd_scattered {
+	struct bd_inode *inode;
+	uint32_t block;
+};
+NF_MUST_CHECK int bd_read_scattered(const struct bd_scattered *blocks, unsigned count, void *buf);
 
 enum {
 	BD_WRITE_SYNC = 1,	/* durable on return (O_DSYNC) */

@@ -2,11 +2,8 @@
 
 import argparse
 import os
-import platform
-import shutil
 import signal
 import sys
-import tempfile
 import time
 
 import chain
@@ -17,6 +14,7 @@ import many
 import pgbench
 import space
 import systems
+import workplace
 from host import Failure
 from postgres import SETTINGS
 from results import Results
@@ -93,44 +91,8 @@ def parse_options(arguments):
 
 
 def check_machine(options):
-    if os.geteuid() != 0:
-        raise Failure("run it as root: it makes loop devices, mounts file systems and drops the kernel's caches")
-    needed = [f"{systems.PG_BIN}/initdb", "/dev/fuse"]
-    if any(name.startswith("neonfs") for name in options.systems) or set(options.only) - {"fio", "pgbench"}:
-        needed += [os.path.join(systems.ROOT, "build/release/bin", name) for name in ("neonfs", "neonfs-branch")]
-    for path in needed:
-        if not os.path.exists(path):
-            raise Failure(f"{path} is missing; run tools/install-deps and tools/build")
-
-
-def describe(results, options):
-    with open("/proc/meminfo") as f:
-        memory_mb = int(f.readline().split()[1]) // 1024
-    wanted = {name: value for name, value in vars(options).items() if name not in ("scratch", "output", "table", "no_build")}
-    try:
-        commit = host.run(["git", "-C", systems.ROOT, "describe", "--always", "--dirty"]).strip()
-    except Failure:
-        commit = "unknown"
-    results.add("run", kernel=platform.release(), cpus=os.cpu_count(), memory_mb=memory_mb, commit=commit,
-                postgres=host.run([f"{systems.PG_BIN}/postgres", "--version"]).strip(), options=wanted, settings=SETTINGS)
-
-
-def make_scratch(parent, cleanup):
-    parent = os.path.realpath(parent)
-    if not os.path.isdir(parent):
-        raise Failure(f"--scratch {parent}: there is no such directory")
-    scratch = tempfile.mkdtemp(prefix="neonfs-bench-", dir=parent)
-    cleanup.add(f"remove {scratch}", lambda: host.remove_tree(scratch))
-    os.chmod(scratch, 0o755)
-    for name in ("sockets", "logs"):
-        path = os.path.join(scratch, name)
-        os.mkdir(path)
-        shutil.chown(path, systems.OWNER, systems.OWNER)
-    try:
-        host.run(["test", "-x", scratch], user=systems.OWNER)
-    except Failure:
-        raise Failure(f"user {systems.OWNER} cannot enter {scratch}; give another directory with --scratch")
-    return scratch
+    on_neonfs = any(name.startswith("neonfs") for name in options.systems) or set(options.only) - {"fio", "pgbench"}
+    workplace.check_machine(["neonfs", "neonfs-branch"] if on_neonfs else [])
 
 
 def compare(results, scratch, options):
@@ -174,8 +136,8 @@ def measure(results, options):
     failures = []
     outer = host.Cleanup()
     try:
-        scratch = make_scratch(options.scratch, outer)
-        describe(results, options)
+        scratch = workplace.make_scratch(options.scratch, outer)
+        workplace.describe(results, options, SETTINGS)
         only = options.only
         if "fio" in only or "pgbench" in only:
             guarded("fio and pgbench", failures, lambda _: compare(results, scratch, options))

@@ -64,10 +64,12 @@ class Results:
 
     # ----------------------------------------------------------------- tables
 
-    def comparison(self, reference=REFERENCE):
-        """One table a bench that was run on several systems: medians, and ratios to the reference."""
+    def comparison(self, reference=REFERENCE, only=None):
+        """One table a bench that was run on several systems: medians, and ratios to the reference. `only` that bench."""
         text = []
         for bench in self._in_order("bench"):
+            if only not in (None, bench):
+                continue
             samples = [line for line in self.lines if line["kind"] == "sample" and line["bench"] == bench]
             systems = sorted({line["system"] for line in samples}, key=_system_order)
             rounds = len({line["round"] for line in samples})

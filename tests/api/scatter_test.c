@@ -103,12 +103,46 @@ static void a_failed_joined_read_is_done_in_parts(void **state)
 	bd_inode_unref(file, 1);
 }
 
+/* Blocks of two files in no order, with a hole and a block twice: few reads, and each is right. One behind the end is refused. */
+static void from_several_files(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *files[] = {make_scattered(api, 3), api_create(api->root, "other", S_IFREG | 0600)};
+	struct bd_scattered wanted[40];
+	uint8_t *bytes = nf_io_buffer(BD_SCATTERED_MAX * BLOCK), *want = malloc(BLOCK);
+
+	assert_non_null(bytes);
+	assert_non_null(want);
+	api_put(files[1], 0, 200, 10 * BLOCK);
+	api_set_size(files[1], 20 * BLOCK);
+	assert_ok(bd_fsync(files[1], false));
+	for (unsigned i = 0; i < 40; i++)
+		wanted[i] = (struct bd_scattered){files[i % 2], i % 2 == 0 ? i * 77 % BLOCKS : i % 20};
+	for (unsigned round = 0; round < 2; round++) {
+		memset(bytes, 0xEE, 40 * BLOCK);
+		assert_ok(bd_read_scattered(wanted, 40, bytes));
+		for (unsigned i = 0; i < 40; i++) {
+			fill(want, wanted[i].block, wanted[i].block % 3 == 0);
+			if (i % 2 == 1)
+				memset(want, i % 20 < 10 ? 200 : 0, BLOCK);
+			assert_memory_equal(bytes + i * BLOCK, want, BLOCK);
+		}
+	}
+	wanted[39].block = 20;
+	assert_int_equal(bd_read_scattered(wanted, 40, bytes), -ENODATA);
+	for (unsigned i = 0; i < 2; i++)
+		bd_inode_unref(files[i], 1);
+	free(bytes);
+	free(want);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		api_test(scattered_blocks_are_read_together),
 		api_test(what_lies_far_apart_is_not_read_together),
 		api_test(a_failed_joined_read_is_done_in_parts),
+		api_test(from_several_files),
 	};
 
 	return cmocka_run_group_tests_name("api_scatter", tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Every block of a replayed data directory, made one by one (walapply/materialise), beside what replay made.
+/* Every block of a replayed data directory, made one by one and in batches (walapply/materialise), beside what replay made.
  *
  *   same_blocks MAJOR BASE PREPARED REPLAYED WAL-DIRECTORY     prints what differs; exits with 1 when something does, 2 when it cannot tell
  *
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "walapply/decode/wa_reader.h"
-#include "walapply/materialise/wa_materialise.h"
+#include "walapply/materialise/wa_batch.h"
 #include "walapply/redo/page.h"
 #include "walapply/state/wa_control.h"
 
@@ -23,6 +23,7 @@
 #define SEGMENTS_MAX 4096u
 #define SEGMENT_BLOCKS 131072u
 #define PATH_SIZE 4096
+#define BATCH_BLOCKS 700u
 
 static struct wa_range range;
 static struct wa_index indexes[SEGMENTS_MAX];
@@ -174,6 +175,58 @@ static void compare_block(const char *path, int fd, off_t at, struct wa_block *b
 		changed += status == 1;
 }
 
+/* -------------------------------------------------------------- batches */
+
+/* Blocks of one file on their way through a batch. */
+static struct wa_batch_block batched[BATCH_BLOCKS];
+static uint8_t batched_pages[BATCH_BLOCKS][WA_PAGE_SIZE], batched_wanted[BATCH_BLOCKS][WA_PAGE_SIZE];
+static size_t batched_count;
+
+static int read_pages(void *arg, struct nf_lsn at, size_t count, uint8_t *bytes)
+{
+	int status = 0;
+	for (size_t i = 0; i < count && status == 0; i++)
+		status = read_log(arg, (struct nf_lsn){at.v + i * WA_PAGE_SIZE}, bytes + i * WA_PAGE_SIZE);
+	return status;
+}
+
+static void compare_batch(const char *path)
+{
+	struct wa_batch *batch;
+	struct wa_error error = {0};
+	if (batched_count == 0)
+		return;
+	int status = wa_batch_new(&range, batched, batched_count, &batch, &error);
+	for (size_t i = 0; status == 0 && i < batched_count; i++)
+		if (!batched[i].needs_base)
+			memset(batched[i].page, 0x5A, WA_PAGE_SIZE); /* it must not matter */
+	if (status == 0) {
+		status = wa_batch_run(batch, read_pages, NULL, &error);
+		wa_batch_free(batch);
+	}
+	if (status < 0)
+		differ("%s: a batch cannot be made: %s (%s)", path, error.text, strerror(-status));
+	for (size_t i = 0; status == 0 && i < batched_count; i++)
+		if (batched[i].status < 0 || memcmp(batched[i].page, batched_wanted[i], WA_PAGE_SIZE) != 0)
+			differ("%s block %u, in a batch: %s", path, batched[i].block.blkno,
+			       batched[i].status < 0 ? error.text : "differs");
+	batched_count = 0;
+}
+
+static void add_to_batch(const char *path, int fd, off_t at, const struct wa_block *block, const uint8_t *wanted)
+{
+	if (block->fork != WA_FORK_MAIN && block->fork != WA_FORK_VM)
+		return;
+	uint8_t *page = batched_pages[batched_count];
+	memset(page, 0, WA_PAGE_SIZE);
+	if (pread(fd, page, WA_PAGE_SIZE, at) < 0)
+		give_up("%s: %s", path, strerror(errno));
+	memcpy(batched_wanted[batched_count], wanted, WA_PAGE_SIZE);
+	batched[batched_count++] = (struct wa_batch_block){.block = *block, .page = page};
+	if (batched_count == BATCH_BLOCKS)
+		compare_batch(path);
+}
+
 static uint32_t fork_of(const char *suffix)
 {
 	return strncmp(suffix, "_vm", 3) == 0    ? WA_FORK_VM
@@ -204,7 +257,9 @@ static void compare_file(const char *path, uint32_t spc, uint32_t db, const char
 	for (off_t at = 0; pread(ours, wanted, sizeof(wanted), at) == (ssize_t)sizeof(wanted); at += WA_PAGE_SIZE) {
 		block.blkno = first + (uint32_t)(at / WA_PAGE_SIZE);
 		compare_block(path, theirs, at, &block, wanted);
+		add_to_batch(path, theirs, at, &block, wanted);
 	}
+	compare_batch(path);
 	close(ours);
 	close(theirs);
 }

@@ -231,7 +231,7 @@ static int open_lazy(struct daemon *daemon, char *ret_message)
 		int tidy_rc = wa_lazy_tidy(daemon->lazy);
 		if (tidy_rc != 0)
 			nf_warn("what was kept for branches that are gone cannot be removed now: %s", strerror(-tidy_rc));
-		rc = wa_lazy_start(daemon->lazy);
+		rc = wa_lazy_start(daemon->lazy, daemon->config->drain_rate);
 	}
 	if (rc != 0)
 		snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot read the redo layers of branches: %s", strerror(-rc));

@@ -17,6 +17,7 @@ struct daemon_config {
 	enum fs_transport transport;
 	unsigned threads; /* 0 = default */
 	uint64_t memory_limit_bytes; /* 0 = default */
+	uint64_t drain_rate; /* bytes a second; 0 = nothing is made in the background; WA_LAZY_NO_LIMIT */
 	bool foreground;
 };
 

@@ -19,6 +19,7 @@
 #include "tools/neonfs/commands.h"
 #include "tools/neonfs/daemon.h"
 #include "tools/neonfs/store_path.h"
+#include "walapply/pitr/wa_lazy.h"
 
 #define MEMORY_LIMIT_MIN (UINT64_C(64) << 20)
 #define READY_MARK '+'
@@ -49,6 +50,18 @@ static int parse_transport(const char *text, enum fs_transport *ret_transport)
 	return TL_OK;
 }
 
+static int parse_drain_rate(const char *text, uint64_t *ret_rate)
+{
+	*ret_rate = WA_LAZY_DRAIN_RATE;
+	if (text != NULL && strcmp(text, "max") == 0)
+		*ret_rate = WA_LAZY_NO_LIMIT;
+	else if (text != NULL && strcmp(text, "0") == 0)
+		*ret_rate = 0;
+	else if (text != NULL && tl_parse_bytes(text, ret_rate) != 0)
+		return tl_usage("--drain-rate %s: it is bytes a second like 64M, max for no limit, or 0 for none at all", text);
+	return TL_OK;
+}
+
 static int parse_options(const struct tl_call *call, struct daemon_config *ret_config)
 {
 	const char *threads = tl_value(call, "threads"), *memory = tl_value(call, "memory-limit");
@@ -56,6 +69,8 @@ static int parse_options(const struct tl_call *call, struct daemon_config *ret_c
 	int code = parse_cache(tl_value(call, "cache"), &ret_config->cache);
 	if (code == TL_OK)
 		code = parse_transport(tl_value(call, "transport"), &ret_config->transport);
+	if (code == TL_OK)
+		code = parse_drain_rate(tl_value(call, "drain-rate"), &ret_config->drain_rate);
 	if (code != TL_OK)
 		return code;
 	if (threads != NULL && tl_parse_number(threads, 1, FS_THREADS_MAX, &number) != 0)

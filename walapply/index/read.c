@@ -229,6 +229,14 @@ void wa_index_seek_all(const struct wa_index *index, struct wa_index_cursor *ret
 	*ret_cursor = (struct wa_index_cursor){.index = index, .all = true, .to = UINT32_MAX};
 }
 
+void wa_index_seek_behind(const struct wa_index *index, const struct wa_block *first, struct wa_index_cursor *ret_cursor)
+{
+	bool found;
+	uint32_t rel = find_rel(index, (struct ix_rel){first->rel.spc, first->rel.db, first->rel.rel, first->fork}, &found);
+	wa_index_seek_all(index, ret_cursor);
+	ret_cursor->chunk = find_chunk(index, rel, found ? first->blkno : 0, 0);
+}
+
 static void give(const struct wa_index_cursor *cursor, uint8_t flags, struct wa_index_entry *ret_entry)
 {
 	struct ix_rel rel = rel_row(cursor->index, cursor->at_rel);

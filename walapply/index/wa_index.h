@@ -132,6 +132,9 @@ void wa_index_seek(const struct wa_index *index, const struct wa_block *block, s
 /* Every entry, by block (tablespace, database, relation, fork, number), then LSN. */
 void wa_index_seek_all(const struct wa_index *index, struct wa_index_cursor *ret_cursor);
 
+/* As wa_index_seek_all, but begin not long before the first entry of `first` or, when it has none, of the block that follows it. */
+void wa_index_seek_behind(const struct wa_index *index, const struct wa_block *first, struct wa_index_cursor *ret_cursor);
+
 /* Returns 1 with *ret_entry; 0 no more; -EBADMSG a damaged chunk (error); an error of index->fetch. */
 NF_MUST_CHECK int wa_index_next(struct wa_index_cursor *cursor, struct wa_index_entry *ret_entry, struct wa_error *error);
 

@@ -8,15 +8,28 @@
 #include "walapply/redo/page.h"
 #include "walapply/redo/wa_redo.h"
 
-struct job {
+/* Pages of the log, as the range's callback reads them: the last one is kept, since records of a hot page lie close to each other. */
+struct pages {
 	const struct wa_range *range;
-	const struct mt_leg *leg; /* under way */
-	uint8_t *page;
-	bool changed;
-	unsigned records;
+	uint64_t held; /* UINT64_MAX: none */
+	uint8_t page[WA_PAGE_SIZE];
 };
 
-static int missing(const struct job *job, const struct wa_record *record, struct wa_error *error)
+static int read_page(void *arg, struct nf_lsn at, const uint8_t **ret_page)
+{
+	struct pages *pages = arg;
+	if (pages->held != at.v) {
+		pages->held = UINT64_MAX;
+		int status = pages->range->read_log(pages->range->arg, at, pages->page);
+		if (status < 0)
+			return status;
+		pages->held = at.v;
+	}
+	*ret_page = pages->page;
+	return 0;
+}
+
+static int missing(const struct mt_job *job, const struct wa_record *record, struct wa_error *error)
 {
 	const struct wa_block *block = &job->leg->block;
 	return wa_bad(error, record->lsn, "block %u of relation %u/%u/%u (fork %u) is changed but was never made", block->blkno,
@@ -25,7 +38,7 @@ static int missing(const struct job *job, const struct wa_record *record, struct
 
 /* The record names the block. Pages of the visibility map are made where they are missing (heap_xlog_visible reads them with
  * RBM_ZERO_ON_ERROR); others must be there unless the record makes them. */
-static int apply_ref(struct job *job, const struct wa_record *record, const struct wa_ref *ref, struct wa_error *error)
+static int apply_ref(struct mt_job *job, const struct wa_record *record, const struct wa_ref *ref, struct wa_error *error)
 {
 	if (!ref->apply_image && !ref->will_init && ref->block.fork != WA_FORK_VM && wa_page_is_new(job->page))
 		return missing(job, record, error);
@@ -36,7 +49,7 @@ static int apply_ref(struct job *job, const struct wa_record *record, const stru
 }
 
 /* It clears bits of the block without naming it, whatever the page's LSN (visibilitymap_clear, visibilitymap.c). A truncation makes no page. */
-static void apply_implied(struct job *job, const struct wa_implied *implied)
+static void apply_implied(struct mt_job *job, const struct wa_implied *implied)
 {
 	if (wa_page_is_new(job->page)) {
 		if (implied->tail)
@@ -47,14 +60,24 @@ static void apply_implied(struct job *job, const struct wa_implied *implied)
 	job->changed |= wa_redo_implied(implied, job->page) == WA_REDONE;
 }
 
+int wa_range_record(const struct wa_range *range, struct nf_lsn lsn,
+		    int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg, struct wa_error *error)
+{
+	struct pages pages;
+	const struct mt_source source = {.range = range, .page = read_page, .arg = &pages};
+	pages.range = range;
+	pages.held = UINT64_MAX;
+	return mt_record(&source, lsn, use, arg, error);
+}
+
 static bool is_block(const struct wa_block *a, const struct wa_block *b)
 {
 	return a->blkno == b->blkno && a->fork == b->fork && wa_locator_equal(a->rel, b->rel);
 }
 
-static int apply(void *arg, const struct wa_record *record, struct wa_error *error)
+int mt_apply(void *arg, const struct wa_record *record, struct wa_error *error)
 {
-	struct job *job = arg;
+	struct mt_job *job = arg;
 	const struct wa_version *version = &job->range->version;
 	const struct wa_record_type *type = wa_record_type(version->major, record->rmid, record->info);
 	struct wa_implied implied[WA_IMPLIED_MAX];
@@ -112,11 +135,63 @@ static int skip_to_whole(const struct wa_range *range, struct mt_path *path, uns
 	return 0;
 }
 
-static int apply_leg(struct job *job, struct wa_error *error)
+void mt_blank(struct mt_job *job)
+{
+	if (is_zero(job->page))
+		return;
+	memset(job->page, 0, WA_PAGE_SIZE);
+	job->changed = true;
+}
+
+int mt_finish(struct mt_job *job, uint32_t blkno)
+{
+	if (job->changed && job->range->version.checksums)
+		wa_page_set_checksum(job->page, blkno);
+	return job->changed;
+}
+
+/* Records of the block that are about to be applied, and the pages of the log that they lie on. */
+struct ahead {
+	struct nf_lsn records[WA_AHEAD_MAX / 2], pages[WA_AHEAD_MAX];
+	unsigned record_count, page_count;
+};
+
+#define TAIL 512u /* what begins so near to the end of a page most likely goes on in the next one */
+
+static void add_page(struct ahead *ahead, uint64_t page)
+{
+	if (ahead->page_count == 0 || ahead->pages[ahead->page_count - 1].v != page)
+		ahead->pages[ahead->page_count++].v = page;
+}
+
+static void add_record(struct ahead *ahead, const struct wa_index_entry *entry, struct nf_lsn end)
+{
+	uint64_t offset = entry->lsn.v % WA_PAGE_SIZE, page = entry->lsn.v - offset;
+	ahead->records[ahead->record_count++] = entry->lsn;
+	add_page(ahead, page);
+	if (((entry->flags & WA_INDEX_WHOLE) || offset >= WA_PAGE_SIZE - TAIL) && page + WA_PAGE_SIZE < end.v)
+		add_page(ahead, page + WA_PAGE_SIZE);
+}
+
+static int apply_ahead(struct mt_job *job, const struct mt_source *source, struct ahead *ahead, struct wa_error *error)
+{
+	const struct wa_range *range = job->range;
+	int status = 0;
+	if (range->read_ahead != NULL && ahead->page_count > 1)
+		range->read_ahead(range->arg, ahead->pages, ahead->page_count);
+	for (unsigned i = 0; i < ahead->record_count && status >= 0; i++)
+		status = mt_record(source, ahead->records[i], mt_apply, job, error);
+	ahead->record_count = ahead->page_count = 0;
+	return status;
+}
+
+static int apply_leg(struct mt_job *job, const struct mt_source *source, struct wa_error *error)
 {
 	const struct wa_range *range = job->range;
 	const struct mt_leg *leg = job->leg;
+	struct ahead ahead;
 	int status = 0;
+	ahead.record_count = ahead.page_count = 0;
 	for (size_t i = 0; i < range->index_count && status == 0; i++) {
 		struct wa_index_cursor cursor;
 		struct wa_index_entry entry;
@@ -124,38 +199,39 @@ static int apply_leg(struct job *job, struct wa_error *error)
 			continue;
 		wa_index_seek(&range->indexes[i], &leg->block, leg->from, leg->to, &cursor);
 		while ((status = wa_index_next(&cursor, &entry, error)) > 0) {
-			status = wa_range_record(range, entry.lsn, apply, job, error);
+			add_record(&ahead, &entry, range->to);
+			status = ahead.record_count == NF_ARRAY_LEN(ahead.records) ? apply_ahead(job, source, &ahead, error) : 0;
 			if (status < 0)
 				break;
 		}
 	}
-	return status;
+	return status < 0 ? status : apply_ahead(job, source, &ahead, error);
 }
 
 int wa_materialise(const struct wa_range *range, const struct wa_block *block, uint8_t *page, unsigned *ret_records,
 		   struct wa_error *error)
 {
 	struct mt_path path;
-	struct job job = {.range = range, .page = page};
+	struct mt_job job = {.range = range, .page = page};
+	struct pages pages;
+	const struct mt_source source = {.range = range, .page = read_page, .arg = &pages};
 	unsigned first;
+	pages.range = range;
+	pages.held = UINT64_MAX;
 	int status = mt_path_find(range, block, &path);
 	if (status == 0)
 		status = skip_to_whole(range, &path, &first, error);
 	if (status < 0)
 		return status;
-	if (path.is_blank && !is_zero(page)) {
-		memset(page, 0, WA_PAGE_SIZE);
-		job.changed = true;
-	}
+	if (path.is_blank)
+		mt_blank(&job);
 	for (unsigned i = first; i < path.count && status == 0; i++) {
 		job.leg = &path.legs[i];
-		status = apply_leg(&job, error);
+		status = apply_leg(&job, &source, error);
 	}
 	if (status < 0)
 		return status;
-	if (job.changed && range->version.checksums)
-		wa_page_set_checksum(page, block->blkno);
 	if (ret_records != NULL)
 		*ret_records = job.records;
-	return job.changed;
+	return mt_finish(&job, block->blkno);
 }

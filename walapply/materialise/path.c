@@ -59,6 +59,21 @@ static bool last_anew(const struct wa_range *range, const struct mt_leg *leg, st
 	return false;
 }
 
+static bool has_event(const struct wa_index *index, struct wa_locator name)
+{
+	size_t at = wa_index_event_find(index, name);
+	return at < wa_index_event_count(index) && wa_locator_equal(wa_index_event_at(index, at).rel, name);
+}
+
+bool mt_path_is_plain(const struct wa_range *range, struct wa_locator rel)
+{
+	const struct wa_locator database = {rel.spc, rel.db, 0};
+	for (size_t i = 0; i < range->index_count; i++)
+		if (has_event(&range->indexes[i], rel) || has_event(&range->indexes[i], database))
+			return false;
+	return true;
+}
+
 int mt_path_find(const struct wa_range *range, const struct wa_block *block, struct mt_path *ret_path)
 {
 	struct mt_leg legs[WA_COPIES_MAX + 1]; /* newest first */

@@ -1,20 +1,28 @@
-/* One record out of the middle of the log. */
+/* One record out of the middle of the log.
+ *
+ * Most records lie in one piece inside of a page and are decoded where they lie. Those that are split over pages are put together by the reader, which
+ * also says what is wrong when something is. */
 #include "materialise_impl.h"
 
+#include <string.h>
+
+#include "walapply/decode/wa_decode.h"
 #include "walapply/decode/wa_reader.h"
 
 /* A record spans no more pages than this: WA_RECORD_MAX bytes, and the headers of as many pages. */
 #define PAGES_MAX (WA_RECORD_MAX / (WA_PAGE_SIZE - 64) + 2)
+#define PAGE_HEADER 24u /* the shorter one; no record begins inside of the longer one, and its checksum would tell */
 
 static int not_there(const struct wa_reader *reader, struct nf_lsn lsn, struct wa_error *error)
 {
 	return wa_bad(error, lsn, "the index names a record that the log does not have: %.120s", wa_reader_error(reader)->text);
 }
 
-static int read_record(const struct wa_range *range, struct wa_reader *reader, struct nf_lsn lsn, uint8_t *page,
+static int read_record(const struct mt_source *source, struct wa_reader *reader, struct nf_lsn lsn,
 		       const struct wa_record **ret_record, struct wa_error *error)
 {
 	for (unsigned pages = 0; pages < PAGES_MAX; pages++) {
+		const uint8_t *page;
 		int status = wa_reader_next(reader, ret_record);
 		if (status == 1 && (*ret_record)->lsn.v != lsn.v)
 			return wa_bad(error, lsn, "the index names a record that begins elsewhere");
@@ -24,7 +32,7 @@ static int read_record(const struct wa_range *range, struct wa_reader *reader, s
 			return status == 1 ? 0 : status;
 		struct nf_lsn at = wa_reader_wanted(reader);
 		at.v -= at.v % WA_PAGE_SIZE;
-		status = range->read_log(range->arg, at, page);
+		status = source->page(source->arg, at, &page);
 		if (status == 0)
 			status = wa_reader_feed(reader, at, page, WA_PAGE_SIZE);
 		if (status < 0)
@@ -33,16 +41,16 @@ static int read_record(const struct wa_range *range, struct wa_reader *reader, s
 	return wa_bad(error, lsn, "a record has no end");
 }
 
-int wa_range_record(const struct wa_range *range, struct nf_lsn lsn,
-	      int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg, struct wa_error *error)
+static int split_record(const struct mt_source *source, struct nf_lsn lsn,
+			int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg,
+			struct wa_error *error)
 {
-	uint8_t page[WA_PAGE_SIZE];
 	const struct wa_record *record;
 	struct wa_reader *reader;
 	const struct wa_reader_config config = {
-		.segment_size = range->segment_size,
-		.major = range->version.major,
-		.system_id = range->system_id,
+		.segment_size = source->range->segment_size,
+		.major = source->range->version.major,
+		.system_id = source->range->system_id,
 		.start = lsn,
 	};
 	int status = wa_reader_new(&config, &reader);
@@ -50,9 +58,45 @@ int wa_range_record(const struct wa_range *range, struct nf_lsn lsn,
 		return wa_bad(error, lsn, "the index names a place where no record can begin");
 	if (status < 0)
 		return status;
-	status = read_record(range, reader, lsn, page, &record, error);
+	status = read_record(source, reader, lsn, &record, error);
 	if (status == 0)
 		status = use(arg, record, error);
 	wa_reader_free(reader);
 	return status;
+}
+
+static uint64_t get(const uint8_t *at, unsigned size)
+{
+	uint64_t value = 0;
+	memcpy(&value, at, size);
+	return le64toh(value);
+}
+
+/* The record's length, when it is whole inside of the page, and page and record are what they should be; else 0. */
+static uint32_t whole_length(const struct mt_source *source, struct nf_lsn lsn, const uint8_t *page)
+{
+	uint32_t offset = (uint32_t)(lsn.v % WA_PAGE_SIZE);
+	if (offset % 8 != 0 || offset < PAGE_HEADER || offset + WA_RECORD_HEADER > WA_PAGE_SIZE)
+		return 0;
+	if (get(page, 2) != wa_magic_of_major(source->range->version.major) || get(page + 8, 8) != lsn.v - offset)
+		return 0;
+	uint32_t length = (uint32_t)get(page + offset, 4);
+	if (length < WA_RECORD_HEADER || length > WA_PAGE_SIZE - offset || !wa_record_crc_ok(page + offset, length))
+		return 0;
+	return length;
+}
+
+int mt_record(const struct mt_source *source, struct nf_lsn lsn,
+	      int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg, struct wa_error *error)
+{
+	const uint8_t *page;
+	struct wa_record record;
+	int status = source->page(source->arg, (struct nf_lsn){lsn.v - lsn.v % WA_PAGE_SIZE}, &page);
+	if (status < 0)
+		return status;
+	uint32_t length = whole_length(source, lsn, page);
+	if (length == 0)
+		return split_record(source, lsn, use, arg, error);
+	status = wa_decode_record(source->range->version.major, page + lsn.v % WA_PAGE_SIZE, length, lsn, &record, error);
+	return status < 0 ? status : use(arg, &record, error);
 }

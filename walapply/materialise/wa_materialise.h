@@ -9,6 +9,7 @@
 
 #include "walapply/index/wa_index.h"
 
+#define WA_AHEAD_MAX 128u
 #define WA_COPIES_MAX 16u /* databases copied from copies within one range */
 
 struct wa_range {
@@ -22,6 +23,9 @@ struct wa_range {
 	/* WA_PAGE_SIZE bytes of the log at `at`, a multiple of WA_PAGE_SIZE. Returns 0; -ENODATA they are not there any more; another error. Bytes
 	 * behind `to` may be anything. */
 	int (*read_log)(void *arg, struct nf_lsn at, uint8_t *page);
+	/* NULL, or told beforehand which pages read_log is about to be asked for, WA_AHEAD_MAX at most, in no order, so that they can be had
+	 * together. What goes wrong is found by read_log. */
+	void (*read_ahead)(void *arg, const struct nf_lsn *pages, unsigned count);
 	void *arg;
 };
 

@@ -12,6 +12,7 @@
 #define LZ_DIRECTORY "layers"
 #define LZ_NAME_MAX 50u
 #define LZ_CACHED_PAGES 512u /* of WAL, for a layer that is in use */
+#define LZ_CACHE_WAYS 8u
 #define LZ_INDEX_MAX (1u << 30) /* bytes of one index */
 
 /* A layer that the head has no use for any more, while others still look through it. */
@@ -30,13 +31,27 @@ struct wa_lazy {
 	size_t drained_count, drained_room;
 	bool is_stopping, is_wanted; /* a layer was made */
 	bool has_thread;
+	uint64_t drain_rate; /* const once the thread runs */
 	pthread_t thread;
 };
+
+/* The drain at work. */
+struct lz_draining {
+	struct wa_lazy *lazy;
+	int64_t ready_ns; /* not before it may go on (CLOCK_MONOTONIC) */
+	uint64_t blocks, wal_bytes; /* made and read so far */
+};
+
+/* Make what the layer still has to make in the head of its branch (lazy_window.c). What can be made is, also when some of it cannot.
+ * -ECANCELED the drain is to stop; -ENOENT, -ESTALE the branch was deleted; -EIO blocks that cannot be made (logged); an error of the store. */
+NF_MUST_CHECK int lz_drain_layer(struct lz_draining *draining, const struct bd_layer_info *info, const char *name);
+/* After `bytes` were read or are about to be written: wait as long as they may take. -ECANCELED. */
+NF_MUST_CHECK int lz_pace(struct lz_draining *draining, uint64_t bytes);
 
 /* A layer was made: the drain looks for it after a while. */
 void lz_wake(struct wa_lazy *lazy);
 
-/* WAL of a plan by page. Each page is read once while it stays in the cache. */
+/* WAL of a plan by page. Each page is read once while it stays in the cache, but by readers that want it in the same moment. */
 struct lz_log {
 	struct bd_store *store;
 	const struct lz_plan *plan;
@@ -45,6 +60,7 @@ struct lz_log {
 	/* guarded by lock */
 	struct bd_inode **files; /* a segment each, opened when needed */
 	uint64_t held[LZ_CACHED_PAGES]; /* which page is in the place; UINT64_MAX none */
+	uint8_t hands[LZ_CACHED_PAGES / LZ_CACHE_WAYS]; /* of each set: the place that is given away next */
 	uint8_t *pages;
 };
 
@@ -52,8 +68,12 @@ struct lz_log {
 NF_MUST_CHECK int lz_log_open(struct lz_log *log, struct bd_store *store, const struct lz_plan *plan, struct bd_view base,
 			      struct bd_inode *dir);
 void lz_log_close(struct lz_log *log);
-/* wa_range.read_log; arg is the lz_log. */
+/* wa_range.read_log; arg is the lz_log. Thread-safe. */
 NF_MUST_CHECK int lz_log_page(void *arg, struct nf_lsn at, uint8_t *page);
+/* wa_range.read_ahead: into the cache. */
+void lz_log_ahead(void *arg, const struct nf_lsn *pages, unsigned count);
+/* `count` pages from `at` on, past the cache. Results as lz_log_page. Thread-safe. */
+NF_MUST_CHECK int lz_log_read(struct lz_log *log, struct nf_lsn at, size_t count, uint8_t *bytes);
 
 #define LZ_INDEX_UNIT (16u << 10) /* bytes of an index file that are read and kept together */
 #define LZ_INDEX_UNITS 2048u /* kept of a layer's indexes, or one a segment where there are more segments */
@@ -109,6 +129,8 @@ NF_MUST_CHECK int lz_directory(struct bd_store *store, bool make, struct bd_inod
 void lz_wal_branch_name(const char *layer, char name[BD_BRANCH_NAME_MAX + 1]);
 /* Remove what is kept for a layer: its directory in `all` and its branch. 0 also when they are not there. */
 NF_MUST_CHECK int lz_remove_kept(struct bd_store *store, struct bd_inode *all, const char *name);
+/* The same for a layer that was just taken away. */
+NF_MUST_CHECK int lz_remove_drained(struct wa_lazy *lazy, const char *name);
 
 /* The plan of the layer kept as `name`, and its directory (ret_dir may be NULL), one reference. -ENOENT; as lz_plan_decode; an error of the store. */
 NF_MUST_CHECK int lz_plan_read(struct bd_store *store, const char *name, struct lz_plan *ret_plan, struct bd_inode **ret_dir);

@@ -73,28 +73,104 @@ static int open_segment(struct lz_log *log, uint64_t number, struct bd_inode **r
 	return 0;
 }
 
+/* Under the lock: the page's place in the cache, or -1. A page may be in any of the WAYS places of its set, so that pages which are wanted together, from
+ * anywhere in the log, do not push each other out. */
+static int find_cached(const struct lz_log *log, uint64_t number)
+{
+	unsigned first = (unsigned)(number % (LZ_CACHED_PAGES / LZ_CACHE_WAYS)) * LZ_CACHE_WAYS;
+	for (unsigned i = first; i < first + LZ_CACHE_WAYS; i++)
+		if (log->held[i] == number)
+			return (int)i;
+	return -1;
+}
+
+/* Under the lock: in the place of the page of its set that came first. */
+static void add_cached(struct lz_log *log, uint64_t number, const uint8_t *page)
+{
+	unsigned set = (unsigned)(number % (LZ_CACHED_PAGES / LZ_CACHE_WAYS));
+	if (find_cached(log, number) >= 0)
+		return;
+	unsigned place = set * LZ_CACHE_WAYS + log->hands[set]++ % LZ_CACHE_WAYS;
+	memcpy(log->pages + (size_t)place * WA_PAGE_SIZE, page, WA_PAGE_SIZE);
+	log->held[place] = number;
+}
+
 int lz_log_page(void *arg, struct nf_lsn at, uint8_t *page)
 {
 	struct lz_log *log = arg;
 	uint64_t number = at.v / WA_PAGE_SIZE;
-	unsigned place = (unsigned)(number % LZ_CACHED_PAGES);
-	uint8_t *cached = log->pages + (size_t)place * WA_PAGE_SIZE;
 	struct bd_inode *file;
 	int error = 0;
 	pthread_mutex_lock(&log->lock);
-	if (log->held[place] != number) {
-		log->held[place] = UINT64_MAX;
+	int place = find_cached(log, number);
+	if (place >= 0)
+		memcpy(page, log->pages + (size_t)place * WA_PAGE_SIZE, WA_PAGE_SIZE);
+	else
 		error = open_segment(log, at.v / log->plan->segment_size, &file);
-		if (error == 0) {
-			ssize_t got = bd_read(file, at.v % log->plan->segment_size, cached, WA_PAGE_SIZE);
-			error = got == WA_PAGE_SIZE ? 0 : got < 0 ? (int)got : -ENODATA;
-		}
-		if (error == 0)
-			log->held[place] = number;
-	}
-	if (error == 0)
-		memcpy(page, cached, WA_PAGE_SIZE);
 	pthread_mutex_unlock(&log->lock);
+	if (place >= 0 || error != 0)
+		return error;
+	ssize_t got = bd_read(file, at.v % log->plan->segment_size, page, WA_PAGE_SIZE);
+	if (got != WA_PAGE_SIZE)
+		return got < 0 ? (int)got : -ENODATA;
+	pthread_mutex_lock(&log->lock);
+	add_cached(log, number, page);
+	pthread_mutex_unlock(&log->lock);
+	return 0;
+}
+
+/* Those of the pages that are not in the cache. */
+static unsigned missing(struct lz_log *log, const struct nf_lsn *pages, unsigned count, struct bd_scattered *blocks,
+			uint64_t *numbers)
+{
+	unsigned n = 0;
+	pthread_mutex_lock(&log->lock);
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t number = pages[i].v / WA_PAGE_SIZE;
+		if (find_cached(log, number) >= 0 ||
+		    open_segment(log, pages[i].v / log->plan->segment_size, &blocks[n].inode) != 0)
+			continue;
+		blocks[n].block = (uint32_t)(pages[i].v % log->plan->segment_size / WA_PAGE_SIZE);
+		numbers[n++] = number;
+	}
+	pthread_mutex_unlock(&log->lock);
+	return n;
+}
+
+void lz_log_ahead(void *arg, const struct nf_lsn *pages, unsigned count)
+{
+	struct lz_log *log = arg;
+	struct bd_scattered blocks[BD_SCATTERED_MAX];
+	uint64_t numbers[BD_SCATTERED_MAX];
+	unsigned n = missing(log, pages, NF_MIN(count, BD_SCATTERED_MAX), blocks, numbers);
+	uint8_t *bytes = n > 1 ? nf_io_buffer((size_t)n * WA_PAGE_SIZE) : NULL;
+	if (bytes != NULL && bd_read_scattered(blocks, n, bytes) == 0) {
+		pthread_mutex_lock(&log->lock);
+		for (unsigned i = 0; i < n; i++)
+			add_cached(log, numbers[i], bytes + (size_t)i * WA_PAGE_SIZE);
+		pthread_mutex_unlock(&log->lock);
+	}
+	free(bytes);
+}
+
+int lz_log_read(struct lz_log *log, struct nf_lsn at, size_t count, uint8_t *bytes)
+{
+	uint32_t segment_size = log->plan->segment_size;
+	int error = 0;
+	for (size_t size = count * WA_PAGE_SIZE; size > 0 && error == 0;) {
+		struct bd_inode *file;
+		size_t offset = at.v % segment_size, n = NF_MIN(size, segment_size - offset);
+		pthread_mutex_lock(&log->lock);
+		error = open_segment(log, at.v / segment_size, &file);
+		pthread_mutex_unlock(&log->lock);
+		if (error != 0)
+			return error;
+		ssize_t got = bd_read(file, offset, bytes, n);
+		error = got == (ssize_t)n ? 0 : got < 0 ? (int)got : -ENODATA;
+		at.v += n;
+		bytes += n;
+		size -= n;
+	}
 	return error;
 }
 
@@ -109,6 +185,7 @@ struct wa_range lz_range(const struct lz_plan *plan, const struct lz_indexes *in
 		.indexes = indexes->views,
 		.index_count = indexes->count,
 		.read_log = lz_log_page,
+		.read_ahead = lz_log_ahead,
 		.arg = log,
 	};
 }

@@ -59,10 +59,10 @@ class NeonfsMount:
     def init(self):
         run(self.place.program('neonfs'), 'init', self.store)
 
-    def mount(self, timeout_s=120):
+    def mount(self, timeout_s=120, options=()):
         """Also over what a killed daemon left: neonfs has to clean that up itself."""
         self.process = self.place.popen([self.place.program('neonfs'), 'mount', self.store, self.mountpoint, '-f',
-                                         f'--cache={self.cache}'], 'neonfs.log')
+                                         f'--cache={self.cache}', *options], 'neonfs.log')
 
         def ready():
             if self.process.poll() is not None:

@@ -10,7 +10,7 @@
 
 #include "wal_build.h"
 #include "walapply/decode/wa_reader.h"
-#include "walapply/materialise/wa_materialise.h"
+#include "walapply/materialise/wa_batch.h"
 #include "walapply/redo/page.h"
 #include "walapply/redo/wa_redo.h"
 
@@ -95,10 +95,40 @@ static void scene_ready(struct scene *scene)
 	};
 }
 
+static int read_pages(void *arg, struct nf_lsn at, size_t count, uint8_t *bytes)
+{
+	int status = 0;
+	for (size_t i = 0; i < count && status == 0; i++)
+		status = read_log(arg, (struct nf_lsn){at.v + i * WA_PAGE_SIZE}, bytes + i * WA_PAGE_SIZE);
+	return status;
+}
+
+/* Each page is its base already. What the run returned. */
+static int make_batch(struct scene *scene, struct wa_batch_block *blocks, size_t count)
+{
+	struct wa_batch *batch;
+	assert_int_equal(wa_batch_new(&scene->range, blocks, count, &batch, &scene->error), 0);
+	for (size_t i = 0; i < count; i++)
+		if (!blocks[i].needs_base)
+			memset(blocks[i].page, 0, WA_PAGE_SIZE); /* a record before the one that makes it would be refused */
+	int status = wa_batch_run(batch, read_pages, scene, &scene->error);
+	wa_batch_free(batch);
+	return status;
+}
+
+/* One by one, and then as a batch, which must come to the same. */
 static int make(struct scene *scene, struct wa_locator rel, unsigned fork, uint32_t blkno)
 {
-	const struct wa_block block = {.rel = rel, .fork = fork, .blkno = blkno};
-	return wa_materialise(&scene->range, &block, scene->page, NULL, &scene->error);
+	uint8_t page[WA_PAGE_SIZE];
+	struct wa_batch_block one = {.block = {.rel = rel, .fork = fork, .blkno = blkno}, .page = page};
+	memcpy(page, scene->page, sizeof(page));
+	int made = make_batch(scene, &one, 1);
+	scene->reads = 0;
+	int status = wa_materialise(&scene->range, &one.block, scene->page, NULL, &scene->error);
+	assert_int_equal(made < 0 ? made : NF_MIN(one.status, 0), NF_MIN(status, 0));
+	if (status >= 0)
+		assert_memory_equal(page, scene->page, sizeof(page));
+	return status;
 }
 
 /* A page of one byte between an empty header and the end. */
@@ -368,6 +398,53 @@ static void of_an_extension(void **state)
 	scene_free(scene);
 }
 
+/* Blocks of two relations and several segments at once: each as it would be alone, one that fails by itself, and the log read once. */
+static void many_at_once(void **state)
+{
+	enum { COUNT = 40 };
+	static uint8_t pages[2 * COUNT][WA_PAGE_SIZE];
+	struct wa_batch_block blocks[2 * COUNT];
+	struct scene *scene = scene_new();
+	const struct wa_locator rels[] = {REL_A, REL_B};
+	(void)state;
+	for (unsigned segment = 0; segment < 2; segment++) {
+		for (unsigned i = 0; i < COUNT; i++) {
+			if (segment == 0 && i != 5)
+				put_image(scene, rels[i % 2], i, (uint8_t)('a' + segment));
+			put_byte(scene, rels[i % 2], i, 1 + segment, (uint8_t)i);
+		}
+		next_segment(scene);
+	}
+	put_truncate(scene, rels[0], COUNT - 2);
+	scene_ready(scene);
+	for (unsigned i = 0; i < 2 * COUNT; i++) {
+		memset(pages[i], 0, WA_PAGE_SIZE);
+		blocks[i] = (struct wa_batch_block){.block = {.rel = rels[i / COUNT], .blkno = i % COUNT}, .page = pages[i]};
+	}
+	scene->reads = 0;
+	assert_int_equal(make_batch(scene, blocks, 2 * COUNT), 0);
+	assert_in_range(scene->reads, 1, scene->wal.at / WA_PAGE_SIZE - BEGIN / WA_PAGE_SIZE + 1);
+	assert_non_null(strstr(scene->error.text, "never made"));
+	for (unsigned i = 0; i < 2 * COUNT; i++) {
+		struct wa_error error;
+		memset(scene->page, 0, WA_PAGE_SIZE);
+		int status = wa_materialise(&scene->range, &blocks[i].block, scene->page, NULL, &error);
+		if (status < 0) {
+			assert_int_equal(i, COUNT + 5); /* the one without an image */
+			assert_int_equal(blocks[i].status, status);
+			continue;
+		}
+		assert_int_equal(blocks[i].status >= 0, true);
+		assert_memory_equal(pages[i], scene->page, WA_PAGE_SIZE);
+		bool is_touched = i % 2 == i / COUNT % 2 && !(i / COUNT == 0 && i % COUNT >= COUNT - 2);
+		assert_int_equal(pages[i][3002], is_touched ? i % COUNT : 0);
+	}
+	/* A log that cannot be read is nobody's block. */
+	scene->read_status = -EIO;
+	assert_int_equal(make_batch(scene, blocks, 2 * COUNT), -EIO);
+	scene_free(scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -376,6 +453,7 @@ int main(void)
 		cmocka_unit_test(cut_of_map),        cmocka_unit_test(dropped_database),
 		cmocka_unit_test(copied_database),   cmocka_unit_test(split_record),
 		cmocka_unit_test(what_does_not_fit), cmocka_unit_test(of_an_extension),
+		cmocka_unit_test(many_at_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
