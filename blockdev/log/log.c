@@ -330,11 +330,20 @@ bool bd_log_is_retained(struct bd_log *log, uint64_t loc)
 	return retained;
 }
 
-/* Ordinary work stops at three quarters, or earlier when those who are at work could fill up the part that is theirs. Two records: the
- * open one, and what a pad before it takes. */
+/* Under lock: where the open batch would end if it were written now. */
+static uint64_t open_end(const struct bd_log *log)
+{
+	const struct log_batch *batch = log->open;
+	if (batch_is_empty(batch))
+		return batch->start;
+	return batch->start + NF_IO_ALIGN + (uint64_t)batch->blocks * NF_BLOCK_SIZE + nf_round_up(batch->items_size, NF_IO_ALIGN);
+}
+
+/* Ordinary work stops at three quarters, or earlier when those who are at work could fill up the part that is theirs. Those who have left may be in the
+ * open batch still. Two records: what make_fit wants for one, and what a pad before it takes. */
 static bool has_room(const struct bd_log *log)
 {
-	uint64_t used = log->tail - log->retain, claimed = (uint64_t)(log->claims + 1) * BD_LOG_CLAIM_BYTES;
+	uint64_t used = open_end(log) - log->retain, claimed = (uint64_t)(log->claims + 1) * BD_LOG_CLAIM_BYTES;
 	return used <= log->ring_bytes / 4 * 3 &&
 	       used + claimed + 2 * BD_LOG_RECORD_MAX <= log->ring_bytes - log->ring_bytes / 8;
 }
