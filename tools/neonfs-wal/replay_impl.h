@@ -68,6 +68,7 @@ struct replay {
 	bool from_backup; /* backup_label is there */
 	bool from_standby; /* and the backup was of a standby */
 	struct nf_lsn start, lowest; /* where replay begins; where it may end at the earliest */
+	bool to_log_end; /* nobody said where it is to end */
 	uint32_t start_timeline;
 
 	struct rp_log *log;
@@ -105,6 +106,9 @@ double rp_clock(void);
 
 /* replay_start.c: look at the directory, settle start and lowest, open the log, see that it reaches options.to. Changes nothing. */
 NF_MUST_CHECK int rp_examine(struct replay *replay);
+
+/* -EBADMSG when the log without --to ended before what the directory's files have: the last checkpoint, and what `lowest` says. */
+NF_MUST_CHECK int rp_check_reached(struct replay *replay);
 
 /* -EPROTO when pg_control says that the log from `from` on is without what bulk loads wrote (wal_level = minimal), and is replayed on files that are
  * older than it. A crashed directory with its own log has those files. */

@@ -301,5 +301,7 @@ int rp_run(struct replay *replay)
 	if (status < 0)
 		return status;
 	status = redo(replay);
+	if (status == 0)
+		status = rp_check_reached(replay);
 	return status < 0 ? status : settle(replay);
 }

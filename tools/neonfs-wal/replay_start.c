@@ -230,8 +230,8 @@ static int read_checkpoint(struct replay *replay)
 	return 0;
 }
 
-/* Where the backup ended: its record says where it began. */
-static int find_backup_end(struct replay *replay, struct nf_lsn *ret_end)
+/* Where the backup that began at `begin` ended: its record says where it began. */
+static int find_backup_end(struct replay *replay, struct nf_lsn begin, struct nf_lsn *ret_end)
 {
 	const struct wa_record *record;
 	int status = rp_log_seek(replay->log, replay->start, false);
@@ -239,7 +239,7 @@ static int find_backup_end(struct replay *replay, struct nf_lsn *ret_end)
 		struct nf_reader main = nf_reader_init(record->main, record->main_len);
 		status = 0;
 		if (record->rmid == WA_RMGR_XLOG && (record->info & 0xF0) == XLOG_BACKUP_END &&
-		    nf_read_u64(&main) == replay->start.v && !main.failed) {
+		    nf_read_u64(&main) == begin.v && !main.failed) {
 			*ret_end = record->end;
 			return 0;
 		}
@@ -267,7 +267,10 @@ static int settle_lowest(struct replay *replay)
 	const struct wa_control *control = &replay->control;
 	replay->lowest = replay->start;
 	if (replay->from_backup && !replay->from_standby)
-		return find_backup_end(replay, &replay->lowest);
+		return find_backup_end(replay, replay->start, &replay->lowest);
+	/* Its recovery from a backup was broken off: pg_control keeps what backup_label said. */
+	if (!replay->from_backup && control->backup_start.v != 0 && !control->backup_end_required)
+		return find_backup_end(replay, control->backup_start, &replay->lowest);
 	if (replay->from_standby || control->state == WA_ARCHIVE_RECOVERY || control->state == WA_SHUT_DOWN_IN_RECOVERY)
 		replay->lowest.v = NF_MAX(control->min_recovery.v, replay->start.v);
 	else if (control->state != WA_SHUT_DOWN && replay->options.to.v != 0 && !replay->options.is_checked)
@@ -314,6 +317,30 @@ static int check_range(struct replay *replay)
 	return to.v >= replay->lowest.v && to.v <= end.v ? 0 : out_of_range(replay, end);
 }
 
+/* Where the log ends is where replay ends, without --to. Postgres does not start either when its checkpoint is not there. */
+static int check_checkpoint(struct replay *replay)
+{
+	const struct wa_record *record;
+	int status = rp_log_seek(replay->log, replay->control.checkpoint, false);
+	if (status == 0)
+		status = look(replay->log, &record);
+	if (status == 1 && record->rmid == WA_RMGR_XLOG && (record->info & 0xF0) <= 0x10)
+		return 0;
+	return rp_fail(replay, status < 0 ? status : -EBADMSG,
+		       "the last checkpoint, at " NF_LSN_FMT ", is not in the log: WAL is missing or damaged",
+		       NF_LSN_ARG(replay->control.checkpoint));
+}
+
+int rp_check_reached(struct replay *replay)
+{
+	const struct nf_lsn checkpoint = replay->control.checkpoint;
+	if (!replay->to_log_end || (replay->end.v >= replay->lowest.v && replay->end.v > checkpoint.v))
+		return 0;
+	return rp_fail(replay, -EBADMSG,
+		       "the log ends at " NF_LSN_FMT " already (%.120s), but the files are further on: WAL is missing or damaged",
+		       NF_LSN_ARG(replay->end), rp_log_why(replay->log)->text);
+}
+
 static int check_wal_directories(struct replay *replay)
 {
 	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX && replay->options.wal[i] != NULL; i++)
@@ -333,6 +360,7 @@ static int open_summaries(struct replay *replay)
 
 int rp_examine(struct replay *replay)
 {
+	replay->to_log_end = replay->options.to.v == 0;
 	int status = check_idle(replay);
 	if (status == 0)
 		status = read_version(replay);
@@ -353,6 +381,8 @@ int rp_examine(struct replay *replay)
 		status = check_new_timeline(replay);
 	if (status == 0 && replay->from_backup)
 		status = read_checkpoint(replay);
+	else if (status == 0 && replay->to_log_end)
+		status = check_checkpoint(replay);
 	if (status == 0)
 		status = settle_lowest(replay);
 	return status == 0 ? check_range(replay) : status;
