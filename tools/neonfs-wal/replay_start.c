@@ -18,6 +18,7 @@
 #include <sys/file.h>
 
 #include "common/nf_cursor.h"
+#include "tools/lib/postmaster.h"
 #include "tools/neonfs-wal/replay_files.h"
 #include "tools/neonfs-wal/replay_impl.h"
 #include "walapply/decode/wa_records.h"
@@ -28,15 +29,15 @@
 /* ------------------------------------------------------- is it at work? */
 
 /* A postmaster's working directory is its data directory: the file may be a copy, and its server at work elsewhere. */
-static bool works_here(const struct replay *replay, long pid)
+static bool works_here(const struct replay *replay, long pid, const char *lock_file)
 {
 	char link[64], cwd[4096], here[4096];
 	if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
-		return false;
+		return tl_server_lives_on(lock_file);
 	snprintf(link, sizeof(link), "/proc/%ld/cwd", pid);
 	ssize_t length = readlink(link, cwd, sizeof(cwd) - 1);
 	if (length < 0 && errno == ENOENT) /* it has ended, and waits to be reaped */
-		return false;
+		return tl_server_lives_on(lock_file);
 	if (length < 0 || realpath(replay->options.directory, here) == NULL)
 		return true;
 	cwd[length] = 0;
@@ -53,8 +54,9 @@ static int check_idle(struct replay *replay)
 	if (status < 0)
 		return status == -ENOENT ? 0 : rp_fail(replay, status, "postmaster.pid: %s", strerror(-status));
 	long pid = strtol((char *)text, NULL, 10);
+	bool works = pid > 0 && works_here(replay, pid, (char *)text);
 	free(text);
-	if (pid > 0 && works_here(replay, pid))
+	if (works)
 		return rp_fail(replay, -EBUSY, "a server is running on this directory (process %ld)", pid);
 	return 0;
 }

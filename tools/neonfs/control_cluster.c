@@ -10,9 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tools/lib/postmaster.h"
 #include "walapply/decode/wa_records.h"
-
-#define SMALL_MAX 4096
 
 /* At most `size` bytes of the file `name` in `dir`. Returns their number or -errno. */
 static ssize_t read_in(struct bd_inode *dir, const char *name, void *buf, size_t size)
@@ -26,14 +25,13 @@ static ssize_t read_in(struct bd_inode *dir, const char *name, void *buf, size_t
 	return got;
 }
 
-/* A file that begins with a number. */
-static int read_number(struct bd_inode *dir, const char *name, long *ret_number)
+/* The beginning of a file that begins with a number. */
+static int read_number(struct bd_inode *dir, const char *name, char *text, size_t size, long *ret_number)
 {
-	char text[SMALL_MAX];
-	ssize_t got = read_in(dir, name, text, sizeof(text) - 1);
+	ssize_t got = read_in(dir, name, text, size - 1);
+	text[NF_MAX(got, (ssize_t)0)] = '\0';
 	if (got < 0)
 		return (int)got;
-	text[got] = '\0';
 	char *end;
 	*ret_number = strtol(text, &end, 10);
 	return end != text && *ret_number > 0 && *ret_number < INT_MAX ? 0 : -EBADMSG;
@@ -65,8 +63,9 @@ static bool is_there(struct bd_inode *root, const char *name)
 int ctl_cluster_read(struct bd_inode *root, struct ctl_cluster *ret_cluster)
 {
 	static const char *const in_the_way[] = {"backup_label", "recovery.signal", "standby.signal"};
-	long number;
-	int rc = read_number(root, "PG_VERSION", &number);
+	char version[64];
+	long number = 0;
+	int rc = read_number(root, "PG_VERSION", version, sizeof(version), &number);
 	if (rc != 0)
 		return rc;
 	*ret_cluster = (struct ctl_cluster){.major = (int)number};
@@ -75,7 +74,7 @@ int ctl_cluster_read(struct bd_inode *root, struct ctl_cluster *ret_cluster)
 	rc = read_control(root, ret_cluster);
 	if (rc != 0)
 		return rc;
-	rc = read_number(root, "postmaster.pid", &number);
+	rc = read_number(root, "postmaster.pid", ret_cluster->lock_file, sizeof(ret_cluster->lock_file), &number);
 	if (rc == 0)
 		ret_cluster->postmaster = (pid_t)number;
 	for (unsigned i = 0; i < NF_ARRAY_LEN(in_the_way) && ret_cluster->in_the_way == NULL; i++)
@@ -118,12 +117,14 @@ static bool works_in_dead_mount(const char *link, const char *cwd, const char *p
 bool ctl_cluster_runs(const struct ctl_cluster *cluster, const char *path)
 {
 	char link[64], cwd[PATH_MAX];
-	if (cluster->postmaster == 0 || (kill(cluster->postmaster, 0) != 0 && errno == ESRCH))
+	if (cluster->postmaster == 0)
 		return false;
+	if (kill(cluster->postmaster, 0) != 0 && errno == ESRCH)
+		return tl_server_lives_on(cluster->lock_file);
 	snprintf(link, sizeof(link), "/proc/%d/cwd", (int)cluster->postmaster);
 	ssize_t length = readlink(link, cwd, sizeof(cwd) - 1);
-	if (length < 0)
-		return errno != ENOENT; /* a process that has ended, and waits to be reaped, has none */
+	if (length < 0) /* a process that has ended, and waits to be reaped, has none */
+		return errno != ENOENT || tl_server_lives_on(cluster->lock_file);
 	cwd[length] = '\0';
 	/* The number may be another process's by now. A postmaster's working directory is its data directory. */
 	return strcmp(cwd, path) == 0 || works_in_dead_mount(link, cwd, path);

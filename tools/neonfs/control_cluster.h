@@ -10,6 +10,7 @@ struct ctl_cluster {
 	struct wa_control control;
 	uint8_t bytes[WA_CONTROL_FILE_SIZE]; /* of global/pg_control */
 	pid_t postmaster; /* of postmaster.pid; 0 = there is none */
+	char lock_file[512]; /* what postmaster.pid says */
 	const char *in_the_way; /* a file that says what shall happen at the next start: backup_label, ...; NULL = none */
 };
 
@@ -19,7 +20,7 @@ NF_MUST_CHECK int ctl_cluster_read(struct bd_inode *root, struct ctl_cluster *re
 NF_MUST_CHECK int ctl_cluster_write(struct bd_inode *root, struct ctl_cluster *cluster);
 
 /* Does the process of postmaster.pid live and work in `path`, or in what `path` was in a mount whose daemon has died? Also true when that cannot be
- * told. */
+ * told, and when it has died but processes of its server live on, which write in `path` when they like. */
 bool ctl_cluster_runs(const struct ctl_cluster *cluster, const char *path);
 
 #endif
