@@ -36,7 +36,8 @@ const struct tl_option wal_replay_options[] = {
 	{.name = "checked",
 	 .help = "with --to: LSN is known to be the end of a record, and not before what the directory holds; do not look for "
 		 "that"},
-	{.name = "keep-slots", .help = "keep replication slots: the directory is not a copy, and its standbys will come back"},
+	{.name = "keep-slots",
+	 .help = "keep replication slots and what is archived: the directory is not a copy, and its standbys will come back"},
 	{.name = "tablespace-map", .argument = "OLD=NEW[,...]", .help = "tablespaces that the log creates at OLD go to NEW"},
 	{.name = "threads", .letter = 'j', .argument = "N", .help = "threads that work (default: one for each processor)"},
 	{.name = "memory", .argument = "BYTES", .help = "room for pages (default: a quarter of the machine's)"},

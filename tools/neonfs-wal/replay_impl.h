@@ -44,7 +44,7 @@ struct rp_options {
 	bool state_only; /* no pages of main forks and visibility maps */
 	const char *summaries; /* directory of summaries (walapply/summary), named as the segments; NULL = none. With state_only */
 	bool is_checked; /* `to` is known to be the end of a record in the log, not before what the directory holds */
-	bool keep_slots; /* replication slots stay */
+	bool keep_slots; /* replication slots and archive_status stay */
 	struct rp_space_map maps[RP_SPACE_MAPS_MAX];
 	unsigned map_count;
 };

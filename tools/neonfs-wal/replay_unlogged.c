@@ -185,7 +185,9 @@ int rp_sweep(struct replay *replay)
 	if (status == 0)
 		status = remove_relcache(replay, "global");
 	for (size_t i = 0; i < NF_ARRAY_LEN(emptied) && status == 0; i++) {
-		if (replay->options.keep_slots && strcmp(emptied[i], "pg_replslot") == 0)
+		/* Without its marks a segment that is archived would be archived again, which archive_command should refuse, for ever. */
+		bool is_of_others = strcmp(emptied[i], "pg_replslot") == 0 || strcmp(emptied[i], "pg_wal/archive_status") == 0;
+		if (replay->options.keep_slots && is_of_others)
 			continue;
 		status = rp_directory_empty(replay->root, emptied[i]);
 		if (status < 0)
