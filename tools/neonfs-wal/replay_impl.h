@@ -59,7 +59,7 @@ struct replay {
 	struct rp_options options;
 	int root;
 	bool holds; /* the directory's lock file is ours */
-	char own_wal[4096]; /* the directory's pg_wal */
+	char own_wal[64]; /* the directory's pg_wal */
 	struct wa_version version;
 	struct wa_control control;
 	uint8_t control_bytes[WA_CONTROL_FILE_SIZE];

@@ -376,7 +376,8 @@ int rp_examine(struct replay *replay)
 		status = check_wal_directories(replay);
 	if (status == 0)
 		status = open_summaries(replay);
-	snprintf(replay->own_wal, sizeof(replay->own_wal), "%s/pg_wal", replay->options.directory);
+	/* By what is open: the name may be another directory's before the log is read to its end. */
+	snprintf(replay->own_wal, sizeof(replay->own_wal), "/proc/self/fd/%d/pg_wal", replay->root);
 	if (status == 0)
 		status = open_log(replay, true, &replay->log);
 	if (status == 0)
