@@ -124,12 +124,15 @@ static int remove_later(void *arg, const char *name)
 	return unlinkat(later->replay->root, path, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* The history is to be archived, where archiving is on: Postgres finds that out by the name. */
+/* The history is to be archived, where archiving is on: Postgres finds that out by the name. In the archive of a timeline that never came to be it would
+ * lead whoever follows the latest one astray. */
 static int announce_history(struct replay *replay, uint32_t timeline)
 {
-	char path[64];
+	char path[64], number[16];
+	bool is_later = replay->options.state_only;
+	int length = snprintf(number, sizeof(number), "%08X", timeline);
 	snprintf(path, sizeof(path), "pg_wal/archive_status/%08X.history.ready", timeline);
-	int status = rp_file_replace(replay->root, path, "", 0);
+	int status = rp_file_replace(replay->root, is_later ? RP_HISTORY_PREPARED : path, number, is_later ? (size_t)length : 0);
 	return status < 0 ? wal_failed(replay, path, status) : 0;
 }
 

@@ -29,6 +29,8 @@ struct rp_space_map {
 /* What becomes pg_control once the pages are served too. By this name Postgres removes it when it recovers after all (RemoveTempXlogFiles, xlog.c); in
  * global/ pg_checksums would stumble over it. */
 #define RP_CONTROL_PREPARED "pg_wal/xlogtemp.pg_control"
+/* With it: what becomes the mark that the new timeline's history is to be archived. Its contents are the timeline's number, as in names of files. */
+#define RP_HISTORY_PREPARED "pg_wal/xlogtemp.history_ready"
 #define RP_RECENT 256u
 
 struct rp_options {

@@ -1,9 +1,12 @@
 /* See control_lazy.h. */
 #include "tools/neonfs/control_lazy.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/nf_log.h"
 #include "tools/neonfs/control_prepare.h"
 #include "walapply/pitr/wa_history.h"
 
@@ -22,6 +25,21 @@ int ctl_lazy_begin(struct ctl_call *call, const struct wa_lazy_base *base, struc
 	return rc == 0 ? 0 : ctl_error(call, "failed", "%s", message);
 }
 
+/* The new timeline is there now: its history is to be archived. */
+static void announce_history(const struct ctl_call *call, const char *branch)
+{
+	char from[PATH_MAX], to[PATH_MAX], below[64], number[9] = "";
+	ctl_path(call, branch, "pg_wal/xlogtemp.history_ready", from);
+	int fd = open(from, O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd >= 0 ? read(fd, number, sizeof(number) - 1) : -1;
+	if (fd >= 0)
+		close(fd);
+	snprintf(below, sizeof(below), "pg_wal/archive_status/%s.history.ready", number);
+	ctl_path(call, branch, below, to);
+	if (got != (ssize_t)sizeof(number) - 1 || strspn(number, "0123456789ABCDEF") != (size_t)got || rename(from, to) != 0)
+		nf_warn("branch %s: the history of its new timeline is not marked as to be archived", branch);
+}
+
 /* By the mount, so that the kernel learns of it. */
 static int put_control(const struct ctl_call *call, struct bd_branch_id branch)
 {
@@ -32,7 +50,10 @@ static int put_control(const struct ctl_call *call, struct bd_branch_id branch)
 		return rc;
 	ctl_path(call, now.name, "pg_wal/xlogtemp.pg_control", from);
 	ctl_path(call, now.name, "global/pg_control", to);
-	return rename(from, to) == 0 ? 0 : -errno;
+	if (rename(from, to) != 0)
+		return -errno;
+	announce_history(call, now.name);
+	return 0;
 }
 
 int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struct bd_branch_info *branch, json_t *facts,
