@@ -44,7 +44,8 @@ struct rp_options {
 	unsigned threads;
 	bool finish; /* write the checkpoint at the end */
 	bool state_only; /* no pages of main forks and visibility maps */
-	const char *summaries; /* directory of summaries (walapply/summary), named as the segments; NULL = none. With state_only */
+	const char
+		*summaries; /* directory of summaries (walapply/summary), named as the segments; NULL = none. With state_only */
 	bool is_checked; /* `to` is known to be the end of a record in the log, not before what the directory holds */
 	bool keep_slots; /* replication slots and archive_status stay */
 	struct rp_space_map maps[RP_SPACE_MAPS_MAX];

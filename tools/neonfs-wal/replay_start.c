@@ -240,8 +240,8 @@ static int find_backup_end(struct replay *replay, struct nf_lsn begin, struct nf
 	while (status == 0 && (status = look(replay->log, &record)) == 1) {
 		struct nf_reader main = nf_reader_init(record->main, record->main_len);
 		status = 0;
-		if (record->rmid == WA_RMGR_XLOG && (record->info & 0xF0) == XLOG_BACKUP_END &&
-		    nf_read_u64(&main) == begin.v && !main.failed) {
+		if (record->rmid == WA_RMGR_XLOG && (record->info & 0xF0) == XLOG_BACKUP_END && nf_read_u64(&main) == begin.v &&
+		    !main.failed) {
 			*ret_end = record->end;
 			return 0;
 		}

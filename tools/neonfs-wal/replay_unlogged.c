@@ -179,9 +179,9 @@ int rp_sweep(struct replay *replay)
 {
 	static const char *const emptied[] = {"pg_notify",   "pg_serial",   "pg_snapshots", "pg_subtrans",          "pg_dynshmem",
 					      "pg_stat_tmp", "pg_replslot", "pg_stat",      "pg_wal/archive_status"};
-	static const char *const removed[] = {"postmaster.opts", "backup_label",     "tablespace_map",     "recovery.signal",
-					      "standby.signal",  "backup_label.old", "tablespace_map.old", RP_CONTROL_PREPARED,
-					      RP_HISTORY_PREPARED};
+	static const char *const removed[] = {"postmaster.opts",    "backup_label",      "tablespace_map",
+					      "recovery.signal",    "standby.signal",    "backup_label.old",
+					      "tablespace_map.old", RP_CONTROL_PREPARED, RP_HISTORY_PREPARED};
 	int status = for_databases(replay, remove_relcache);
 	if (status == 0)
 		status = remove_relcache(replay, "global");

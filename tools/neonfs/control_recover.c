@@ -44,7 +44,9 @@ static int check(struct ctl_call *call, const struct bd_branch_info *branch, con
 		runs = ctl_cluster_runs(cluster, path);
 	}
 	if (runs)
-		return ctl_error(call, "busy", "a server is running on branch \"%s\" (process %d, or others that it has left); stop it: pg_ctl stop -D %s",
+		return ctl_error(call, "busy",
+				 "a server is running on branch \"%s\" (process %d, or others that it has left); stop it: pg_ctl "
+				 "stop -D %s",
 				 branch->name, (int)cluster->postmaster, path);
 	if (cluster->in_the_way != NULL)
 		return ctl_error(call, "unsupported",

@@ -44,8 +44,8 @@ static void processes_that_outlive_their_postmaster_are_seen(void **state)
 	assert_int_equal(read(ends[0], words, sizeof(words)), sizeof(words));
 	snprintf(text, sizeof(text), "%d\n/data\n1700000000\n5432\n/tmp\n\n%9lu %9lu\nready   \n", postmaster, (unsigned long)KEY,
 		 (unsigned long)words[0]);
-	snprintf(other, sizeof(other), "%d\n/data\n1700000000\n5432\n/tmp\n\n%9lu %9lu\nready   \n", postmaster + 1, (unsigned long)KEY,
-		 (unsigned long)words[0]);
+	snprintf(other, sizeof(other), "%d\n/data\n1700000000\n5432\n/tmp\n\n%9lu %9lu\nready   \n", postmaster + 1,
+		 (unsigned long)KEY, (unsigned long)words[0]);
 	snprintf(early, sizeof(early), "%d\n/data\n1700000000\n", postmaster);
 	bool lives = tl_server_lives_on(text), others = tl_server_lives_on(other), earlier = tl_server_lives_on(early);
 	kill(words[1], SIGKILL);
