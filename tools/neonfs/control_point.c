@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "tools/lib/format.h"
 #include "tools/neonfs/control_names.h"
@@ -46,6 +47,22 @@ static int catch_up(struct ctl_call *call, const struct bd_branch_info *branch, 
 		return -1;
 	int rc = wa_history_catch_up(call->history, branch->id, message, sizeof(message));
 	return rc == 0 ? get_status(call, branch, ret_status) : ctl_history_error(call, rc, message);
+}
+
+/* A server writes what nobody waits for when its WAL writer comes round (wal_writer_delay, three times at most): a restore point, an LSN that it has just
+ * told of. So what is not there yet is looked for again, for as long as that may take. */
+#define WRITER_WAITS 8u
+#define WRITER_WAIT_NS 150000000L
+
+/* False when there is nothing to wait for any more. */
+static bool wait_for_writer(const struct ctl_call *call, const struct bd_branch_info *branch, unsigned *waits)
+{
+	const struct timespec pause = {.tv_nsec = WRITER_WAIT_NS};
+	struct bd_branch_info now;
+	if ((*waits)++ >= WRITER_WAITS || bd_branch_get(call->store, branch->id, &now) != 0 || now.in_use == 0)
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
 }
 
 /* ------------------------------------------------------------------- LSNs */
@@ -100,16 +117,21 @@ static int find_label(struct ctl_call *call, const struct bd_branch_info *branch
 	return bd_name_check(label) == 0 ? bd_snapshot_find(call->store, branch->id, label, ret_snapshot) : -ENOENT;
 }
 
+static bool keeps_history(const struct ctl_call *call, const struct bd_branch_info *branch)
+{
+	struct wa_history_status status;
+	int rc = wa_history_status(call->history, branch->id, &status);
+	return rc != -ENODATA && (rc != 0 || status.retention.seconds != 0 || status.retention.bytes != 0);
+}
+
 /* -ENOENT, also for a branch that keeps no history; else 0, or -1 after ctl_error. */
 static int find_restore_point(struct ctl_call *call, const struct bd_branch_info *branch, const char *name,
 			      struct nf_lsn *ret_lsn)
 {
-	struct wa_history_status status;
 	char message[WA_HISTORY_MESSAGE_MAX] = "";
-	int rc = wa_history_status(call->history, branch->id, &status);
-	if (rc == -ENODATA || (rc == 0 && status.retention.seconds == 0 && status.retention.bytes == 0))
+	if (!keeps_history(call, branch))
 		return -ENOENT;
-	rc = wa_history_catch_up(call->history, branch->id, message, sizeof(message));
+	int rc = wa_history_catch_up(call->history, branch->id, message, sizeof(message));
 	if (rc == 0)
 		rc = wa_history_restore_point(call->history, branch->id, name, ret_lsn, message, sizeof(message));
 	return rc == 0 || rc == -ENOENT ? rc : ctl_history_error(call, rc, message);
@@ -120,8 +142,8 @@ static int not_found(struct ctl_call *call, const struct bd_branch_info *branch,
 	char suggestion[CTL_SUGGESTION_MAX], quoted[TL_QUOTE_MAX];
 	ctl_suggest_snapshot(call, branch, name, suggestion);
 	tl_quote(quoted, sizeof(quoted), name);
-	return ctl_error(call, TL_CODE_NOT_FOUND, "branch \"%s\" has no snapshot and no restore point %s%s%s", branch->name, quoted,
-			 suggestion, point_name_hint(name));
+	return ctl_error(call, TL_CODE_NOT_FOUND, "branch \"%s\" has no snapshot and no restore point %s%s%s", branch->name,
+			 quoted, suggestion, point_name_hint(name));
 }
 
 static int place_snapshot(struct ctl_place *place, const struct bd_snapshot_info *snapshot)
@@ -158,8 +180,11 @@ static int place_name(struct ctl_call *call, const struct point_text *point, str
 static int place_in_history(struct ctl_call *call, const struct point_text *point, bool round, struct ctl_place *place)
 {
 	struct wa_history_status status;
-	if (catch_up(call, &place->branch, &status) != 0)
-		return -1;
+	unsigned waits = 0;
+	do {
+		if (catch_up(call, &place->branch, &status) != 0)
+			return -1;
+	} while (point->kind != POINT_TIME && point->lsn.v > status.latest.v && wait_for_writer(call, &place->branch, &waits));
 	/* What was written meanwhile may be part of the answer. */
 	if (point->kind == POINT_TIME)
 		return find_time(call, &place->branch, point->time_us, &place->lsn) == 0 &&
@@ -180,7 +205,11 @@ int ctl_find_point(struct ctl_call *call, const struct bd_branch_info *branch, c
 		return ctl_error(call, TL_CODE_USAGE, "%s", message);
 	if (point.kind == POINT_LSN || point.kind == POINT_TIME)
 		return place_in_history(call, &point, round, ret_place);
-	int rc = place_name(call, &point, ret_place);
+	unsigned waits = 0;
+	int rc;
+	do
+		rc = place_name(call, &point, ret_place);
+	while (rc == 1 && !point.may_be_lsn && keeps_history(call, branch) && wait_for_writer(call, branch, &waits));
 	if (rc == 1 && point.may_be_lsn)
 		return place_in_history(call, &point, round, ret_place);
 	return rc == 1 ? not_found(call, branch, point.name) : rc;
