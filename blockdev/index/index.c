@@ -134,7 +134,7 @@ static int set_options(struct bd_index *index, const struct bd_index_options *op
 	rocksdb_options_set_keep_log_file_num(index->options, 2);
 	rocksdb_options_set_max_log_file_size(index->options, 1 << 20);
 	/* Its header lines only: RocksDB 7.8 aborts the process when a second line goes to a LOG that could not be written (an assertion in
-	 * WritableFileWriter, file/writable_file_writer.h), and the time to write more lines is when the disk fails. */
+	 * WritableFileWriter, file/writable_file_writer.h; mended in 8.1), and the time to write more lines is when the disk fails. */
 	rocksdb_options_set_info_log_level(index->options, ROCKSDB_HEADER_LEVEL);
 	rocksdb_options_set_stats_dump_period_sec(index->options, 0);
 	rocksdb_options_set_paranoid_checks(index->options, 1);
