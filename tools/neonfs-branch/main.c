@@ -159,7 +159,8 @@ static const struct tl_command commands[] = {
 	{.name = "rename",
 	 .synopsis = "OLD NEW",
 	 .summary = "Give a branch another name",
-	 .description = "Example:\n  neonfs-branch rename dev dev-old\n",
+	 .description = "Refused while a process has files of the branch open: stop the server first.\n\n"
+			"Example:\n  neonfs-branch rename dev dev-old\n",
 	 .arguments = {"OLD", "NEW"},
 	 .required = 2,
 	 .run = run_rename},

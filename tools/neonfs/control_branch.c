@@ -63,20 +63,25 @@ int ctl_branch_show(struct ctl_call *call)
 
 /* ---------------------------------------------------------- small changes */
 
+/* Postgres names some files by their whole path (pg_control): with the branch renamed below it, a server would find them gone, or write to those of the
+ * branch that has the name then. */
 int ctl_branch_rename(struct ctl_call *call)
 {
 	struct bd_branch_info branch;
+	struct fs_hold *hold;
 	const char *new_name = ctl_text(call, "new_name");
-	if (new_name == NULL || ctl_branch_argument(call, "name", &branch) != 0 || ctl_check_name(call, "branch", new_name) != 0)
+	if (new_name == NULL || ctl_branch_argument(call, "name", &branch) != 0 ||
+	    ctl_check_name(call, "branch", new_name) != 0 || ctl_hold_unused(call, &branch, &hold) != 0)
 		return -1;
 	int rc = bd_branch_rename(call->store, branch.id, new_name);
+	if (rc == 0) {
+		fs_branch_changed(call->fs, branch.name);
+		fs_branch_changed(call->fs, new_name);
+	}
+	fs_hold_end(hold);
 	if (rc == -EEXIST)
 		return ctl_error(call, "exists", "branch \"%s\" exists already; choose another name", new_name);
-	if (rc != 0)
-		return ctl_store_error(call, rc, "cannot rename the branch");
-	fs_branch_changed(call->fs, branch.name);
-	fs_branch_changed(call->fs, new_name);
-	return 0;
+	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot rename the branch");
 }
 
 /* Blocks that a branch sees through an ancestor's redo layer are made from what that ancestor keeps: it must not go before they are made. */

@@ -52,8 +52,11 @@ NF_MUST_CHECK int ctl_begin_long_work(struct ctl_call *call);
 void ctl_end_long_work(struct ctl_call *call);
 
 struct bd_branch_info;
+struct fs_hold;
 /* -1 after ctl_error when files of the branch are open and stay so. control_delete.c */
 NF_MUST_CHECK int ctl_check_unused(struct ctl_call *call, const struct bd_branch_info *branch);
+/* The same, and from here to fs_hold_end nobody changes one or opens one to write. control_delete.c */
+NF_MUST_CHECK int ctl_hold_unused(struct ctl_call *call, const struct bd_branch_info *branch, struct fs_hold **ret_hold);
 /* Refuse because they are. Returns -1. control_delete.c */
 int ctl_refuse_busy(struct ctl_call *call, const struct bd_branch_info *branch);
 /* Take a snapshot labelled with `prefix` and the time. -1 after ctl_error. control_history.c */

@@ -133,6 +133,16 @@ int ctl_check_unused(struct ctl_call *call, const struct bd_branch_info *branch)
 	return now.in_use > 0 ? refuse_busy(call, now.name, now.in_use) : 0;
 }
 
+int ctl_hold_unused(struct ctl_call *call, const struct bd_branch_info *branch, struct fs_hold **ret_hold)
+{
+	if (ctl_check_unused(call, branch) != 0)
+		return -1;
+	int rc = fs_hold(call->fs, branch->id, ret_hold);
+	if (rc == -EBUSY)
+		return ctl_refuse_busy(call, branch);
+	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot hold the branch");
+}
+
 static int check_one(struct ctl_call *call, const struct bd_branch_info *listed)
 {
 	return listed->is_protected ? refuse_protected(call, listed->name) : ctl_check_unused(call, listed);

@@ -55,17 +55,6 @@ static int check(struct ctl_call *call, const struct bd_branch_info *branch, con
 	return 0;
 }
 
-/* What ended a moment ago closes its files a moment later. */
-static int hold_branch(struct ctl_call *call, const struct bd_branch_info *branch, struct fs_hold **ret_hold)
-{
-	if (ctl_check_unused(call, branch) != 0)
-		return -1;
-	int rc = fs_hold(call->fs, branch->id, ret_hold);
-	if (rc == -EBUSY)
-		return ctl_refuse_busy(call, branch);
-	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot hold the branch");
-}
-
 static int recover(struct ctl_call *call, const struct ctl_crashed *crashed, json_t *facts)
 {
 	struct bd_snapshot_info snapshot;
@@ -106,7 +95,7 @@ int ctl_branch_recover(struct ctl_call *call)
 	struct ctl_crashed crashed = {0};
 	struct ctl_cluster cluster;
 	if (ctl_branch_argument(call, "name", &crashed.branch) != 0 || read_cluster(call, &crashed.branch, &cluster) != 0 ||
-	    check(call, &crashed.branch, &cluster) != 0 || hold_branch(call, &crashed.branch, &crashed.hold) != 0)
+	    check(call, &crashed.branch, &cluster) != 0 || ctl_hold_unused(call, &crashed.branch, &crashed.hold) != 0)
 		return -1;
 	crashed.history = crashed.branch.id;
 	json_t *facts = json_pack("{s:s}", "name", crashed.branch.name);

@@ -66,6 +66,23 @@ class Branches(Workplace):
         self.branch_done("create", "main")
         self.assertEqual(os.listdir(self.path("main")), [])
 
+    def test_rename_of_a_branch_in_use(self):
+        """A server would go on under a path that is gone, or that another branch has taken."""
+        self.branch_done("create", "dev", "--from", "main")
+        with open(self.path("dev", "file"), "a") as file:
+            self.refused(["rename", "dev", "other"], FAILED, '"dev" is in use', "1 open file", "try again")
+            file.write(", and more")
+        self.branch_done("rename", "dev", "other")
+        self.assertEqual(self.read("other/file"), "of main, and more")
+
+    def test_rename_right_after_a_process_has_ended(self):
+        names = ("one", "two")
+        self.branch_done("create", names[0], "--from", "main")
+        for number in range(20):
+            old, new = names[number % 2], names[(number + 1) % 2]
+            self.done("sh", "-c", 'echo x > "$1"', "sh", self.path(old, "new"))
+            self.branch_done("rename", old, new)
+
     def test_names_survive_a_remount(self):
         self.branch_done("create", "dev", "--from", "main")
         self.branch_done("rename", "dev", "other")
