@@ -32,13 +32,16 @@ int run_create(const struct tl_call *call)
 {
 	const char *from = tl_value(call, "from");
 	json_t *result;
-	if (from == NULL && (tl_value(call, "recovery") != NULL || tl_flag(call, "round")))
-		return tl_usage("--recovery and --round want --from");
+	bool shares = tl_flag(call, "share-tablespaces");
+	if (from == NULL && (tl_value(call, "recovery") != NULL || tl_flag(call, "round") || shares))
+		return tl_usage("--recovery, --round and --share-tablespaces want --from");
 	json_t *args = from != NULL ? json_pack("{s:o, s:o, s:b}", "name", branch_word(call->args[0]), "from", branch_word(from),
 						"round", (int)tl_flag(call, "round"))
 				    : json_pack("{s:o, s:I, s:I}", "name", branch_word(call->args[0]), "uid",
 						(json_int_t)geteuid(), "gid", (json_int_t)getegid());
 	add_recovery(call, args);
+	if (shares)
+		json_object_set_new(args, "share_tablespaces", json_true());
 	int code = branch_request_long(call, "branch.create", args, &result);
 	if (code == TL_OK)
 		print_made(call, result, "Made branch");

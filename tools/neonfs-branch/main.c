@@ -23,6 +23,8 @@ static const struct tl_option create_options[] = {
 	{.name = "from", .argument = "PARENT[@POINT]", .help = "start as this branch is now, or as it was at POINT"},
 	{.name = "recovery", .argument = "HOW", .help = "instant: replayed now; postgres: by Postgres, when it is started"},
 	{.name = "round", .help = "take the record's start when POINT is an LSN inside of one"},
+	{.name = "share-tablespaces",
+	 .help = "also when tablespaces lie outside of PARENT: the branch has the same ones, and no server may ever run on it"},
 	{.name = "json", .help = "print JSON"},
 	{.name = "ttl", .argument = "TIME", .refusal = LATER},
 	{0},
@@ -79,7 +81,7 @@ static const struct tl_command commands[] = {
 	 .options = init_options,
 	 .run = run_init},
 	{.name = "create",
-	 .synopsis = "NAME [--from PARENT[@POINT]] [--recovery=instant|postgres] [--round]",
+	 .synopsis = "NAME [--from PARENT[@POINT]] [--recovery=instant|postgres] [--round] [--share-tablespaces]",
 	 .summary = "Make a branch",
 	 .description =
 		 "With --from, the branch starts as PARENT is at this moment (Postgres may run on it), or as it was at POINT.\n"
@@ -91,6 +93,9 @@ static const struct tl_command commands[] = {
 		 "branch at once, on a timeline of its own. Where only Postgres can replay (records of extensions), it does\n"
 		 "so when it is started, and that is said; --recovery=postgres asks for it, --recovery=instant refuses it.\n"
 		 "With --recovery=instant a copy of now or of a snapshot is recovered too.\n\n"
+		 "Refused where a tablespace of the cluster lies outside of its branch: a server on the copy would write to\n"
+		 "the files of PARENT's. For a copy of now or of a snapshot that is only to be read, not run,\n"
+		 "--share-tablespaces makes it all the same.\n\n"
 		 "Examples:\n"
 		 "  neonfs-branch create dev --from main\n"
 		 "  neonfs-branch create audit --from main@before-upgrade\n"
@@ -231,7 +236,7 @@ static const struct tl_command commands[] = {
 	 .summary = "Put a branch back to a point of its history",
 	 .description =
 		 "What it is now stays, as branch NAME_old_TIME (to delete that one, \"detach NAME\" first). Refused while a\n"
-		 "process has files of the branch open.\n\n" POINT_WORDS "\n"
+		 "process has files of the branch open, and where a tablespace lies outside of it.\n\n" POINT_WORDS "\n"
 		 "Examples:\n"
 		 "  neonfs-branch restore main --to 2026-11-24T01:34:00Z\n"
 		 "  neonfs-branch restore main --to before-upgrade\n",
@@ -244,7 +249,8 @@ static const struct tl_command commands[] = {
 	 .summary = "Make a branch what its parent is now",
 	 .description =
 		 "What was done in it since, and its snapshots, are given up. Refused while a process has files of it open,\n"
-		 "while it is protected, and while there are branches made from it.\n\n"
+		 "while it is protected, while there are branches made from it, and where a tablespace of the parent lies\n"
+		 "outside of it.\n\n"
 		 "Example:\n  neonfs-branch reset dev\n",
 	 .arguments = {"NAME"},
 	 .required = 1,

@@ -38,6 +38,8 @@ const struct tl_option wal_replay_options[] = {
 		 "that"},
 	{.name = "keep-slots",
 	 .help = "keep replication slots and what is archived: the directory is not a copy, and its standbys will come back"},
+	{.name = "inside-only",
+	 .help = "stop at a record that makes a tablespace outside of DATADIR: its files are the original's"},
 	{.name = "tablespace-map", .argument = "OLD=NEW[,...]", .help = "tablespaces that the log creates at OLD go to NEW"},
 	{.name = "threads", .letter = 'j', .argument = "N", .help = "threads that work (default: one for each processor)"},
 	{.name = "memory", .argument = "BYTES", .help = "room for pages (default: a quarter of the machine's)"},
@@ -78,7 +80,8 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 	*options = (struct rp_options){.directory = call->args[0],
 				       .finish = !tl_flag(call, "no-finish"),
 				       .state_only = tl_flag(call, "state-only"),
-				       .keep_slots = tl_flag(call, "keep-slots")};
+				       .keep_slots = tl_flag(call, "keep-slots"),
+				       .inside_only = tl_flag(call, "inside-only")};
 	options->summaries = tl_value(call, "summaries");
 	options->is_checked = tl_flag(call, "checked");
 	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX; i++)
@@ -99,6 +102,8 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 		return tl_usage("--state-only and --no-finish exclude each other");
 	if (code == TL_OK && options->summaries != NULL && !options->state_only)
 		return tl_usage("--summaries needs --state-only");
+	if (code == TL_OK && options->inside_only && maps != NULL)
+		return tl_usage("--inside-only and --tablespace-map exclude each other");
 	if (code == TL_OK && options->is_checked && to == NULL)
 		return tl_usage("--checked needs --to");
 	if (code == TL_OK && new_timeline != 0 && !options->finish)
@@ -253,10 +258,11 @@ static int say(const struct replay *replay, double seconds)
 	return tl_finish(TL_OK);
 }
 
-/* What a program does about an error: only Postgres itself can replay this; or it is none of these, and for people. */
+/* What a program does about an error: only Postgres itself can replay this; the log leads out of the directory; or it is none of these, and for
+ * people. */
 static const char *error_code(int status)
 {
-	return status == -ENOTSUP ? "unsupported" : "failed";
+	return status == -ENOTSUP ? "unsupported" : status == -EXDEV ? "outside" : "failed";
 }
 
 static int say_failure(const struct tl_call *call, const struct replay *replay, int status)

@@ -48,6 +48,7 @@ struct rp_options {
 		*summaries; /* directory of summaries (walapply/summary), named as the segments; NULL = none. With state_only */
 	bool is_checked; /* `to` is known to be the end of a record in the log, not before what the directory holds */
 	bool keep_slots; /* replication slots and archive_status stay */
+	bool inside_only; /* no tablespace outside of the directory is made */
 	struct rp_space_map maps[RP_SPACE_MAPS_MAX];
 	unsigned map_count;
 };

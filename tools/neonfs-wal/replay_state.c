@@ -330,6 +330,14 @@ static int link_space(struct replay *replay, const struct wa_state_op *op, const
 	return 0;
 }
 
+/* A copy must not touch what the original works on. In place it is the cluster's own, and Postgres's to make. */
+static int refuse_outside(struct replay *replay, const struct wa_state_op *op, const char *place)
+{
+	replay->error.lsn = op->lsn;
+	return rp_fail(replay, replay->options.keep_slots ? -ENOTSUP : -EXDEV,
+		       "tablespace %u is made outside of the directory, in %.80s", op->space.spc, place);
+}
+
 /* A link that is there already is the base's, and right. */
 static int create_space(struct replay *replay, const struct wa_state_op *op)
 {
@@ -340,6 +348,8 @@ static int create_space(struct replay *replay, const struct wa_state_op *op)
 	bool there = fstatat(replay->root, link, &st, AT_SYMLINK_NOFOLLOW) == 0;
 	if (op->space.path_size > 0 && !there) {
 		map_space(replay, op->space.path, op->space.path_size, place, sizeof(place));
+		if (replay->options.inside_only)
+			return refuse_outside(replay, op, place);
 		return link_space(replay, op, link, place);
 	}
 	if (!there && mkdirat(replay->root, link, 0700) < 0)

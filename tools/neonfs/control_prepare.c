@@ -21,6 +21,7 @@
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_postgres.h"
 #include "tools/neonfs/control_replay.h"
+#include "tools/neonfs/control_tablespace.h"
 #include "tools/neonfs/trees.h"
 #include "walapply/pitr/wa_history.h"
 
@@ -107,7 +108,8 @@ void ctl_prepare_sweep(struct bd_store *store)
 			continue;
 		rc = bd_branch_delete(store, infos[i].id);
 		if (rc != 0)
-			nf_warn("%s, which an earlier daemon made for itself, cannot be deleted: %s", infos[i].name, strerror(-rc));
+			nf_warn("%s, which an earlier daemon made for itself, cannot be deleted: %s", infos[i].name,
+				strerror(-rc));
 		else
 			nf_info("deleted %s, which an earlier daemon made for itself", infos[i].name);
 	}
@@ -128,6 +130,11 @@ static int is_data_directory(struct bd_store *store, struct bd_view view, bool *
 	if (rc == 0)
 		bd_inode_unref(mark, 1);
 	return rc == -ENOENT ? 0 : rc;
+}
+
+static int check_copy(struct ctl_call *call, const struct bd_branch_info *copy, enum ctl_tablespace_use use)
+{
+	return ctl_check_tablespaces(call, (struct bd_view){.branch = copy->id, .epoch = BD_EPOCH_HEAD}, use);
 }
 
 int ctl_create_copy(struct bd_store *store, const char *name, struct bd_view view, struct bd_branch_info *ret_child,
@@ -201,33 +208,6 @@ static int create_of_base(struct ctl_call *call, const struct ctl_place *place, 
 	return 0;
 }
 
-/* A link in pg_tblspc leads out of the branch, to files that the parent works on. */
-static int check_tablespaces(struct ctl_call *call, const struct ctl_prepared *prepared)
-{
-	struct bd_inode *root, *spaces = NULL;
-	struct bd_listing *listing = NULL;
-	int rc = bd_root(call->store, (struct bd_view){.branch = prepared->branch.id, .epoch = BD_EPOCH_HEAD}, &root);
-	if (rc == 0) {
-		rc = bd_lookup(root, "pg_tblspc", &spaces);
-		bd_inode_unref(root, 1);
-	}
-	if (rc == 0) {
-		rc = bd_readdir(spaces, &listing);
-		bd_inode_unref(spaces, 1);
-	}
-	if (rc != 0)
-		return rc == -ENOENT ? 0 : ctl_store_error(call, rc, "cannot look for tablespaces");
-	for (size_t i = 0; i < listing->count && rc == 0; i++)
-		if (S_ISLNK(listing->entries[i].type))
-			rc = ctl_error(call, "tablespace",
-				       "tablespace %s lies outside of the branch, where its files are as they are now; only a "
-				       "cluster that is whole in its "
-				       "branch can go back to an LSN",
-				       listing->entries[i].name);
-	bd_listing_free(listing);
-	return rc;
-}
-
 /* The child's state at the LSN, and a redo layer for its pages; all of it at once where the WAL is not of that kind. */
 static int prepare_lazily(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base,
 			  struct ctl_prepared *prepared, struct preparer_answer *answer)
@@ -262,7 +242,7 @@ static int prepare_once(struct ctl_call *call, const struct ctl_place *place, en
 	struct wa_base base;
 	if (create_of_base(call, place, &base, prepared) != 0)
 		return -1;
-	int rc = check_tablespaces(call, prepared);
+	int rc = check_copy(call, &prepared->branch, CTL_TABLESPACE_REPLAY);
 	if (rc == 0 && base.is_minimal)
 		rc = ctl_error(call, "unsupported",
 			       "before that point WAL was written with wal_level=minimal, so that not everything is in it; only "
@@ -325,11 +305,9 @@ static int replay_copy(struct ctl_call *call, struct ctl_prepared *prepared)
 				 cluster.in_the_way);
 	if (cluster.control.state == WA_SHUT_DOWN)
 		return 0;
-	rc = check_tablespaces(call, prepared);
 	/* Its parent's history has the index of what they share. */
 	const struct ctl_crashed crashed = {.branch = prepared->branch, .cluster = &cluster, .history = prepared->branch.parent};
-	if (rc == 0)
-		rc = ctl_recover_crashed(call, &crashed, prepared->facts);
+	rc = ctl_recover_crashed(call, &crashed, prepared->facts);
 	if (rc == 0)
 		json_object_set_new(prepared->facts, "recovery", json_string("instant"));
 	return rc;
@@ -338,12 +316,16 @@ static int replay_copy(struct ctl_call *call, struct ctl_prepared *prepared)
 static int prepare_copy(struct ctl_call *call, const struct ctl_place *place, enum ctl_recovery how,
 			struct ctl_prepared *prepared)
 {
+	enum ctl_tablespace_use use = how == CTL_RECOVERY_INSTANT ? CTL_TABLESPACE_REPLAY : CTL_TABLESPACE_REPLACE;
+	/* Before anything is made, and once more: a server may have made one between the two. */
+	if (ctl_check_tablespaces(call, place->view, use) != 0)
+		return -1;
 	int rc = create_named(call, place->view, prepared);
 	if (rc != 0)
 		return ctl_create_error(call, rc, prepared->branch.name);
-	if (how != CTL_RECOVERY_INSTANT)
-		return 0;
-	rc = replay_copy(call, prepared);
+	rc = check_copy(call, &prepared->branch, use);
+	if (rc == 0 && how == CTL_RECOVERY_INSTANT)
+		rc = replay_copy(call, prepared);
 	if (rc != 0)
 		give_up(call, &prepared->branch);
 	return rc;

@@ -33,9 +33,10 @@ static int run_preparer(struct ctl_call *call, const struct ctl_place *place, co
 	snprintf(source_text, sizeof(source_text), "%u", NF_MAX(parent_timeline, status.timeline));
 	/* The point was looked up in the same WAL, and the base is one that lies before it; that replay ended there is seen to below.
 	 * The server's own segments first, they are the newest state; what it removed meanwhile was kept before that. */
-	const char *words[PREPARER_WORDS_MAX] = {"replay",     path,        "--lines",        "--to",        lsn,     "--checked",
-						 "--timeline", source_text, "--new-timeline", timeline_text, "--wal", own};
-	unsigned used = 12;
+	const char *words[PREPARER_WORDS_MAX] = {"replay",        path,         "--lines",   "--to",           lsn,
+						 "--checked",     "--timeline", source_text, "--new-timeline", timeline_text,
+						 "--inside-only", "--wal",      own};
+	unsigned used = 13;
 	if (access(kept, F_OK) == 0) {
 		words[used++] = "--wal";
 		words[used++] = kept;
@@ -56,6 +57,13 @@ static int preparer_error(struct ctl_call *call, int rc, const struct preparer_a
 	if (rc != 0)
 		return ctl_error(call, "failed", "neonfs-wal, which must lie beside the daemon's program, cannot be run: %s",
 				 strerror(-rc));
+	if (answer->is_outside)
+		return ctl_error(
+			call, "tablespace",
+			"%s, on the way to that point, and its files are as they are now; points before that can be had, and "
+			"later ones once its tables are moved to pg_default, or to a tablespace made inside of the data "
+			"directory (allow_in_place_tablespaces), it is dropped, and a snapshot is taken",
+			answer->message);
 	return ctl_error(call, answer->is_unsupported ? "unsupported" : "failed", "%s", answer->message);
 }
 
@@ -109,9 +117,9 @@ int ctl_replay_to_end(struct ctl_call *call, const struct ctl_crashed *crashed, 
 	ctl_path(call, crashed->branch.name, "", path);
 	snprintf(own_text, sizeof(own_text), "%u", own);
 	snprintf(timeline_text, sizeof(timeline_text), "%u", timeline);
-	const char *words[PREPARER_WORDS_MAX] = {"replay",         path,         "--lines", "--timeline", own_text,
-						 "--new-timeline", timeline_text};
-	unsigned used = 7;
+	const char *words[PREPARER_WORDS_MAX] = {"replay",         path,          "--lines",      "--timeline", own_text,
+						 "--new-timeline", timeline_text, "--inside-only"};
+	unsigned used = 8;
 	if (state_only)
 		words[used++] = "--state-only";
 	wa_history_summary_path(crashed->history, below, sizeof(below));

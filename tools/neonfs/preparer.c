@@ -42,6 +42,7 @@ static void take_error(struct preparer *preparer, const json_t *error)
 	const char *code = json_string_value(json_object_get(error, "code"));
 	const char *message = json_string_value(json_object_get(error, "message"));
 	preparer->answer->is_unsupported = code != NULL && strcmp(code, "unsupported") == 0;
+	preparer->answer->is_outside = code != NULL && strcmp(code, "outside") == 0;
 	snprintf(preparer->answer->message, sizeof(preparer->answer->message), "%s", message != NULL ? message : "");
 }
 

@@ -14,6 +14,7 @@
 struct preparer_answer {
 	json_t *result; /* when it has done its work: what it says; the caller's */
 	bool is_unsupported; /* else: only Postgres can replay this WAL */
+	bool is_outside; /* or: it makes a tablespace outside of the directory */
 	char message[PREPARER_MESSAGE_MAX]; /* else: why, one line */
 };
 
