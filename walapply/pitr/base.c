@@ -195,7 +195,7 @@ static int look_at(struct wh_entry *entry, const struct bd_snapshot_info *info)
 				     .flags = wh_is_automatic_label(info->label) ? WA_BASE_AUTOMATIC : 0,
 				     .time_us = us_of_ns(info->created_ns)};
 	int error = wh_base_positions(entry, (struct bd_view){entry->branch, info->epoch}, &from, &base, &tail, why, sizeof(why));
-	if (error == 0 && base.redo.v < entry->facts.kept_from.v)
+	if (error == 0 && (base.redo.v < entry->facts.kept_from.v || base.redo.v < wa_facts_begun(&entry->facts).v))
 		error = wh_say(why, sizeof(why), -EINVAL, "its WAL is not kept any more");
 	if (error != 0 && error != -EINVAL)
 		return error == -ENOENT ? 0 : error; /* deleted meanwhile */

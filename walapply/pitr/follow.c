@@ -118,6 +118,7 @@ static int first_base(struct wh_entry *entry, const struct wa_control *control, 
 	facts->kept_from.v = facts->sealed.v = wa_segment_start(base->redo, facts->segment_size);
 	facts->next = facts->sealed;
 	facts->prev.v = 0;
+	facts->timelines[0].begin = base->redo;
 	if (control->parameters.wal_level == 0)
 		error = wa_facts_wal_level(facts, base->redo, true);
 	pthread_mutex_unlock(&entry->state);

@@ -106,6 +106,11 @@ NF_MUST_CHECK int lz_indexes_load(struct lz_indexes *indexes, uint32_t i);
 /* Open, and load the tables of all of them: pieces are read when they are asked for, and LZ_INDEX_UNITS kept. Reading is thread-safe then. */
 NF_MUST_CHECK int lz_indexes_open_tables(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
 void lz_indexes_free(struct lz_indexes *indexes);
+/* What an index file says of itself, from its head. As wa_index_read_info; -ENOMEM; an error of the store. */
+NF_MUST_CHECK int lz_index_info(struct bd_inode *file, struct wa_index_info *ret_info);
+/* Has an index every record of segment `i` of the plan from plan->from on? `behind`: the end of the last record from there on that begins before the
+ * segment (without one: plan->from). An index does not say where the log was read from: one whose first record is not the very next one has not. */
+bool lz_index_fits(const struct lz_plan *plan, uint32_t i, struct nf_lsn behind, const struct wa_index_info *info);
 /* Make the index of the segment `number` from its WAL, up to plan->to, and write it into dir. -ENODATA the WAL ends before; -EBADMSG (message). */
 NF_MUST_CHECK int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir,
 				 char *ret_message, size_t size);

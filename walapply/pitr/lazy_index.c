@@ -1,10 +1,38 @@
-/* Indexes made from the WAL where history has none yet (the segment that holds the point), and single records of it. */
+/* Indexes made from the WAL where history has none yet (the segment that holds the point) or one that lacks records, and single records of it. */
 #include <stdlib.h>
 
 #include "common/nf_log.h"
 #include "walapply/decode/wa_reader.h"
 #include "walapply/pitr/lazy_impl.h"
 #include "walapply/state/wa_state.h"
+
+#define LONG_HEADER 40u /* bytes of a segment's first page header; less than a short header and a record */
+
+int lz_index_info(struct bd_inode *file, struct wa_index_info *ret_info)
+{
+	struct wa_error why;
+	uint8_t *bytes = nf_io_buffer(NF_BLOCK_SIZE);
+	ssize_t got = bytes != NULL ? bd_read(file, 0, bytes, NF_BLOCK_SIZE) : -ENOMEM;
+	int status = got < 0 ? (int)got : wa_index_read_info(bytes, (size_t)got, ret_info, &why);
+	free(bytes);
+	return status;
+}
+
+bool lz_index_fits(const struct lz_plan *plan, uint32_t i, struct nf_lsn behind, const struct wa_index_info *info)
+{
+	uint64_t base = (plan->first_segment + i) * plan->segment_size;
+	if (info->base.v != base || info->limit.v != base + plan->segment_size || info->major != plan->version.major ||
+	    info->system_id != plan->system_id)
+		return false;
+	/* A record begins at `from`. */
+	if (i == 0)
+		return info->records > 0 && info->first.v <= plan->from.v;
+	if (info->records == 0)
+		return behind.v >= info->limit.v;
+	/* Between two records lies nothing but a page's header. */
+	return info->first.v == behind.v ||
+	       (behind.v % WA_PAGE_SIZE == 0 && info->first.v > behind.v && info->first.v - behind.v <= LONG_HEADER);
+}
 
 /* Feed pages until there is a record. 1; 0 the log ends; an error. */
 static int next_record(struct wa_reader *reader, struct lz_log *log, uint8_t *page, const struct wa_record **ret_record)

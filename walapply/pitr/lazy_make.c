@@ -164,20 +164,29 @@ static int open_of_history(struct wa_lazy_layer *layer, const char *kind, const 
 	return error == 0 ? wh_path(layer->lazy->store, wh_head(history.id), path, ret_file) : error;
 }
 
-/* History's index of the segment, under the same name; -ENOENT it has none. */
-static int link_index(struct wa_lazy_layer *layer, const char *name)
+/* History's index of segment `i`, under the same name, if it has every record from where the layer needs them: 1 linked; 0 there is none that does, and
+ * one is made here. */
+static int link_index(struct wa_lazy_layer *layer, uint32_t i, const char *name, struct nf_lsn behind,
+		      struct wa_index_info *ret_info)
 {
 	struct bd_inode *file;
-	int error = open_of_history(layer, "index", name, &file);
-	if (error != 0)
-		return error;
-	error = bd_link(file, layer->index, name);
+	int status = open_of_history(layer, "index", name, &file);
+	if (status != 0)
+		return status == -ENOENT ? 0 : status;
+	status = lz_index_info(file, ret_info);
+	if (status == -EBADMSG || status == -ENOTSUP || (status == 0 && !lz_index_fits(&layer->plan, i, behind, ret_info))) {
+		nf_info("history's index of WAL segment %s does not have all that a layer needs: another one is made", name);
+		status = 0;
+	} else if (status == 0) {
+		status = bd_link(file, layer->index, name);
+		status = status == 0 ? 1 : status;
+	}
 	bd_inode_unref(file, 1);
-	return error;
+	return status;
 }
 
 /* What cannot be read or does not fit is as good as none: then the index says the same. */
-static int read_summary(struct wa_lazy_layer *layer, uint32_t i, const char *name)
+static int read_summary(struct wa_lazy_layer *layer, uint32_t i, const char *name, const struct wa_index_info *index)
 {
 	struct lz_summary *summary = &layer->summaries[i];
 	const struct wa_summary_info *info = &summary->view.info;
@@ -194,7 +203,8 @@ static int read_summary(struct wa_lazy_layer *layer, uint32_t i, const char *nam
 		return error;
 	if (wa_summary_open(summary->bytes, size, &summary->view, &why) < 0 || info->major != layer->plan.version.major ||
 	    info->system_id != layer->plan.system_id || info->base.v != base ||
-	    info->limit.v != base + layer->plan.segment_size) {
+	    info->limit.v != base + layer->plan.segment_size || info->first.v != index->first.v ||
+	    info->last.v != index->last.v) {
 		nf_warn("the summary of WAL segment %s cannot be used: its index is read instead", name);
 		free(summary->bytes);
 		*summary = (struct lz_summary){0};
@@ -202,24 +212,35 @@ static int read_summary(struct wa_lazy_layer *layer, uint32_t i, const char *nam
 	return 0;
 }
 
-static int gather_index(struct wa_lazy_layer *layer, uint32_t i, struct message message)
+/* *behind: where the last record before the segment ends; that of the segment then. */
+static int gather_index(struct wa_lazy_layer *layer, uint32_t i, struct nf_lsn *behind, struct message message)
 {
 	struct lz_plan *plan = &layer->plan;
 	char name[WA_SEGMENT_NAME + 1];
+	struct wa_index_info info = {0};
 	lz_segment_name(plan, plan->first_segment + i, name);
-	int error = link_index(layer, name);
-	if (error == -ENOENT)
-		return lz_index_build(plan, &layer->log, plan->first_segment + i, layer->index, message.text, message.size);
-	if (error == 0)
-		error = read_summary(layer, i, name);
-	return error == 0 ? 0
-			  : wh_say(message.text, message.size, error, "the index of WAL segment %s cannot be had: %s", name,
-				   strerror(-error));
+	int status = link_index(layer, i, name, *behind, &info);
+	if (status == 1)
+		status = read_summary(layer, i, name, &info);
+	else if (status == 0) {
+		status = lz_index_build(plan, &layer->log, plan->first_segment + i, layer->index, message.text, message.size);
+		if (status != 0)
+			return status;
+		status = lz_indexes_load(&layer->indexes, i);
+		info = layer->indexes.views[i].info;
+	}
+	if (status != 0)
+		return wh_say(message.text, message.size, status, "the index of WAL segment %s cannot be had: %s", name,
+			      strerror(-status));
+	if (info.records > 0)
+		*behind = info.end;
+	return 0;
 }
 
 static int gather_indexes(struct wa_lazy_layer *layer, struct message message)
 {
 	struct lz_plan *plan = &layer->plan;
+	struct nf_lsn behind = plan->from;
 	int error = lz_log_open(&layer->log, layer->lazy->store, plan, plan->base, layer->dir);
 	if (error == 0)
 		error = lz_indexes_open(&layer->indexes, plan, layer->index);
@@ -227,7 +248,7 @@ static int gather_indexes(struct wa_lazy_layer *layer, struct message message)
 	if (layer->summaries == NULL)
 		error = error == 0 ? -ENOMEM : error;
 	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++) {
-		error = gather_index(layer, i, message);
+		error = gather_index(layer, i, &behind, message);
 		if (error == 0 && layer->summaries[i].bytes == NULL)
 			error = lz_indexes_load(&layer->indexes, i);
 	}

@@ -117,10 +117,13 @@ static int seal(struct wh_entry *entry, struct bd_inode *live, struct makers *ma
 	if (status != 1)
 		return status;
 	status = fill(entry, live, &config, makers, &tail, why, size);
-	if (status == -EBADMSG && facts->prev.v == 0 && facts->next.v == facts->sealed.v) {
-		/* The first segment of history: before the redo pointer it may hold anything. */
+	struct nf_lsn begun = wa_facts_begun(facts);
+	if (status == -EBADMSG && facts->prev.v == 0 && facts->next.v == facts->sealed.v && begun.v > facts->next.v &&
+	    begun.v < config.limit.v) {
+		/* The first segment of history: before it began there may be anything. Nothing needs those records: no base is that old, and a layer that
+		 * does not begin at one makes an index of its own. */
 		pthread_mutex_lock(&entry->state);
-		facts->next = wa_facts_oldest(facts)->redo;
+		facts->next = begun;
 		pthread_mutex_unlock(&entry->state);
 		tail = (struct wh_tail){.end = facts->next};
 		status = fill(entry, live, &config, makers, &tail, why, size);

@@ -11,7 +11,8 @@
  *       hold        name, 64 bytes NUL-terminated; from u64, to u64
  *       stretch     from u64, to u64
  *
- * Timelines rise, and begin later and later; bases rise by epoch. Positions are LSNs, times microseconds since 2000. */
+ * Timelines rise, and begin later and later, the first where history did (0: facts of earlier programs, that did not note it); bases rise by epoch.
+ * Positions are LSNs, times microseconds since 2000. */
 #ifndef WA_FACTS_H
 #define WA_FACTS_H
 
@@ -114,6 +115,9 @@ NF_MUST_CHECK int wa_facts_follow(struct wa_facts *facts, const char *text, uint
 
 /* ------------------------------------------------------- decisions */
 
+/* Where history began, or later: records from there on are in its indexes, and what they change is known. Facts of programs that did not note it: the
+ * redo pointer of the oldest base. 0: there is none. */
+struct nf_lsn wa_facts_begun(const struct wa_facts *facts);
 /* The index of the first base in the window: those before it may go.
  * end: where WAL ends now. The newest usable base always stays. */
 uint32_t wa_facts_window(const struct wa_facts *facts, int64_t now_us, struct nf_lsn end);

@@ -153,7 +153,8 @@ int wa_facts_follow(struct wa_facts *facts, const char *text, uint32_t newest, s
 			return -EBADMSG;
 		if (begun != 0)
 			status = wa_facts_add_timeline(facts, (struct wa_facts_timeline){timeline, begin});
-		if (begun == 0 && timeline == from && until.v < reached.v)
+		if (begun == 0 && timeline == from &&
+		    (until.v < reached.v || until.v < facts->timelines[facts->timeline_count - 1].begin.v))
 			return -ERANGE;
 		if (begun != 0 || timeline == from) {
 			begun = timeline;
@@ -195,6 +196,14 @@ const struct wa_facts_base *wa_facts_base_for(const struct wa_facts *facts, stru
 			return &facts->bases[i];
 	}
 	return NULL;
+}
+
+struct nf_lsn wa_facts_begun(const struct wa_facts *facts)
+{
+	if (facts->timeline_count > 0 && facts->timelines[0].begin.v != 0)
+		return facts->timelines[0].begin;
+	const struct wa_facts_base *oldest = wa_facts_oldest(facts);
+	return oldest != NULL ? oldest->redo : (struct nf_lsn){0};
 }
 
 struct nf_lsn wa_facts_needed_from(const struct wa_facts *facts, uint32_t first)

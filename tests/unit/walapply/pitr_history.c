@@ -8,7 +8,9 @@
 #include "tests/api/api.h"
 #include "wal_build.h"
 #include "walapply/index/wa_index.h"
+#include "walapply/pitr/lazy_make.h"
 #include "walapply/pitr/wa_facts.h"
+#include "walapply/pitr/wa_lazy.h"
 #include "walapply/state/wa_control.h"
 
 #define SEGMENT (1u << 20)
@@ -842,6 +844,100 @@ static void timeline_numbers(void **state)
 	assert_int_equal(wa_history_new_timeline(server->history, UINT32_MAX, &timeline), -ERANGE);
 }
 
+/* History that begins in a segment whose first records cannot be read, behind a snapshot that a user made there. Returns the snapshot, its redo pointer and
+ * the end of its WAL. */
+static struct wa_lazy_base begin_late(struct server *server)
+{
+	struct bd_snapshot_info info;
+	work(server, SEGMENT / 8);
+	*wal_byte(&server->wal, server->starts[3] + 40) ^= 1; /* what a server that went back leaves, say */
+	server->written = FIRST;
+	checkpoint(server);
+	struct wa_lazy_base base = {.source = main_id(server), .redo = server->control.copy.redo, .timeline = WAL_TIMELINE};
+	work(server, SEGMENT / 8);
+	base.written.v = server->wal.at;
+	assert_ok(bd_snapshot_create(server->api->store, main_id(server), "before", &info));
+	base.view = (struct bd_view){main_id(server), info.epoch};
+	work(server, SEGMENT / 8);
+	checkpoint(server);
+	retain(server, 3600, 0);
+	work(server, 3 * SEGMENT);
+	return base;
+}
+
+static void a_snapshot_from_before_history_is_no_base(void **state)
+{
+	struct server *server = *state;
+	struct wa_base base;
+	const struct wa_lazy_base before = begin_late(server);
+	const uint64_t begun = server->control.copy.redo.v;
+	assert_true(begun >= before.written.v && begun < FIRST + SEGMENT);
+	for (unsigned round = 0; round < 2;
+	     round++) { /* also when the facts are read again, and the snapshot is looked at again */
+		struct bd_snapshot_info info;
+		struct wa_history_status status = catch_up(server);
+		assert_int_equal(status.begun_again_us, 0);
+		assert_true(has_segment(server, "index", FIRST));
+		assert_true(status.earliest.v > begun);
+		assert_int_equal(wa_history_base(server->history, main_id(server), before.written, &base, server->message, 512),
+				 -ERANGE);
+		expect_message(wa_history_base(server->history, main_id(server), status.earliest, &base, server->message, 512),
+			       server);
+		assert_int_equal(base.redo.v, begun);
+		assert_ok(bd_snapshot_create(server->api->store, main_id(server), round == 0 ? "mine" : "mine-too", &info));
+		work(server, SEGMENT);
+		close_history(server);
+		api_reopen(server->api);
+		open_history(server);
+	}
+}
+
+/* The first and the last record of the layer's index i are those of the WAL between from and to. */
+static void expect_records(struct server *server, const struct wa_lazy_layer *layer, uint32_t i)
+{
+	const struct wa_index_info *info = &layer->indexes.views[i].info;
+	uint64_t begin = NF_MAX(info->base.v, layer->plan.from.v), end = NF_MIN(info->limit.v, layer->plan.to.v);
+	uint64_t first = 0, last = 0;
+	for (unsigned n = server->records; n-- > 0;) {
+		if (server->starts[n] < begin || server->starts[n] >= end)
+			continue;
+		first = server->starts[n];
+		last = NF_MAX(last, server->starts[n]);
+	}
+	assert_true(info->first.v <= first && info->last.v >= last);
+}
+
+static void a_layer_has_every_record_from_its_base_on(void **state)
+{
+	struct server *server = *state;
+	struct wa_lazy *lazy;
+	struct wa_range range;
+	const struct wa_lazy_base base = begin_late(server);
+	catch_up(server);
+	assert_ok(wa_lazy_open(server->api->store, &lazy));
+	for (unsigned round = 0; round < 2; round++) {
+		struct wa_lazy_layer *layer;
+		expect_message(wa_lazy_begin(lazy, &base, (struct nf_lsn){server->wal.at}, &layer, server->message, 512), server);
+		assert_ok(lz_layer_range(layer, &range));
+		assert_true(range.index_count >= 3);
+		for (uint32_t i = 0; i < range.index_count; i++)
+			expect_records(server, layer, i);
+		assert_null(layer->summaries[0].bytes);
+		assert_true((layer->summaries[1].bytes != NULL) == (round == 0));
+		assert_non_null(layer->summaries[2].bytes);
+		/* An index of history that begins late, in the middle of the layer's WAL. */
+		struct lz_plan late = layer->plan;
+		struct bd_inode *dir = history_path(server, "index", NULL);
+		for (unsigned n = 0; late.from.v < FIRST + SEGMENT + SEGMENT / 2; n++)
+			late.from.v = server->starts[n];
+		assert_ok(lz_index_build(&late, &layer->log, FIRST / SEGMENT + 1, dir, server->message, 512));
+		bd_inode_unref(dir, 1);
+		wa_lazy_end(layer, false);
+	}
+	wa_lazy_stop(lazy);
+	wa_lazy_close(lazy);
+}
+
 #define server_test(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -863,6 +959,8 @@ int main(void)
 		server_test(what_has_no_history),
 		server_test(a_deleted_branch),
 		server_test(timeline_numbers),
+		server_test(a_snapshot_from_before_history_is_no_base),
+		server_test(a_layer_has_every_record_from_its_base_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
