@@ -4,7 +4,7 @@
  *   seal       a segment is full once the next one is begun: one pass over its records makes its index and its summary (seal.c). `sealed` moves on
  *   tail       behind `sealed` the log is read only when somebody asks where it ends: for a snapshot, and for a point
  *   snapshot   every so many bytes of WAL, and when pg_control names a new checkpoint: the redo pointer has moved then, so that replay on the
- *              snapshot is short
+ *              snapshot is short. Not while the branch has redo layers of its own, up to a bound
  *
  * So the log is decoded once for the index, and in part once more for each snapshot. Nothing here holds a lock of the store, or keeps Postgres
  * waiting. */
@@ -20,6 +20,8 @@
 #define INFO_MASK 0xF0
 #define XLOG_PARAMETER_CHANGE 0x60
 #define PARAMETER_WAL_LEVEL 20 /* offset in xl_parameter_change, 13 to 18 */
+#define LAYER_PATIENCE                                                                                                           \
+	8u /* a snapshot waits for layers while the newest base is not this many times snapshot_every_bytes behind */
 #define HISTORY_FILE_MAX (1u << 20)
 
 /* ---------------------------------------------------------------- records */
@@ -183,6 +185,7 @@ int wh_begin(struct wh_entry *entry, const char *why, char *ret_message, size_t 
 		pthread_mutex_unlock(&entry->state);
 	}
 	entry->snapshots_seen = UINT32_MAX;
+	entry->snapshot_waits = false;
 	keep_all(entry, 0);
 	return error;
 }
@@ -252,6 +255,20 @@ static int look_at_control(struct wh_entry *entry, struct bd_inode *live, struct
 	return 0;
 }
 
+/* Must a snapshot wait until the branch's redo layers are gone? It would look through them: blocks that are not made yet would have to be made for it, by
+ * nobody, so that the layers stayed as long as it does. */
+static int must_wait(struct wh_entry *entry, struct nf_lsn about, bool *ret_wait)
+{
+	const struct wa_facts_base *newest = wa_facts_newest(&entry->facts);
+	struct bd_branch_info info;
+	*ret_wait = false;
+	if (newest == NULL || about.v >= newest->written.v + LAYER_PATIENCE * entry->history->options.snapshot_every_bytes)
+		return 0;
+	int error = bd_branch_get(entry->history->store, entry->branch, &info);
+	*ret_wait = error == 0 && info.layers > 0;
+	return error;
+}
+
 /* Is it time for a snapshot? */
 static int snapshot_when_due(struct wh_entry *entry, struct bd_inode *live, struct nf_lsn redo, char *why, size_t size)
 {
@@ -261,8 +278,11 @@ static int snapshot_when_due(struct wh_entry *entry, struct bd_inode *live, stru
 	if (error != 0)
 		return error;
 	bool due = newest == NULL || about.v >= newest->written.v + entry->history->options.snapshot_every_bytes;
-	if (!due && (newest == NULL || redo.v <= newest->redo.v || entry->snapshot_tried.v == redo.v))
+	if (!due && !entry->snapshot_waits && (newest == NULL || redo.v <= newest->redo.v || entry->snapshot_tried.v == redo.v))
 		return 0;
+	error = must_wait(entry, about, &entry->snapshot_waits);
+	if (error != 0 || entry->snapshot_waits)
+		return error;
 	entry->snapshot_tried = redo;
 	error = wh_snapshot(entry, about, why, size);
 	if (error == 0)

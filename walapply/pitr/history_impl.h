@@ -39,6 +39,7 @@ struct wh_entry {
 		clean_to; /* sealed segments in which there is nothing foreign, as far as somebody looked; none when equal */
 	uint32_t snapshots_seen; /* the branch's count when its snapshots were looked at; UINT32_MAX = never */
 	struct nf_lsn snapshot_tried; /* the checkpoint for which a snapshot was tried last */
+	bool snapshot_waits; /* one is due when the branch's layers are gone */
 	/* written under work and state: either is enough to read */
 	pthread_mutex_t state;
 	struct wa_facts facts;

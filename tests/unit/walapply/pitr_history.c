@@ -938,6 +938,86 @@ static void a_layer_has_every_record_from_its_base_on(void **state)
 	wa_lazy_close(lazy);
 }
 
+/* A layer that changes nothing: until it is taken away it is there. */
+static int open_layer(void *arg, struct bd_view base, const void *facts, size_t size, void **ret_layer)
+{
+	(void)base, (void)facts, (void)size;
+	*ret_layer = arg;
+	return 0;
+}
+
+static void close_layer(void *arg, void *layer)
+{
+	assert_ptr_equal(layer, arg);
+}
+
+static void touch_nothing(void *arg, void *layer, uint64_t file, uint32_t first, uint64_t *bits, unsigned words)
+{
+	(void)arg, (void)layer, (void)file, (void)first, (void)bits, (void)words;
+}
+
+static uint32_t next_of_none(void *arg, void *layer, uint64_t file, uint32_t from)
+{
+	(void)arg, (void)layer, (void)file, (void)from;
+	return UINT32_MAX;
+}
+
+static int apply_nothing(void *arg, void *layer, uint64_t file, uint32_t block, void *page)
+{
+	(void)arg, (void)layer, (void)file, (void)block, (void)page;
+	return -EIO;
+}
+
+static void much_work(struct server *server, unsigned segments)
+{
+	for (unsigned i = 0; i < segments; i++) {
+		put(server, SEGMENT - 20000);
+		put_commit(server, server->records * SECOND);
+		flush(server);
+		if (i % 8 == 7)
+			catch_up(server);
+	}
+}
+
+static void no_snapshot_through_a_layer(void **state)
+{
+	struct server *server = *state;
+	struct bd_snapshot_info info;
+	struct bd_epoch epoch;
+	const struct bd_layer_hooks hooks = {.arg = server,
+					     .open = open_layer,
+					     .close = close_layer,
+					     .touched = touch_nothing,
+					     .next = next_of_none,
+					     .apply = apply_nothing};
+	bd_store_set_layer_hooks(server->api->store, &hooks);
+	retain(server, 86400, 0);
+	assert_ok(bd_layer_create(server->api->store, main_id(server), "facts", 5, &epoch));
+	work(server, SEGMENT / 2);
+	checkpoint(server);
+	assert_int_equal(catch_up(server).snapshots, 1);
+	much_work(server, 9); /* twice what a snapshot is taken for */
+	assert_int_equal(catch_up(server).snapshots, 1);
+	/* A user's is a base all the same, of which the distance counts. */
+	assert_ok(bd_snapshot_create(server->api->store, main_id(server), "mine", &info));
+	assert_int_equal(catch_up(server).snapshots, 2);
+	work(server, SEGMENT / 8);
+	checkpoint(server);
+	assert_int_equal(catch_up(server).snapshots, 2);
+	/* What was put off is made up for when the layer is gone, and once. */
+	assert_ok(bd_layer_delete(server->api->store, main_id(server), epoch));
+	assert_int_equal(catch_up(server).snapshots, 3);
+	assert_int_equal(catch_up(server).snapshots, 3);
+	/* A layer that does not go does not keep them away for ever. */
+	assert_ok(bd_layer_create(server->api->store, main_id(server), "facts", 5, &epoch));
+	much_work(server, 30);
+	assert_int_equal(catch_up(server).snapshots, 3);
+	much_work(server, 4);
+	struct wa_history_status status = catch_up(server);
+	assert_int_equal(status.snapshots, 4);
+	assert_string_equal(status.trouble, "");
+}
+
 #define server_test(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -961,6 +1041,7 @@ int main(void)
 		server_test(timeline_numbers),
 		server_test(a_snapshot_from_before_history_is_no_base),
 		server_test(a_layer_has_every_record_from_its_base_on),
+		server_test(no_snapshot_through_a_layer),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
