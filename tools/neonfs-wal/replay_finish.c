@@ -17,6 +17,7 @@
 
 #define COPY_PIECE (256u << 10)
 #define REASON "neonfs-wal replay"
+#define SEGMENT_IN_WORK "pg_wal/xlogtemp.segment" /* Postgres removes what begins so when it starts (RemoveTempXlogFiles, xlog.c) */
 
 static int wal_failed(struct replay *replay, const char *path, int status)
 {
@@ -39,22 +40,25 @@ static int copy_parent(struct replay *replay, int fd, struct nf_lsn end)
 	return status;
 }
 
-/* One segment: what of the parent lies before `from`, and bytes at `from`. */
+/* One segment: what of the parent lies before `from`, and bytes at `from`. It has its name when it is whole: a half of it, left by a replay that was killed,
+ * would be taken for the log of a newer timeline, and its end for the end of the log. */
 static int write_segment(struct replay *replay, uint32_t timeline, struct nf_lsn from, const uint8_t *bytes, size_t size)
 {
 	char name[WAL_FILE_NAME + 1], path[64];
 	uint32_t segment_size = replay->control.wal_segment_size;
 	wal_file_name(name, timeline, from.v / segment_size, segment_size);
 	snprintf(path, sizeof(path), "pg_wal/%s", name);
-	int fd = openat(replay->root, path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int fd = openat(replay->root, SEGMENT_IN_WORK, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return wal_failed(replay, path, -errno);
+		return wal_failed(replay, SEGMENT_IN_WORK, -errno);
 	int status = ftruncate(fd, segment_size) < 0 ? -errno : copy_parent(replay, fd, from);
 	if (status == 0 && pwrite(fd, bytes, size, (off_t)(from.v % segment_size)) != (ssize_t)size)
 		status = -EIO;
 	if (status == 0 && fsync(fd) < 0)
 		status = -errno;
 	close(fd);
+	if (status == 0 && renameat(replay->root, SEGMENT_IN_WORK, replay->root, path) < 0)
+		status = -errno;
 	return status < 0 ? wal_failed(replay, path, status) : 0;
 }
 
