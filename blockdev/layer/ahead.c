@@ -22,30 +22,6 @@ static int find_layer(struct bd_inode *inode, struct bd_epoch epoch, struct bd_l
 	return *ret_layer != NULL ? 0 : -ENOENT;
 }
 
-/* Under inode->lock exclusive: those of one leaf, the first one the layer may touch at or behind *at on; *at is behind the leaf then, or at the block
- * that there was no room for. */
-static int add_leaf(struct bd_inode *inode, const struct bd_layer *layer, uint32_t *at, uint32_t *blocks, size_t room,
-		    size_t *count)
-{
-	struct bd_leaf *leaf;
-	int error = bd_passes_next(inode, layer, *at, at);
-	if (error != 0 || *at == UINT32_MAX)
-		return error;
-	uint32_t index = *at >> BD_LEAF_SHIFT;
-	error = bd_map_leaf(inode, index, &leaf);
-	for (uint32_t i = *at % BD_LEAF_BLOCKS; error == 0 && i < BD_LEAF_BLOCKS; i++) {
-		const struct bd_entry *entry = &leaf->entries[i];
-		if (entry->loc != BD_LOC_REDO || entry->sum != bd_layer_key(layer))
-			continue;
-		*at = (index << BD_LEAF_SHIFT) + i;
-		if (*count == room)
-			return 0;
-		blocks[(*count)++] = *at;
-	}
-	*at = index < UINT32_MAX >> BD_LEAF_SHIFT ? (index + 1) << BD_LEAF_SHIFT : UINT32_MAX;
-	return error;
-}
-
 int bd_layer_unmade(struct bd_inode *inode, struct bd_epoch epoch, uint32_t from, uint32_t *blocks, size_t room,
 		    size_t *ret_count)
 {
@@ -56,7 +32,7 @@ int bd_layer_unmade(struct bd_inode *inode, struct bd_epoch epoch, uint32_t from
 		return error;
 	for (uint32_t at = from; error == 0 && at != UINT32_MAX && count < room;) {
 		pthread_rwlock_wrlock(&inode->lock);
-		error = add_leaf(inode, layer, &at, blocks, room, &count);
+		error = bd_passes_unmade(inode, layer, &at, blocks, room, &count);
 		pthread_rwlock_unlock(&inode->lock);
 	}
 	bd_layer_unref(layer);

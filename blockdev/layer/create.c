@@ -266,31 +266,18 @@ struct search {
 	uint64_t file; /* the last one that was */
 };
 
-/* Under inode->lock exclusive: in the first leaf from block *at on that the layer may touch, is there a block that it is still to make? -EBUSY; else *at is
- * behind the leaf, UINT32_MAX behind the last. */
-static int search_leaf(struct bd_inode *inode, const struct bd_layer *layer, uint32_t *at)
-{
-	struct bd_leaf *leaf;
-	int error = bd_passes_next(inode, layer, *at, at);
-	if (error != 0 || *at == UINT32_MAX)
-		return error;
-	uint32_t index = *at >> BD_LEAF_SHIFT;
-	error = bd_map_leaf(inode, index, &leaf);
-	for (unsigned i = 0; error == 0 && i < BD_LEAF_BLOCKS; i++) {
-		if (leaf->entries[i].loc == BD_LOC_REDO && leaf->entries[i].sum == bd_layer_key(layer))
-			error = -EBUSY;
-	}
-	*at = index < UINT32_MAX >> BD_LEAF_SHIFT ? (index + 1) << BD_LEAF_SHIFT : UINT32_MAX;
-	return error;
-}
-
+/* -EBUSY: there is a block that the layer is still to make. */
 static int search_inode(const struct search *search, struct bd_inode *inode)
 {
+	uint32_t block;
+	size_t count = 0;
 	int error = bd_inode_open_layers(inode);
 	for (uint32_t at = 0; error == 0 && at != UINT32_MAX;) {
 		pthread_rwlock_wrlock(&inode->lock);
-		error = search_leaf(inode, search->layer, &at);
+		error = bd_passes_unmade(inode, search->layer, &at, &block, 1, &count);
 		pthread_rwlock_unlock(&inode->lock);
+		if (error == 0 && count > 0)
+			error = -EBUSY;
 	}
 	return error;
 }

@@ -84,6 +84,10 @@ NF_MUST_CHECK int bd_inode_open_layers(struct bd_inode *inode);
 NF_MUST_CHECK int bd_passes_mark(struct bd_inode *inode, uint32_t leaf, struct bd_entry *entries);
 /* Under inode->lock exclusive: the first block >= `from` that a layer (`only`, or with NULL any) may touch, UINT32_MAX. */
 NF_MUST_CHECK int bd_passes_next(struct bd_inode *inode, const struct bd_layer *only, uint32_t from, uint32_t *ret_block);
+/* Under inode->lock exclusive: the blocks of one leaf that the layer is still to make, added to blocks[*count] as far as there is `room`: of the first leaf at or
+ * behind *at that it may touch. *at is behind the leaf then (UINT32_MAX: there is no further one), or at the block that there was no room for. */
+NF_MUST_CHECK int bd_passes_unmade(struct bd_inode *inode, const struct bd_layer *layer, uint32_t *at, uint32_t *blocks, size_t room,
+				   size_t *count);
 /* Under inode->lock: the layer that an entry with BD_LOC_REDO names; one reference. Whoever forgets `passes` forgets such entries too. */
 struct bd_layer *bd_passes_layer(struct bd_inode *inode, const struct bd_entry *entry);
 /* NULL is legal. */

@@ -144,6 +144,27 @@ int bd_passes_next(struct bd_inode *inode, const struct bd_layer *only, uint32_t
 	return error;
 }
 
+int bd_passes_unmade(struct bd_inode *inode, const struct bd_layer *layer, uint32_t *at, uint32_t *blocks, size_t room, size_t *count)
+{
+	struct bd_leaf *leaf;
+	int error = bd_passes_next(inode, layer, *at, at);
+	if (error != 0 || *at == UINT32_MAX)
+		return error;
+	uint32_t index = *at >> BD_LEAF_SHIFT;
+	error = bd_map_leaf(inode, index, &leaf);
+	for (uint32_t i = *at % BD_LEAF_BLOCKS; error == 0 && i < BD_LEAF_BLOCKS; i++) {
+		const struct bd_entry *entry = &leaf->entries[i];
+		if (entry->loc != BD_LOC_REDO || entry->sum != bd_layer_key(layer))
+			continue;
+		*at = (index << BD_LEAF_SHIFT) + i;
+		if (*count == room)
+			return 0;
+		blocks[(*count)++] = *at;
+	}
+	*at = index < UINT32_MAX >> BD_LEAF_SHIFT ? (index + 1) << BD_LEAF_SHIFT : UINT32_MAX;
+	return error;
+}
+
 struct bd_layer *bd_passes_layer(struct bd_inode *inode, const struct bd_entry *entry)
 {
 	assert(entry->loc == BD_LOC_REDO && inode->passes != NULL);
