@@ -9,6 +9,7 @@ int run_mount(const struct tl_call *call);
 int run_umount(const struct tl_call *call);
 int run_status(const struct tl_call *call);
 int run_scrub(const struct tl_call *call);
+int run_object_store(const struct tl_call *call);
 int run_gc(const struct tl_call *call);
 
 #endif

@@ -30,6 +30,15 @@ static const struct tl_option scrub_options[] = {
 	{0},
 };
 
+static const struct tl_option object_store_options[] = {
+	{.name = "size", .argument = "BYTES", .help = "how large the large object is (default 64M)"},
+	{.name = "parallel", .argument = "N", .help = "requests at a time (default 8)"},
+	{.name = "deadline", .argument = "TIME", .help = "try a request that fails again for so long (default 30s)"},
+	{.name = "unverified-tls", .help = "s3v2 only: accept https although libs3 does not verify certificates"},
+	{.name = "json", .help = "print one JSON object"},
+	{0},
+};
+
 static const struct tl_command commands[] = {
 	{.name = "init",
 	 .synopsis = "STORE [--size-limit BYTES]",
@@ -108,6 +117,32 @@ static const struct tl_command commands[] = {
 	 .required = 1,
 	 .options = status_options,
 	 .run = run_gc},
+	{.name = "object-store",
+	 .synopsis = "check URL [--size BYTES] [--parallel N] [--json]",
+	 .summary = "See whether an object store does what is needed, and how fast",
+	 .description =
+		 "Puts, gets, lists and deletes objects under a scratch prefix of its own, verifies every byte, tries whether\n"
+		 "conditional puts have one winner, and measures. Nothing else is touched, and nothing stays behind.\n\n"
+		 "URL is one of\n"
+		 "  s3://BUCKET/PREFIX      S3 and what speaks like it. Keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with\n"
+		 "                          AWS_SESSION_TOKEN; or the profile AWS_PROFILE in ~/.aws/credentials. Also "
+		 "AWS_REGION,\n"
+		 "                          AWS_ENDPOINT_URL, AWS_CA_BUNDLE. ?endpoint=URL, ?region=NAME and "
+		 "?style=path|virtual\n"
+		 "                          in the URL come before these.\n"
+		 "  s3v2://BUCKET/PREFIX    the same for stores that know only the old signature: no conditional puts, no "
+		 "uploads\n"
+		 "                          in parts\n"
+		 "  file:///DIRECTORY       a directory of this machine\n"
+		 "Keys never belong into the URL. A request that fails for a passing reason is tried again until --deadline.\n\n"
+		 "Examples:\n"
+		 "  neonfs object-store check file:///srv/objects\n"
+		 "  AWS_PROFILE=backup neonfs object-store check s3://my-bucket/neonfs\n"
+		 "  neonfs object-store check 's3://b/p?endpoint=http://127.0.0.1:9000' --size 1G --json\n",
+	 .arguments = {"check", "URL"},
+	 .required = 2,
+	 .options = object_store_options,
+	 .run = run_object_store},
 	{.name = "flush", .refusal = NO_TIER},
 	{.name = "attach", .refusal = NO_TIER},
 	{0},

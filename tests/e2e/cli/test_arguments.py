@@ -5,7 +5,7 @@ import unittest
 from workplace import BRANCH, FAILED, NEONFS, OK, USAGE, Workplace, run
 
 COMMANDS = {
-    NEONFS: ["init", "mount", "umount", "status", "scrub", "gc"],
+    NEONFS: ["init", "mount", "umount", "status", "scrub", "gc", "object-store"],
     BRANCH: ["init", "create", "list", "tree", "show", "log", "snapshot", "delete", "rename", "protect", "unprotect",
              "diff", "detach", "restore", "reset", "recover", "point", "retain"],
 }
