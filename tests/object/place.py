@@ -109,13 +109,13 @@ class Driver:
 class Server:
     """An S3 server on loopback with one bucket, in memory, that verifies signatures (server)."""
 
-    def __init__(self):
+    def __init__(self, *options):
         done = subprocess.run([os.path.join(HERE, "moto")], capture_output=True, text=True)
         if done.returncode != 0:
             raise Missing(done.stderr.strip() or "the S3 server of the tests cannot be had")
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            ["/usr/bin/python3", "-B", os.path.join(HERE, "server"), KEY, SECRET, BUCKET], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            ["/usr/bin/python3", "-B", os.path.join(HERE, "server"), KEY, SECRET, BUCKET, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self.log, text=True, env=environment(PYTHONPATH=done.stdout.strip()))
         if not select.select([self.process.stdout], [], [], 60)[0]:
             self.stop()

@@ -400,5 +400,41 @@ class S3(Contract, unittest.TestCase):
             self.assertEqual(driver("put", key="profile", size=1)["error"], "forbidden")
 
 
+class S3OldSignature(Contract, unittest.TestCase):
+    """Through libs3."""
+
+    conditional = False
+    multi = False
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("v2")
+        cls.addClassCleanup(cls.server.stop)
+        cls.number = 0
+
+    def open(self, *options):
+        if not hasattr(self, "place"):
+            type(self).number += 1
+            self.place = f"s3v2://{BUCKET}/old/{self.number}"
+        return Driver(self.place, *QUICK, *options, env=keys(AWS_ENDPOINT_URL=self.server.endpoint))
+
+    def test_what_it_cannot_do_is_refused(self):
+        for more, word in (({"AWS_ENDPOINT_URL": "https://127.0.0.1:1"}, "certificates"), ({"AWS_SESSION_TOKEN": "x"}, "tokens"),
+                           ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1/x"}, "path")):
+            env = keys(**{"AWS_ENDPOINT_URL": self.server.endpoint, **more})
+            with Driver(self.place, env=env) as driver:
+                self.assertEqual(driver.opened["opened"], -22, driver.opened)
+                self.assertIn(word, driver.opened["message"])
+        with Driver(self.place, "unverified_tls=1", env=keys(AWS_ENDPOINT_URL="https://127.0.0.1:1")) as driver:
+            self.assertEqual(driver.opened["opened"], 0)
+
+    def test_wrong_secret(self):
+        env = keys(AWS_ENDPOINT_URL=self.server.endpoint, AWS_SECRET_ACCESS_KEY="wrong")
+        with Driver(self.place, env=env) as driver:
+            for do, order in (("put", {"size": 10}), ("get", {"size": 10}), ("head", {}), ("list", {}), ("delete", {})):
+                line = driver(do, key="k", **order)
+                self.assertEqual((line["error"], line["tries"]), ("forbidden", 1), line)
+
+
 if __name__ == "__main__":
     unittest.main()

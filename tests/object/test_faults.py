@@ -439,6 +439,64 @@ class Faults(unittest.TestCase):
         self.assertEqual(found, [])
 
 
+class OldSignature(unittest.TestCase):
+    """What libs3 gets wrong, or would wait for as long as it likes."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("v2")
+        cls.addClassCleanup(cls.server.stop)
+
+    def setUp(self):
+        self.proxy = FaultProxy(self.server.port)
+        self.addCleanup(self.proxy.stop)
+        self.driver = Driver(f"s3v2://{BUCKET}/old", *QUICK, "stall_ms=1000", env=keys(AWS_ENDPOINT_URL=self.proxy.endpoint))
+        self.addCleanup(Faults.shut, self.driver)
+
+    def good(self, do, **order):
+        line = self.driver(do, **order)
+        self.assertEqual((line["result"], line["error"]), (0, "ok"), line)
+        return line
+
+    def test_transient_faults_are_tried_again(self):
+        for fault in (proxy.answer(500, "InternalError"), proxy.answer(503, "SlowDown"), proxy.answer(503), proxy.answer(429),
+                      proxy.reset_before, proxy.lost_answer, proxy.garbage):
+            for do, order in (("put", {"size": 5000, "fill": 1}), ("get", {"size": 5000, "fill": 1, "expect": True}), ("list", {}), ("delete", {})):
+                self.proxy.fault(fault, times=1)
+                self.good(do, key="t", **order)
+
+    def test_503_after_100_continue(self):
+        size = 3 * MIB
+        self.proxy.fault(proxy.answer(503, "SlowDown"), method="PUT", times=2)
+        self.good("put", key="hundred", size=size, fill=2)
+        self.assertTrue(self.good("get", key="hundred", size=size, fill=2, expect=True)["same"])
+        self.proxy.fault(proxy.answer(503, "SlowDown"), method="PUT", times=1000)
+        line = self.driver("put", key="hundred/2", size=size, deadline_ms=700)
+        self.assertEqual(line["result"], -110, line)
+
+    def test_a_put_whose_bytes_change_on_the_way(self):
+        self.proxy.fault(proxy.wrong_request, method="PUT", times=1)
+        self.good("put", key="changed", size=10000, fill=6)
+        self.assertTrue(self.good("get", key="changed", size=10000, fill=6, expect=True)["same"])
+        self.proxy.fault(proxy.wrong_request, method="PUT", times=3)
+        self.assertEqual(self.driver("put", key="changed", size=10000, fill=7)["error"], "corrupt")
+
+    def test_answers_that_are_cut(self):
+        self.good("put", key="cut", size=200000, fill=4)
+        for fault in (proxy.cut_answer, proxy.short_answer, proxy.wrong_answer):
+            self.proxy.fault(fault, method="GET", times=1)
+            self.assertTrue(self.good("get", key="cut", size=200000, fill=4, expect=True)["same"])
+
+    def test_black_hole_and_deadline(self):
+        self.proxy.fault(proxy.black_hole, times=1)
+        self.assertLess(self.good("put", key="hole", size=100, fill=9)["ms"], 4000)
+        self.proxy.fault(proxy.black_hole, times=1)
+        line = self.driver("get", key="hole", size=100, deadline_ms=300)
+        self.assertEqual((line["result"], line["error"]), (-110, "slow"), line)
+        self.assertLess(line["ms"], 900)
+        self.good("head", key="hole")
+
+
 class Certificates(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
