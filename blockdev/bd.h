@@ -82,6 +82,7 @@ struct bd_status {
 	uint32_t format_version;
 	uint64_t size_limit_bytes;
 	uint64_t extents, extent_bytes, live_bytes, free_bytes; /* free: what can still be written */
+	uint64_t spare_bytes; /* on disk, free: files that wait to be used again */
 	uint64_t log_bytes, index_bytes, memory_bytes, memory_limit_bytes;
 	uint64_t branches, snapshots, inodes_in_memory, blocks_in_memory;
 	uint64_t layers, made_blocks; /* redo layers; blocks made through them since the store was opened */
@@ -96,8 +97,10 @@ NF_MUST_CHECK int bd_store_status(struct bd_store *store, struct bd_status *ret_
 typedef int (*bd_progress_fn)(void *arg, const char *phase, uint64_t done, uint64_t total);
 
 struct bd_gc_result { uint64_t versions_dropped, extents_freed, bytes_freed, bytes_copied; };
-/* Collect garbage until nothing worth collecting is left. */
+/* Collect garbage until nothing worth collecting is left. Files of removed extents may be kept for a while, to be used again. */
 NF_MUST_CHECK int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, struct bd_gc_result *ret_result);
+/* Delete the files that are kept so. */
+void bd_store_drop_spares(struct bd_store *store);
 
 struct bd_scrub_result {
 	uint64_t blocks_checked, bytes_checked, index_keys_checked, bad_blocks, bad_keys, orphan_keys;

@@ -508,6 +508,7 @@ int bd_store_close(struct bd_store *store)
 			error = bd_checkpoint(store);
 		if (error == 0)
 			error = bd_extents_trim_open(store);
+		bd_store_drop_spares(store);
 	}
 	store_free(store);
 	return error;
@@ -521,12 +522,13 @@ void bd_store_abandon(struct bd_store *store)
 
 int bd_statfs(struct bd_store *store, struct bd_statfs *ret_statfs)
 {
-	uint64_t free_bytes, total_bytes, extents, extent_bytes, live_bytes, used_bytes;
+	uint64_t free_bytes, total_bytes;
 	int error = nf_io_free_bytes(store->io, &free_bytes, &total_bytes);
 	if (error != 0)
 		return error;
-	bd_extents_totals(store, &extents, &extent_bytes, &live_bytes, &used_bytes);
-	uint64_t own = extent_bytes + bd_log_ring_bytes(store->log);
+	struct bd_extent_totals extents = bd_extents_totals(store);
+	uint64_t own = extents.bytes + bd_log_ring_bytes(store->log);
+	free_bytes += extents.spare_bytes;
 	free_bytes = free_bytes > bd_extents_reserve(total_bytes) ? free_bytes - bd_extents_reserve(total_bytes) : 0;
 	if (store->size_limit_bytes != 0) {
 		uint64_t left = store->size_limit_bytes > own ? store->size_limit_bytes - own : 0;
@@ -562,8 +564,11 @@ int bd_store_status(struct bd_store *store, struct bd_status *ret_status)
 		.inline_bytes = store->inline_bytes,
 		.made_blocks = store->made_blocks,
 	};
-	uint64_t used;
-	bd_extents_totals(store, &status.extents, &status.extent_bytes, &status.live_bytes, &used);
+	struct bd_extent_totals extents = bd_extents_totals(store);
+	status.extents = extents.extents;
+	status.extent_bytes = extents.bytes;
+	status.live_bytes = extents.live_bytes;
+	status.spare_bytes = extents.spare_bytes;
 	status.memory_bytes = bd_leaf_cache_bytes(store) + bd_index_memory_bytes(store->index);
 	pthread_rwlock_rdlock(&store->table_lock);
 	status.branches = store->branch_count - store->internal_count;

@@ -1,4 +1,4 @@
-/* The table of extents, allocation of slots, and durability of what is in them. extent.h has the format.
+/* The table of extents, what slots hold, and durability of it. extent.h has the format; alloc.c gives slots out, spare.c keeps files.
  *
  * An extent is OPEN while a stream fills it, SEALED afterwards, GONE once removed (memory lives until the last reader put it).
  * Extents that were open when the daemon died are sealed by the next open: slots nobody described may have been written. */
@@ -43,7 +43,7 @@ int bd_extents_init(struct bd_store *store)
 	return 0;
 }
 
-static void extent_free(struct bd_extent *extent)
+void extent_destroy(struct bd_extent *extent)
 {
 	if (extent == NULL)
 		return;
@@ -58,8 +58,9 @@ void bd_extents_free(struct bd_store *store)
 	if (extents == NULL)
 		return;
 	for (uint32_t i = 0; i < extents->slots; i++)
-		extent_free(extents->by_id[i]);
+		extent_destroy(extents->by_id[i]);
 	free(extents->by_id);
+	spares_free(extents);
 	for (unsigned i = 0; i < BD_STREAMS; i++)
 		stream_destroy(&extents->streams[i]);
 	pthread_mutex_destroy(&extents->sync_lock);
@@ -69,7 +70,7 @@ void bd_extents_free(struct bd_store *store)
 }
 
 /* Under lock. */
-static int table_insert(struct bd_extents *extents, struct bd_extent *extent)
+int extents_insert(struct bd_extents *extents, struct bd_extent *extent)
 {
 	if (extent->id >= extents->slots) {
 		uint32_t slots = NF_MAX(extent->id + 1, extents->slots * 2 + 64);
@@ -87,7 +88,7 @@ static int table_insert(struct bd_extents *extents, struct bd_extent *extent)
 	return 0;
 }
 
-static struct bd_extent *extent_new(uint32_t id)
+struct bd_extent *extent_make(uint32_t id)
 {
 	struct bd_extent *extent = calloc(1, sizeof(*extent));
 	if (extent == NULL)
@@ -106,262 +107,6 @@ size_t extent_value(const struct bd_extent *extent, uint8_t value[EXTENT_VALUE_M
 	nf_write_u32(&w, (uint32_t)NF_MAX(extent->live, 0));
 	assert(!w.failed);
 	return w.offset;
-}
-
-static int write_header(struct bd_store *store, struct bd_extent *extent)
-{
-	uint8_t *page = nf_io_buffer(NF_IO_ALIGN);
-	if (page == NULL)
-		return -ENOMEM;
-	memset(page, 0, NF_IO_ALIGN);
-	struct nf_writer w = nf_writer_init(page, NF_IO_ALIGN);
-	nf_write_u32(&w, EXTENT_MAGIC);
-	nf_write_u32(&w, EXTENT_FORMAT);
-	nf_write_u32(&w, extent->id);
-	nf_write_u32(&w, BD_EXTENT_SLOTS);
-	nf_write_u64(&w, store->store_id);
-	nf_write_u64(&w, XXH3_64bits(page, w.offset));
-	/* Durable before the log can name the extent. */
-	struct nf_io_op ops[] = {
-		{.kind = NF_IO_WRITE, .then_next = true, .file = extent->file, .buf = page, .size = NF_IO_ALIGN},
-		{.kind = NF_IO_FSYNC, .file = extent->file},
-	};
-	int error = nf_io_run(store->io, ops, NF_ARRAY_LEN(ops));
-	free(page);
-	return error;
-}
-
-uint64_t bd_extents_reserve(uint64_t total_bytes)
-{
-	return NF_MIN(EXTENT_RESERVE_BYTES, total_bytes / 16);
-}
-
-/* Slots to reserve at a time: half of what lives, so that a small store stays small. Each step stops the writes to the
- * extent (ext4's fallocate waits for all direct I/O on the file): a large store takes a whole extent at once. */
-static uint32_t grow_step(struct bd_extents *extents)
-{
-	pthread_mutex_lock(&extents->lock);
-	uint64_t slots = (uint64_t)NF_MAX(extents->live, 0) / EXTENT_GROW_SHARE;
-	pthread_mutex_unlock(&extents->lock);
-	return (uint32_t)NF_MIN(NF_MAX(nf_round_up(slots, EXTENT_GROW_SLOTS), EXTENT_GROW_SLOTS), BD_EXTENT_SLOTS);
-}
-
-/* -ENOSPC when `grow` bytes more are not to be had. The front leaves a reserve that the index and the collector need to work. */
-static int check_room(struct bd_store *store, enum bd_stream stream, uint64_t grow)
-{
-	uint64_t free_bytes, total_bytes;
-	int error = nf_io_free_bytes(store->io, &free_bytes, &total_bytes);
-	if (error != 0)
-		return error;
-	if (free_bytes < grow + (stream == BD_STREAM_FRONT ? bd_extents_reserve(total_bytes) : 0))
-		return -ENOSPC;
-	struct bd_extents *extents = store->extents;
-	if (store->size_limit_bytes != 0 && stream == BD_STREAM_FRONT) {
-		pthread_mutex_lock(&extents->lock);
-		uint64_t used = extents->bytes;
-		pthread_mutex_unlock(&extents->lock);
-		if (used + bd_log_ring_bytes(store->log) + grow > store->size_limit_bytes)
-			return -ENOSPC;
-	}
-	return 0;
-}
-
-static int grow_to(struct bd_store *store, enum bd_stream stream, struct bd_extent *extent, uint32_t target)
-{
-	uint64_t grow = (uint64_t)(target - extent->allocated) * NF_BLOCK_SIZE;
-	int error = check_room(store, stream, grow);
-	if (error == 0)
-		error = nf_io_allocate(extent->file, 0, BD_EXTENT_DATA_OFFSET + (uint64_t)target * NF_BLOCK_SIZE);
-	if (error != 0)
-		return error;
-	struct bd_extents *extents = store->extents;
-	pthread_mutex_lock(&extents->lock);
-	extent->allocated = target;
-	extents->bytes += grow;
-	pthread_mutex_unlock(&extents->lock);
-	return 0;
-}
-
-/* Reserve disk for slots up to `slots`, and for some more where there is room. */
-static int extent_grow(struct bd_store *store, enum bd_stream stream, struct bd_extent *extent, uint32_t slots)
-{
-	if (slots <= extent->allocated)
-		return 0;
-	uint32_t least = (uint32_t)NF_MIN(nf_round_up(slots, EXTENT_GROW_SLOTS), BD_EXTENT_SLOTS);
-	uint32_t target = NF_MIN(NF_MAX(least, extent->allocated + grow_step(store->extents)), BD_EXTENT_SLOTS);
-	int error = grow_to(store, stream, extent, target);
-	if (error == -ENOSPC && target > least)
-		error = grow_to(store, stream, extent, least);
-	return error;
-}
-
-/* Give back what is reserved behind the slots that are used: nobody may allocate from the extent any more, or any slots meanwhile. */
-static int extent_trim(struct bd_store *store, struct bd_extent *extent)
-{
-	struct bd_extents *extents = store->extents;
-	if (extent->allocated == extent->used)
-		return 0;
-	int error = nf_io_truncate(extent->file, BD_EXTENT_DATA_OFFSET + (uint64_t)extent->used * NF_BLOCK_SIZE);
-	if (error != 0)
-		return error;
-	pthread_mutex_lock(&extents->lock);
-	extents->bytes -= (uint64_t)(extent->allocated - extent->used) * NF_BLOCK_SIZE;
-	extent->allocated = extent->used;
-	pthread_mutex_unlock(&extents->lock);
-	return 0;
-}
-
-/* A new extent of the stream, known to the log before any block in it can be. */
-static int extent_create(struct bd_store *store, enum bd_stream stream, struct bd_extent **ret_extent)
-{
-	struct bd_extents *extents = store->extents;
-	pthread_mutex_lock(&extents->lock);
-	uint32_t id = extents->next_id++;
-	pthread_mutex_unlock(&extents->lock);
-	if (id >= EXTENT_ID_MAX)
-		return -ENOSPC;
-	struct bd_extent *extent = extent_new(id);
-	if (extent == NULL)
-		return -ENOMEM;
-	char path[EXTENT_PATH_SIZE];
-	extent_path(id, path);
-	extent->table = nf_io_buffer(EXTENT_TABLE_BYTES);
-	int error = extent->table != NULL ? 0 : -ENOMEM;
-	if (error == 0) {
-		memset(extent->table, 0, EXTENT_TABLE_BYTES);
-		error = nf_io_open(store->io, path, NF_OPEN_CREATE, &extent->file);
-	}
-	bool made = error == 0;
-	if (error == 0)
-		error = extent_grow(store, stream, extent, EXTENT_GROW_SLOTS);
-	if (error == 0)
-		error = write_header(store, extent);
-	if (error == 0)
-		error = nf_io_sync_dir(store->io, "extents");
-	struct bd_commit commit = {0};
-	if (error == 0)
-		error = bd_commit_init(&commit);
-	if (error == 0) {
-		struct bd_key key;
-		uint8_t value[EXTENT_VALUE_MAX];
-		uint64_t ticket;
-		bd_key_u32(&key, 'E', id);
-		bd_commit_put(&commit, &key, value, extent_value(extent, value));
-		/* From here on the log may name the file, even when the commit fails: it stays, and the next mount judges. */
-		made = false;
-		error = bd_commit_apply(store, &commit, &ticket);
-		bd_commit_free(&commit);
-	}
-	if (error == 0) {
-		pthread_mutex_lock(&extents->lock);
-		error = table_insert(extents, extent);
-		pthread_mutex_unlock(&extents->lock);
-	}
-	if (error != 0) {
-		if (made && nf_io_unlink(store->io, path) != 0)
-			nf_warn("extent %08x: could not be removed; the next mount does it", id);
-		pthread_mutex_lock(&extents->lock);
-		extents->bytes -= (uint64_t)extent->allocated * NF_BLOCK_SIZE;
-		pthread_mutex_unlock(&extents->lock);
-		extent_free(extent);
-		return error;
-	}
-	*ret_extent = extent;
-	return 0;
-}
-
-static void extent_seal(struct bd_extents *extents, struct bd_extent *extent)
-{
-	pthread_mutex_lock(&extents->lock);
-	extent->sealed = true;
-	extent->count_dirty = true;
-	pthread_mutex_unlock(&extents->lock);
-}
-
-/* Under the stream's lock: `current` is an extent with room. */
-static int stream_fill_current(struct bd_store *store, enum bd_stream stream, struct extent_stream *s)
-{
-	for (;;) {
-		if (s->current != NULL && s->current->used == BD_EXTENT_SLOTS) {
-			extent_seal(store->extents, s->current);
-			s->current = NULL;
-		}
-		if (s->current != NULL || !s->preparing)
-			break;
-		pthread_cond_wait(&s->prepared, &s->lock);
-	}
-	if (s->current == NULL) {
-		s->current = s->spare;
-		s->spare = NULL;
-	}
-	return s->current != NULL ? 0 : extent_create(store, stream, &s->current);
-}
-
-/* Make the stream's next extent before it is needed. Making one takes two flushes, which are slow while data is written: all
- * writers would wait. What fails here is tried again, and told, when the extent is needed. */
-static void stream_prepare(struct bd_store *store, enum bd_stream stream)
-{
-	struct extent_stream *s = &store->extents->streams[stream];
-	struct bd_extent *spare = NULL;
-	int error = extent_create(store, stream, &spare);
-	if (error != 0)
-		nf_debug("the next extent could not be made ahead: %s", strerror(-error));
-	pthread_mutex_lock(&s->lock);
-	s->preparing = false;
-	s->spare = spare;
-	pthread_cond_broadcast(&s->prepared);
-	pthread_mutex_unlock(&s->lock);
-}
-
-int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want, struct bd_extent **ret_extent,
-		    uint32_t *ret_slot, unsigned *ret_count)
-{
-	struct bd_extents *extents = store->extents;
-	struct extent_stream *s = &extents->streams[stream];
-	pthread_mutex_lock(&s->lock);
-	int error = stream_fill_current(store, stream, s);
-	struct bd_extent *extent = s->current;
-	unsigned count = 0;
-	bool prepare = false;
-	if (error == 0) {
-		count = NF_MIN(want, BD_EXTENT_SLOTS - extent->used);
-		error = extent_grow(store, stream, extent, extent->used + count);
-	}
-	if (error == 0) {
-		pthread_mutex_lock(&extents->lock);
-		*ret_slot = extent->used;
-		extent->used += count;
-		extent->unfilled += count;
-		extent->refs++;
-		pthread_mutex_unlock(&extents->lock);
-		*ret_extent = extent;
-		*ret_count = count;
-		/* Nobody waits for moves. And not in a small store: the spare extent would be a large part of it. */
-		prepare = stream == BD_STREAM_FRONT && extent->used >= EXTENT_PREPARE_SLOTS && s->tried != extent->id + 1 &&
-			  s->spare == NULL && !s->preparing && grow_step(extents) >= EXTENT_PREPARE_STEP;
-		if (prepare) {
-			s->preparing = true;
-			s->tried = extent->id + 1;
-		}
-	}
-	pthread_mutex_unlock(&s->lock);
-	if (prepare)
-		stream_prepare(store, stream);
-	return error;
-}
-
-int bd_extents_seal(struct bd_store *store, enum bd_stream stream)
-{
-	struct extent_stream *s = &store->extents->streams[stream];
-	int error = 0;
-	pthread_mutex_lock(&s->lock);
-	if (s->current != NULL) {
-		error = extent_trim(store, s->current);
-		extent_seal(store->extents, s->current);
-		s->current = NULL;
-	}
-	pthread_mutex_unlock(&s->lock);
-	return error;
 }
 
 int bd_extent_write(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count, void *data)
@@ -471,9 +216,11 @@ void bd_extent_put(struct bd_store *store, struct bd_extent *extent)
 {
 	pthread_mutex_lock(&store->extents->lock);
 	bool last = --extent->refs == 0;
+	if (last && extent->keep_file)
+		spare_add(store->extents, extent);
 	pthread_mutex_unlock(&store->extents->lock);
 	if (last)
-		extent_free(extent);
+		extent_destroy(extent);
 }
 
 int bd_extent_get(struct bd_store *store, uint32_t id, struct bd_extent **ret_extent)
@@ -598,19 +345,21 @@ void bd_extent_count(struct bd_store *store, uint64_t loc, int delta)
 	pthread_mutex_unlock(&extents->lock);
 }
 
-void bd_extents_totals(struct bd_store *store, uint64_t *ret_extents, uint64_t *ret_bytes, uint64_t *ret_live_bytes,
-		       uint64_t *ret_used_bytes)
+struct bd_extent_totals bd_extents_totals(struct bd_store *store)
 {
 	struct bd_extents *extents = store->extents;
+	struct bd_extent_totals totals = {0};
 	uint64_t used = 0;
 	pthread_mutex_lock(&extents->lock);
 	for (uint32_t i = 0; i < extents->slots; i++)
 		used += extents->by_id[i] != NULL ? extents->by_id[i]->used : 0;
-	*ret_extents = extents->count;
-	*ret_bytes = extents->bytes + (uint64_t)extents->count * BD_EXTENT_DATA_OFFSET;
-	*ret_live_bytes = (uint64_t)NF_MAX(extents->live, 0) * NF_BLOCK_SIZE;
-	*ret_used_bytes = used * NF_BLOCK_SIZE;
+	totals.extents = extents->count;
+	totals.bytes = extents->bytes + (uint64_t)extents->count * BD_EXTENT_DATA_OFFSET;
+	totals.live_bytes = (uint64_t)NF_MAX(extents->live, 0) * NF_BLOCK_SIZE;
+	totals.used_bytes = used * NF_BLOCK_SIZE;
+	totals.spare_bytes = extents->spare_bytes;
 	pthread_mutex_unlock(&extents->lock);
+	return totals;
 }
 
 /* ---- loading, tables, removal: what open, checkpoints and the collector need */
@@ -619,23 +368,13 @@ int extents_adopt(struct bd_store *store, struct bd_extent *extent)
 {
 	struct bd_extents *extents = store->extents;
 	pthread_mutex_lock(&extents->lock);
-	int error = table_insert(extents, extent);
+	int error = extents_insert(extents, extent);
 	if (error == 0) {
 		extents->bytes += (uint64_t)extent->allocated * NF_BLOCK_SIZE;
 		extents->live += extent->live;
 	}
 	pthread_mutex_unlock(&extents->lock);
 	return error;
-}
-
-struct bd_extent *extent_make(uint32_t id)
-{
-	return extent_new(id);
-}
-
-void extent_destroy(struct bd_extent *extent)
-{
-	extent_free(extent);
 }
 
 void extent_replay_fill(struct bd_store *store, struct bd_extent *extent, uint32_t slot, const struct bd_block_id *id,
@@ -663,10 +402,11 @@ int bd_extent_remove(struct bd_store *store, uint32_t id)
 	pthread_mutex_unlock(&extents->lock);
 	if (extent == NULL)
 		return -ENOENT;
+	bool kept = spare_keep(store, extent);
 	bd_extent_put(store, extent);
 	char path[EXTENT_PATH_SIZE];
 	extent_path(id, path);
-	return nf_io_unlink(store->io, path);
+	return kept ? 0 : nf_io_unlink(store->io, path);
 }
 
 /* Under lock. */
@@ -688,21 +428,6 @@ void bd_extents_set_next_id(struct bd_store *store, uint32_t least)
 	pthread_mutex_lock(&store->extents->lock);
 	store->extents->next_id = NF_MAX(store->extents->next_id, least);
 	pthread_mutex_unlock(&store->extents->lock);
-}
-
-int bd_extents_trim_open(struct bd_store *store)
-{
-	int error = 0;
-	for (unsigned i = 0; i < BD_STREAMS && error == 0; i++) {
-		struct extent_stream *s = &store->extents->streams[i];
-		pthread_mutex_lock(&s->lock);
-		if (s->current != NULL)
-			error = extent_trim(store, s->current);
-		if (error == 0 && s->spare != NULL)
-			error = extent_trim(store, s->spare);
-		pthread_mutex_unlock(&s->lock);
-	}
-	return error;
 }
 
 void bd_extent_set_collecting(struct bd_store *store, uint32_t id, bool collecting)

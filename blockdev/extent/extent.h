@@ -106,10 +106,16 @@ void bd_extent_set_collecting(struct bd_store *store, uint32_t id, bool collecti
 void bd_extent_set_damaged(struct bd_store *store, uint32_t id);
 /* May a new reference to this slot be made? */
 bool bd_extent_can_share(struct bd_store *store, uint32_t id);
-/* Take the extent out of the table (readers who hold it go on) and delete its file. Nothing may refer to it. */
+/* Take the extent out of the table (readers who hold it go on) and delete its file, or keep that as a spare. Nothing may refer to the extent,
+ * and that must be durable. */
 NF_MUST_CHECK int bd_extent_remove(struct bd_store *store, uint32_t id);
-void bd_extents_totals(struct bd_store *store, uint64_t *ret_extents, uint64_t *ret_bytes, uint64_t *ret_live_bytes,
-		       uint64_t *ret_used_bytes);
+struct bd_extent_totals {
+	uint64_t extents, bytes, live_bytes, used_bytes; /* bytes: on disk, with tables */
+	uint64_t spare_bytes;				 /* beside them: files that wait to be used again */
+};
+struct bd_extent_totals bd_extents_totals(struct bd_store *store);
+/* Once a second: delete spare files that nobody has wanted for a while, and all when the disk gets full. */
+void bd_extents_age_spares(struct bd_store *store);
 /* Set the count of live slots as a scrub has found it. */
 void bd_extent_set_live(struct bd_store *store, uint32_t id, uint32_t live);
 

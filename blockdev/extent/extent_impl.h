@@ -1,4 +1,4 @@
-/* Inside of extents: shared by extent.c and table.c only. */
+/* Inside of extents: shared by the files of this folder only. */
 #ifndef BD_EXTENT_IMPL_H
 #define BD_EXTENT_IMPL_H
 
@@ -16,6 +16,9 @@
 #define EXTENT_PREPARE_SLOTS (BD_EXTENT_SLOTS / 2)    /* used of an extent when the next one is made */
 #define EXTENT_RESERVE_BYTES (UINT64_C(256) << 20)    /* kept free by front writes */
 
+#define EXTENT_SPARES 64u /* 4 GiB */
+#define EXTENT_SPARE_PREFIX "spare."
+
 struct bd_extent {
 	uint32_t id;		/* const */
 	struct nf_file *file;	/* const once in the table */
@@ -26,6 +29,7 @@ struct bd_extent {
 	uint32_t refs;		/* 1 for the table, 1 a holder */
 	bool sealed, unsynced, count_dirty, collecting, damaged;
 	bool was_open; /* at the last crash */
+	bool keep_file; /* removed; when the last holder has put it, its file is a spare */
 	uint64_t last_sequence;
 	uint8_t *table;		/* in memory while it changes, else NULL */
 	uint32_t dirty_low, dirty_high; /* slots whose table entries are not written yet */
@@ -40,6 +44,13 @@ struct extent_stream {
 	pthread_cond_t prepared;  /* no more */
 };
 
+struct extent_spare {
+	struct nf_file *file;
+	uint32_t id;	    /* of the extent that it was, and in its name */
+	uint32_t allocated; /* slots, all written before */
+	int64_t since_s;    /* monotonic */
+};
+
 struct bd_extents {
 	pthread_mutex_t lock;
 	pthread_mutex_t sync_lock; /* one sync at a time; before `lock` */
@@ -47,14 +58,35 @@ struct bd_extents {
 	uint32_t slots, count, next_id;
 	uint64_t sequence, synced, bytes;
 	int64_t live;
+	bool settled; /* recovery is over: files may be kept */
+	struct extent_spare spares[EXTENT_SPARES]; /* the first `spare_ready`, oldest first */
+	unsigned spare_ready, spare_count;	   /* count: with those that readers still hold */
+	uint64_t spare_bytes;			   /* of all counted */
 	struct extent_stream streams[BD_STREAMS];
 };
 
 void extent_path(uint32_t id, char path[EXTENT_PATH_SIZE]);
+void extent_spare_path(uint32_t id, char path[EXTENT_PATH_SIZE]);
 size_t extent_value(const struct bd_extent *extent, uint8_t value[EXTENT_VALUE_MAX]);
-int extents_adopt(struct bd_store *store, struct bd_extent *extent);
 struct bd_extent *extent_make(uint32_t id);
 void extent_destroy(struct bd_extent *extent);
+/* Into the table. Under lock; extents_adopt takes it, and counts the extent's slots too. -ENOMEM. */
+int extents_insert(struct bd_extents *extents, struct bd_extent *extent);
+int extents_adopt(struct bd_store *store, struct bd_extent *extent);
+
+/* Spares (spare.c). */
+/* The extent is out of the table and its record durably deleted: keep its file, if there is room for it. Returns whether the file has lost
+ * its name; else the caller deletes it. The caller holds the extent. */
+bool spare_keep(struct bd_store *store, struct bd_extent *extent);
+/* Nobody holds the extent any more. Under lock. */
+void spare_add(struct bd_extents *extents, struct bd_extent *extent);
+/* Give the new extent a spare's file and slots. False when there is none. `path` is the file's name until it is renamed. */
+bool spare_take(struct bd_extents *extents, struct bd_extent *extent, char path[EXTENT_PATH_SIZE]);
+/* Delete all spares. Returns how many there were. */
+unsigned spares_drop(struct bd_store *store);
+/* At the end: close them. */
+void spares_free(struct bd_extents *extents);
+
 /* Byte offsets in a slot table entry. */
 #define EXTENT_SLOT_FLAGS 20u
 #define EXTENT_SLOT_SEQUENCE 24u

@@ -298,6 +298,7 @@ static void *collector_main(void *arg)
 				error = bd_sweep_pending(store, NULL, NULL, &result.versions_dropped);
 			if (error == 0)
 				error = collect_all(store, false, 4, NULL, NULL, &result);
+			bd_extents_age_spares(store);
 			pthread_mutex_unlock(&store->collect_lock);
 			if (error != 0 && error != -ECANCELED)
 				nf_warn("collecting garbage stopped: %s; it goes on by itself", strerror(-error));

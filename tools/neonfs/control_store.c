@@ -59,6 +59,8 @@ int ctl_store_gc(struct ctl_call *call)
 	if (ctl_begin_long_work(call) != 0)
 		return -1;
 	int rc = bd_store_gc(call->store, ctl_progress, call, &result);
+	/* Who asks for garbage to be collected wants the disk back. */
+	bd_store_drop_spares(call->store);
 	ctl_end_long_work(call);
 	if (rc != 0)
 		return ctl_store_error(call, rc, "cannot collect garbage");

@@ -123,6 +123,8 @@ static void print_status(const json_t *status)
 		print_bytes("size limit", facts, "size_limit_bytes");
 	print_bytes("data", facts, "extent_bytes");
 	print_bytes("of it live", facts, "live_bytes");
+	if (fact(facts, "spare_bytes") > 0)
+		print_bytes("kept for reuse", facts, "spare_bytes");
 	print_bytes("log", facts, "log_bytes");
 	print_bytes("index", facts, "index_bytes");
 	print_bytes("free", facts, "free_bytes");

@@ -34,6 +34,7 @@ json_t *store_status_json(const struct bd_status *status)
 		FIELD(status, extents),
 		FIELD(status, extent_bytes),
 		FIELD(status, live_bytes),
+		FIELD(status, spare_bytes),
 		FIELD(status, free_bytes),
 		FIELD(status, log_bytes),
 		FIELD(status, index_bytes),
