@@ -4,10 +4,12 @@
  *   4 length of the record u16   6 lower u16   8 upper u16   10 the record   then bytes 0 .. lower and upper .. 8192 of the page
  *
  * The record is decoded without a look at its checksum; its manager is made one of the family's. Images that would be applied are not, or redo would
- * never run. The page is redone twice, from two copies, which must come out the same. */
+ * never run. The page is redone twice, from two copies, which must come out the same; a page whose header was sound must come out sound,
+ * or new, that is all zeros. */
 #include "fuzz.h"
 
 #include "walapply/decode/wa_decode.h"
+#include "walapply/redo/page.h"
 #include "walapply/redo/wa_redo.h"
 
 #define HEADER 10u
@@ -33,6 +35,7 @@ static void redo(const struct wa_version *version, const struct wa_record *recor
 {
 	struct wa_error error = {0}, again = {0};
 	uint8_t *twin = fuzz_copy(page, WA_PAGE_SIZE);
+	bool was_sound = wa_page_check(page) == 0;
 	int outcome = wa_redo_block(version, record, ref, page, &error);
 	fuzz_expect(outcome == WA_SKIPPED || outcome == WA_REDONE || outcome == -EBADMSG || outcome == -ENOTSUP);
 	fuzz_expect(wa_redo_block(version, record, ref, twin, &again) == outcome);
@@ -40,6 +43,8 @@ static void redo(const struct wa_version *version, const struct wa_record *recor
 		fuzz_expect(error.text[0] != '\0' && error.lsn.v == record->lsn.v);
 	else
 		fuzz_expect(memcmp(page, twin, WA_PAGE_SIZE) == 0);
+	if (outcome == WA_REDONE && was_sound)
+		fuzz_expect(wa_page_check(page) == 0 || wa_page_upper(page) == 0);
 	free(twin);
 	(void)!wa_mask(version, record->rmid, ref->block.blkno, page, &error);
 }
