@@ -195,6 +195,7 @@ struct bd_leaf_cache;
 struct bd_background;
 struct bd_journal;
 struct bd_makers;
+struct bd_later;
 
 struct bd_store {
 	char *path;
@@ -215,6 +216,7 @@ struct bd_store {
 	pthread_mutex_t layers_lock;	   /* every branch's own layers, the lists below */
 	struct bd_layer *all_layers, *dead_layers;
 	struct bd_makers *makers; /* blocks that are being made (file/make.c) */
+	struct bd_later *later; /* made blocks that wait to be stored (file/make_later.c) */
 	/* branch table: by id, grown under table_lock */
 	pthread_rwlock_t table_lock;
 	struct bd_branch **branches;
@@ -408,6 +410,9 @@ NF_MUST_CHECK int bd_leave_out_commit(struct bd_store *store, struct bd_branch *
 #define BD_READ_BLOCKS 128u /* read in one batch */
 NF_MUST_CHECK int bd_makers_init(struct bd_store *store);
 void bd_makers_free(struct bd_store *store);
+/* The thread that stores what was made (file/make_later.c). What still waits at its end is made again some day. */
+NF_MUST_CHECK int bd_later_start(struct bd_store *store);
+void bd_later_stop(struct bd_store *store);
 /* What to do with blocks that a redo layer has still to make. */
 enum bd_make {
 	BD_MAKE_NOT,   /* BD_LAZY: inside an operation nothing is made, for hooks run under no lock */

@@ -13,10 +13,13 @@ BENCH = "history"
 
 
 def index_share(world):
-    """Bytes of the indexes in percent of the WAL that they are of."""
-    directory = os.path.join(world.neonfs.root, ".history", str(world.branch_id()), "index")
-    sizes = [os.path.getsize(os.path.join(directory, name)) for name in os.listdir(directory) if re.fullmatch("[0-9A-F]{24}", name)]
-    return 100 * sum(sizes) / (len(sizes) * (16 << 20)) if sizes else None
+    """Bytes of the indexes, those of many segments too, in percent of the WAL that they are of."""
+    def sizes(kind):
+        directory = os.path.join(world.neonfs.root, ".history", str(world.branch_id()), kind)
+        names = [name for name in os.listdir(directory) if re.match("[0-9A-F]{24}", name)] if os.path.isdir(directory) else []
+        return [os.path.getsize(os.path.join(directory, name)) for name in names]
+    own, merged = sizes("index"), sizes("merged")
+    return 100 * (sum(own) + sum(merged)) / (len(own) * (16 << 20)) if own else None
 
 
 def run(results, world, options):

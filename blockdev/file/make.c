@@ -4,6 +4,7 @@
  *   2. the hook makes of each what it is above
  *   3. in a head: all of them into new slots with one write, like any write of data, and the map points there, where it still says that the block
  *      is to be made by this layer. Who overwrites or punches a block meanwhile wins; a new layer above wins too.
+ *      for a reader who waits for a few blocks only, 3 comes after the answer (make_later.c)
  * No lock is held over 1 and 2. What is stored is an ordinary version of the current epoch; after a crash that loses it the block is made again.
  * Two readers of one block in a head: the second waits for the first and then looks again, so hooks, which may be slow, run once. */
 #include "blockdev/file/make.h"
@@ -144,34 +145,28 @@ int make_blocks(struct bd_inode *inode, uint32_t first, uint32_t count, struct b
 
 /* Made blocks on their way into slots. */
 struct made {
-	struct bd_layer *const *layers; /* of all blocks */
-	uint32_t first, count;
-	uint8_t *data; /* those with a layer, one behind the other */
-	uint32_t at[MAKE_BLOCKS_MAX]; /* which ones they are */
-	uint64_t sums[MAKE_BLOCKS_MAX];
+	uint8_t *data; /* one behind the other */
 	uint32_t n;
+	uint32_t blocks[MAKE_BLOCKS_MAX]; /* which ones of the file they are */
+	struct bd_layer *layers[MAKE_BLOCKS_MAX]; /* by which each was made */
+	uint64_t sums[MAKE_BLOCKS_MAX];
 };
 
-static void gather(struct made *made, const uint8_t *buf)
+static void gather(struct made *made, uint32_t block, struct bd_layer *layer, const uint8_t *page)
 {
-	made->n = 0;
-	for (uint32_t i = 0; i < made->count; i++) {
-		if (made->layers[i] == NULL)
-			continue;
-		uint8_t *to = made->data + (size_t)made->n * NF_BLOCK_SIZE;
-		memcpy(to, buf + (size_t)i * NF_BLOCK_SIZE, NF_BLOCK_SIZE);
-		made->sums[made->n] = XXH3_64bits(to, NF_BLOCK_SIZE);
-		made->at[made->n++] = i;
-	}
+	uint8_t *to = made->data + (size_t)made->n * NF_BLOCK_SIZE;
+	memcpy(to, page, NF_BLOCK_SIZE);
+	made->sums[made->n] = XXH3_64bits(to, NF_BLOCK_SIZE);
+	made->layers[made->n] = layer;
+	made->blocks[made->n++] = block;
 }
 
 /* Under inode->lock: is made block `k` still to be made, by the same layer? */
 static bool is_wanted(struct bd_inode *inode, const struct made *made, uint32_t k)
 {
-	uint32_t block = made->first + made->at[k];
-	const struct bd_leaf *leaf = bd_map_peek(inode, block >> BD_LEAF_SHIFT);
-	const struct bd_entry *entry = &leaf->entries[block % BD_LEAF_BLOCKS];
-	return entry->loc == BD_LOC_REDO && entry->sum == bd_layer_key(made->layers[made->at[k]]);
+	const struct bd_leaf *leaf = bd_map_peek(inode, made->blocks[k] >> BD_LEAF_SHIFT);
+	const struct bd_entry *entry = &leaf->entries[made->blocks[k] % BD_LEAF_BLOCKS];
+	return entry->loc == BD_LOC_REDO && entry->sum == bd_layer_key(made->layers[k]);
 }
 
 /* Under inode->lock exclusive: what can fail. */
@@ -180,7 +175,7 @@ static int prepare(struct bd_inode *inode, const struct made *made)
 	int error = inode_reserve_pending(inode, made->n);
 	for (uint32_t k = 0; error == 0 && k < made->n; k++) {
 		struct bd_leaf *leaf;
-		error = bd_map_leaf(inode, (made->first + made->at[k]) >> BD_LEAF_SHIFT, &leaf);
+		error = bd_map_leaf(inode, made->blocks[k] >> BD_LEAF_SHIFT, &leaf);
 	}
 	return error;
 }
@@ -191,10 +186,11 @@ static int take_piece(struct bd_inode *inode, const struct made *made, const str
 	int error = 0;
 	for (uint32_t k = 0; error == 0 && k < piece->count;) {
 		uint32_t from = piece->at + k, n = 0;
-		while (k + n < piece->count && made->at[from + n] == made->at[from] + n && is_wanted(inode, made, from + n))
+		while (k + n < piece->count && made->blocks[from + n] == made->blocks[from] + n &&
+		       is_wanted(inode, made, from + n))
 			n++;
 		if (n > 0)
-			error = slots_take(inode, piece, k, n, made->first + made->at[from], made->sums + from);
+			error = slots_take(inode, piece, k, n, made->blocks[from], made->sums + from);
 		else
 			bd_extent_abandon(inode->store, piece->extent, 1);
 		k += NF_MAX(n, 1);
@@ -229,25 +225,55 @@ static int store_made(struct bd_inode *inode, struct made *made)
 	return error;
 }
 
-int make_store(struct bd_inode *inode, uint32_t first, uint32_t count, struct bd_layer *const *layers, const uint8_t *buf)
+/* Room for `count` blocks; NULL: no memory. */
+static struct made *made_new(uint32_t count)
 {
-	assert(count <= MAKE_BLOCKS_MAX);
-	if (!bd_inode_is_head(inode))
-		return 0;
 	struct made *made = malloc(sizeof(*made));
+	assert(count <= MAKE_BLOCKS_MAX);
 	if (made == NULL)
-		return -ENOMEM;
-	made->layers = layers;
-	made->first = first;
-	made->count = count;
+		return NULL;
+	made->n = 0;
 	made->data = nf_io_buffer((size_t)count * NF_BLOCK_SIZE);
-	int error = made->data != NULL ? bd_op_begin(inode) : -ENOMEM;
-	if (error == 0) {
-		gather(made, buf);
+	if (made->data == NULL) {
+		free(made);
+		return NULL;
+	}
+	return made;
+}
+
+/* In an operation of its own; the made blocks are freed. */
+static int store_all(struct bd_inode *inode, struct made *made)
+{
+	int error = made->n > 0 ? bd_op_begin(inode) : 0;
+	if (error == 0 && made->n > 0) {
 		error = store_made(inode, made);
 		bd_op_end(inode);
 	}
 	free(made->data);
 	free(made);
 	return error;
+}
+
+int make_store(struct bd_inode *inode, uint32_t first, uint32_t count, struct bd_layer *const *layers, const uint8_t *buf)
+{
+	if (!bd_inode_is_head(inode))
+		return 0;
+	struct made *made = made_new(count);
+	if (made == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++)
+		if (layers[i] != NULL)
+			gather(made, first + i, layers[i], buf + (size_t)i * NF_BLOCK_SIZE);
+	return store_all(inode, made);
+}
+
+int make_store_at(struct bd_inode *inode, const uint32_t *blocks, uint32_t count, struct bd_layer *const *layers,
+		  const uint8_t *pages)
+{
+	struct made *made = made_new(count);
+	if (made == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++)
+		gather(made, blocks[i], layers[i], pages + (size_t)i * NF_BLOCK_SIZE);
+	return store_all(inode, made);
 }

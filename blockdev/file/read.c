@@ -137,11 +137,15 @@ static bool make_lazy(struct bd_inode *inode, const struct read_batch *batch, co
 		return false;
 	int error = make_blocks(inode, batch->first, batch->count, lazy->layers, buf);
 	bool overtaken = is_overtaken(lazy);
-	int stored = error == 0 && !overtaken ? make_store(inode, batch->first, batch->count, lazy->layers, buf) : 0;
+	int stored = 0;
+	if (error == 0 && !overtaken && make == BD_MAKE_STORE)
+		stored = make_store(inode, batch->first, batch->count, lazy->layers, buf);
+	else if (error == 0 && !overtaken)
+		make_store_later(inode, batch->first, batch->count, lazy->layers, buf);
 	make_leave(inode->store, maker);
 	if (overtaken)
 		return false;
-	*ret_error = error == 0 && make == BD_MAKE_STORE ? stored : error;
+	*ret_error = error == 0 ? stored : error;
 	return true;
 }
 

@@ -4,19 +4,34 @@
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/file/inode.h"
+#include "blockdev/layer/layer.h"
 
 static_assert(BD_SCATTERED_MAX == BD_READ_BLOCKS, "one batch");
 
-/* Where the block is. False: that takes more than a look at the map (a leaf is not in memory, the block is to be made, or lies behind the end). */
-static bool look_up(struct bd_inode *inode, uint32_t block, struct bd_place *place)
+/* Under the inode's lock: the block's place, where its leaf is in memory. */
+static bool place_of(struct bd_inode *inode, uint32_t block, struct bd_place *place)
 {
-	pthread_rwlock_rdlock(&inode->lock);
 	const struct bd_leaf *leaf = bd_map_peek(inode, block >> BD_LEAF_SHIFT);
-	bool found = leaf != NULL && block < inode->attr.size_bytes >> NF_BLOCK_SHIFT && S_ISREG(inode->attr.mode);
-	if (found)
+	if (leaf != NULL)
 		*place = (struct bd_place){.loc = leaf->entries[block % BD_LEAF_BLOCKS].loc,
 					   .sum = leaf->entries[block % BD_LEAF_BLOCKS].sum};
+	return leaf != NULL;
+}
+
+/* Where the block is. False: that takes more than a look at the map (the block is to be made, or lies behind the end). */
+static bool look_up(struct bd_inode *inode, uint32_t block, struct bd_place *place)
+{
+	struct bd_leaf *leaf;
+	pthread_rwlock_rdlock(&inode->lock);
+	bool inside = block < inode->attr.size_bytes >> NF_BLOCK_SHIFT && S_ISREG(inode->attr.mode);
+	bool found = inside && place_of(inode, block, place);
 	pthread_rwlock_unlock(&inode->lock);
+	if (inside && !found && bd_inode_open_layers(inode) == 0) {
+		pthread_rwlock_wrlock(&inode->lock);
+		inside = block < inode->attr.size_bytes >> NF_BLOCK_SHIFT;
+		found = inside && bd_map_leaf(inode, block >> BD_LEAF_SHIFT, &leaf) == 0 && place_of(inode, block, place);
+		pthread_rwlock_unlock(&inode->lock);
+	}
 	return found && place->loc != BD_LOC_REDO;
 }
 
@@ -49,7 +64,9 @@ int bd_read_scattered(const struct bd_scattered *blocks, unsigned count, void *b
 {
 	int error = 0;
 	assert(count > 0 && count <= BD_SCATTERED_MAX && (uintptr_t)buf % NF_IO_ALIGN == 0);
-	if (read_at_once(blocks, count, buf))
+	bool done = read_at_once(blocks, count, buf);
+	bd_leaf_cache_trim(blocks[0].inode->store);
+	if (done)
 		return 0;
 	/* Overwritten or moved between the look and the read, or damaged: each by itself finds out. */
 	for (unsigned i = 0; i < count && error == 0; i++)

@@ -320,7 +320,7 @@ int bd_background_start(struct bd_store *store)
 		error = -pthread_create(&bg->collector, NULL, collector_main, store);
 		bg->collector_runs = error == 0;
 	}
-	return error;
+	return error == 0 ? bd_later_start(store) : error;
 }
 
 void bd_background_stop(struct bd_store *store)
@@ -328,6 +328,7 @@ void bd_background_stop(struct bd_store *store)
 	struct bd_background *bg = store->background;
 	if (bg == NULL)
 		return;
+	bd_later_stop(store); /* it may wait for room in the log */
 	pthread_mutex_lock(&bg->lock);
 	bg->stop = true;
 	pthread_cond_broadcast(&bg->flusher_wake);

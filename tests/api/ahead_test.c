@@ -2,6 +2,7 @@
 #include "layers.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 static struct layers hook;
 
@@ -104,6 +105,53 @@ static void who_wrote_has_won(void **state)
 	bd_inode_unref(file, 1);
 }
 
+/* The store again, with its background threads or without. */
+static struct bd_inode *open_again(struct api *api, bool background)
+{
+	const struct bd_open_options options = {.memory_limit_bytes = 64 * MIB, .no_background = !background};
+	char message[512] = "";
+	bd_inode_unref(api->root, 1);
+	assert_ok(bd_store_close(api->store));
+	if (bd_store_open_io(api->path, api->io, &options, &api->store, message, sizeof(message)) != 0)
+		fail_msg("open: %s", message);
+	layers_install(&hook, api->store);
+	api->root = api_root(api, api_head(api->main.id));
+	return api_lookup(api->root, "file");
+}
+
+/* Where there is a thread for it, what was made for a reader is stored later: it is not made again then, and who writes meanwhile has won. */
+static void readers_do_not_wait(void **state)
+{
+	enum { READ = 200, WRITTEN = 50 };
+	struct api *api = *state;
+	struct bd_inode *file = make_file(api);
+	uint32_t blocks[BLOCKS], epoch = layers_lay(api, api->main.id, 5, 1);
+	bd_inode_unref(file, 1);
+	file = open_again(api, true);
+	for (uint32_t i = 0; i < READ; i++) {
+		uint32_t block = i * 7 % BLOCKS;
+		expect(file, block, through(1, 5));
+		if (i < WRITTEN)
+			api_put(file, block * BLOCK, 42, BLOCK);
+	}
+	for (unsigned tries = 0; tries < 5000 && unmade(file, epoch, 0, blocks, BLOCKS) > BLOCKS - READ; tries++)
+		usleep(1000);
+	assert_int_equal(unmade(file, epoch, 0, blocks, BLOCKS), BLOCKS - READ);
+	hook.applied = 0;
+	for (uint32_t i = 0; i < READ; i++)
+		expect(file, i * 7 % BLOCKS, i < WRITTEN ? 42 : through(1, 5));
+	assert_int_equal(hook.applied, 0);
+	/* What still waits when the store is closed is made again, or was stored: both are right. */
+	for (uint32_t i = READ; i < BLOCKS; i++)
+		expect(file, i * 7 % BLOCKS, through(1, 5));
+	bd_inode_unref(file, 1);
+	file = open_again(api, false);
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		expect(file, i * 7 % BLOCKS, i < WRITTEN ? 42 : through(1, 5));
+	assert_int_equal(unmade(file, epoch, 0, blocks, BLOCKS), 0);
+	bd_inode_unref(file, 1);
+}
+
 static void not_of_what_is_frozen(void **state)
 {
 	struct api *api = *state;
@@ -126,6 +174,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ahead_test(what_is_stored_ahead_is_not_made_again),
+		ahead_test(readers_do_not_wait),
 		ahead_test(who_wrote_has_won),
 		ahead_test(not_of_what_is_frozen),
 	};

@@ -101,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (wa_index_open(bytes, size, &index, &error) == 0) {
 		use(&index);
 		int sound = wa_index_verify(&index, &error);
-		int status = wa_index_merge(&index, 1, &merged, &merged_size, &error);
+		int status = wa_index_merge(&index, 1, index.info.blocks_only ? WA_MERGE_BLOCKS : WA_MERGE_ALL, &merged, &merged_size, &error);
 		fuzz_expect(status == 0 || sound != 0);
 		if (status == 0)
 			free(merged);

@@ -4,7 +4,7 @@
  *     0 magic u64      8 version u32    12 major u32     16 base u64       24 limit u64     32 first u64      40 last u64
  *    48 end u64       56 system id u64  64 records u64   72 record bytes u64                80 entries u64    88 checkpoint u64
  *    96 its redo u64 104 first commit i64                112 last commit i64               120 newest xid u32
- *   124 first timeline u32             128 last timeline u32                               132 flags u32 (1 foreign)
+ *   124 first timeline u32             128 last timeline u32                               132 flags u32 (1 foreign, 2 no spans)
  *   136 seven sections: offset u32, size u32, XXH3 u64 (of chunk and span data 0: they are checked piece by piece)
  *   248 zeros         296 XXH3 of bytes 0 .. 296
  *
@@ -51,6 +51,7 @@
 #define IX_GROUP_MAX 256u /* entries of a group: five bytes each fit into a chunk */
 #define IX_UNIT 8u
 #define IX_FOREIGN 1u
+#define IX_BLOCKS_ONLY 2u
 #define IX_HAS_WHOLE 1u
 #define IX_VARINT_MAX 10u
 

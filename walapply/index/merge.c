@@ -199,7 +199,7 @@ static bool follow_each_other(const struct wa_index *parts, size_t count)
 static int run(struct merge *merge)
 {
 	int status = merge_entries(merge);
-	for (size_t i = 0; i < merge->count && status == 0; i++)
+	for (size_t i = 0; i < merge->count && status == 0 && !merge->writer.info.blocks_only; i++)
 		status = merge_state(merge, &merge->parts[i]);
 	if (status < 0)
 		return status;
@@ -208,11 +208,18 @@ static int run(struct merge *merge)
 	return 0;
 }
 
-int wa_index_merge(const struct wa_index *parts, size_t count, uint8_t **ret_bytes, size_t *ret_size, struct wa_error *error)
+int wa_index_merge(const struct wa_index *parts, size_t count, enum wa_index_merge_kind kind, uint8_t **ret_bytes, size_t *ret_size,
+		   struct wa_error *error)
 {
 	if (count == 0 || count > WA_INDEX_MERGE_MAX || !follow_each_other(parts, count))
 		return -EINVAL;
-	struct wa_index_info info = {.major = parts[0].info.major, .system_id = parts[0].info.system_id, .base = parts[0].info.base};
+	for (size_t i = 0; i < count; i++)
+		if (parts[i].info.blocks_only && kind != WA_MERGE_BLOCKS)
+			return -EINVAL;
+	struct wa_index_info info = {.major = parts[0].info.major,
+				     .system_id = parts[0].info.system_id,
+				     .base = parts[0].info.base,
+				     .blocks_only = kind == WA_MERGE_BLOCKS};
 	struct merge *merge = calloc(1, sizeof(*merge));
 	if (merge == NULL)
 		return -ENOMEM;

@@ -32,6 +32,7 @@ static void read_info(const uint8_t *header, struct wa_index_info *ret_info)
 		.first_timeline = ix_u32(header + 124),
 		.last_timeline = ix_u32(header + 128),
 		.foreign = (ix_u32(header + 132) & IX_FOREIGN) != 0,
+		.blocks_only = (ix_u32(header + 132) & IX_BLOCKS_ONLY) != 0,
 	};
 }
 

@@ -417,6 +417,8 @@ static bool read_state(struct wa_index_state_cursor *cursor, struct wa_index_sta
 int wa_index_next_state(struct wa_index_state_cursor *cursor, struct wa_index_state *ret_state, struct wa_error *error)
 {
 	struct wa_index_state state;
+	if (cursor->index->info.blocks_only)
+		return wa_bad(error, cursor->index->info.base, "this index of WAL was merged without what changes outside of pages");
 	while (!cursor->done) {
 		if (cursor->data.size == 0) {
 			if (cursor->span == span_count(cursor->index))

@@ -60,6 +60,8 @@ static int verify_state(const struct wa_index *index, struct wa_error *error)
 	struct wa_index_state state;
 	struct nf_lsn last = index->info.base;
 	int status;
+	if (index->info.blocks_only)
+		return index->spans.size + index->span_data.size == 0 ? 0 : ix_damaged(index, error, "a summary that it says it has not");
 	wa_index_seek_state(index, index->info.base, index->info.limit, &cursor);
 	for (; (status = wa_index_next_state(&cursor, &state, error)) == 1; last = state.lsn)
 		if (state.lsn.v < last.v)

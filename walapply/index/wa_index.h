@@ -60,6 +60,7 @@ struct wa_index_info {
 	int64_t first_commit_us, last_commit_us;   /* least and greatest time of commit, since 2000-01-01; 0, 0 without any */
 	uint32_t newest_xid;			   /* of those that records name, the newest; 0 = none */
 	bool foreign; /* records of extensions or of unknown types occur: only Postgres itself can replay them */
+	bool blocks_only; /* merged without the state: wa_index_next_state has nothing to give, and says so */
 };
 
 /* A part of the file. */
@@ -215,7 +216,7 @@ struct wa_index_state_cursor {
 
 void wa_index_seek_state(const struct wa_index *index, struct nf_lsn from, struct nf_lsn to, struct wa_index_state_cursor *ret_cursor);
 
-/* As wa_index_next. */
+/* As wa_index_next; -EBADMSG too where the index is blocks_only. */
 NF_MUST_CHECK int wa_index_next_state(struct wa_index_state_cursor *cursor, struct wa_index_state *ret_state, struct wa_error *error);
 
 /* How often each type of record occurs, by (rmid, op). op is the type bits; of unknown types the upper half of xl_info. */
@@ -230,10 +231,16 @@ struct wa_index_type wa_index_type_at(const struct wa_index *index, size_t i); /
 
 /* -------------------------------------------------------------- merging */
 
+enum wa_index_merge_kind {
+	WA_MERGE_ALL, /* the same bytes as if one builder had taken all records */
+	WA_MERGE_BLOCKS, /* the same without the state, which is about half of it (info.blocks_only) */
+};
+
 /* One index of several that follow each other without a gap (each one's limit is the next one's base), of one cluster and major.
- * *ret_size bytes to be freed with free(); the same bytes as if one builder had taken all records.
- * Returns 0; -EINVAL they do not follow each other, are none or too many; -EBADMSG one is damaged (error); -EOVERFLOW; -ENOMEM. */
-NF_MUST_CHECK int wa_index_merge(const struct wa_index *parts, size_t count, uint8_t **ret_bytes, size_t *ret_size,
-				 struct wa_error *error);
+ * *ret_size bytes to be freed with free(). Memory: the result's, and once more the largest table's while it grows.
+ * Returns 0; -EINVAL they do not follow each other, are none or too many, or one is blocks_only and the whole is wanted; -EBADMSG one is damaged
+ * (error); -EOVERFLOW; -ENOMEM. */
+NF_MUST_CHECK int wa_index_merge(const struct wa_index *parts, size_t count, enum wa_index_merge_kind kind, uint8_t **ret_bytes,
+				 size_t *ret_size, struct wa_error *error);
 
 #endif

@@ -299,7 +299,7 @@ static void put_header(uint8_t *header, const struct wa_index_info *info)
 	put32(header + 120, info->newest_xid);
 	put32(header + 124, info->first_timeline);
 	put32(header + 128, info->last_timeline);
-	put32(header + 132, info->foreign ? IX_FOREIGN : 0);
+	put32(header + 132, (info->foreign ? IX_FOREIGN : 0) | (info->blocks_only ? IX_BLOCKS_ONLY : 0));
 }
 
 int ix_writer_finish(struct ix_writer *writer, uint8_t **ret_bytes, size_t *ret_size)

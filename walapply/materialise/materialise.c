@@ -1,6 +1,8 @@
 /* The records of a block, in the order of the log, applied to its base.
  *
- * Only from the last record on that makes the page from nothing, if there is one: then the base does not count, torn or not. */
+ * Only from the last record on that makes the page from nothing, if there is one: then the base does not count, torn or not. Without one the base's own LSN
+ * says which records it has already, as in recovery (redo_call.c). Those are not fetched: a record that another one of the block follows at or before that
+ * LSN ends at or before it. */
 #include <string.h>
 
 #include "materialise_impl.h"
@@ -61,7 +63,8 @@ static void apply_implied(struct mt_job *job, const struct wa_implied *implied)
 }
 
 int wa_range_record(const struct wa_range *range, struct nf_lsn lsn,
-		    int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg, struct wa_error *error)
+		    int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg,
+		    struct wa_error *error)
 {
 	struct pages pages;
 	const struct mt_source source = {.range = range, .page = read_page, .arg = &pages};
@@ -112,7 +115,12 @@ static bool overlaps(const struct wa_index *index, const struct mt_leg *leg)
 	return index->info.base.v < leg->to.v && index->info.limit.v > leg->from.v;
 }
 
-/* Move the path's beginning to the last record that makes the page from nothing. */
+struct nf_lsn mt_done(const struct wa_block *block, const uint8_t *page)
+{
+	return block->fork == WA_FORK_MAIN && !wa_page_is_new(page) ? wa_page_lsn(page) : (struct nf_lsn){0};
+}
+
+/* Move the path's beginning to the last record that makes the page from nothing. 1; 0 there is none. */
 static int skip_to_whole(const struct wa_range *range, struct mt_path *path, unsigned *ret_first, struct wa_error *error)
 {
 	*ret_first = 0;
@@ -129,7 +137,7 @@ static int skip_to_whole(const struct wa_range *range, struct mt_path *path, uns
 				continue;
 			leg->from = lsn;
 			*ret_first = i;
-			return 0;
+			return 1;
 		}
 	}
 	return 0;
@@ -185,7 +193,8 @@ static int apply_ahead(struct mt_job *job, const struct mt_source *source, struc
 	return status;
 }
 
-static int apply_leg(struct mt_job *job, const struct mt_source *source, struct wa_error *error)
+/* done: the page has every record that ends at or before it. */
+static int apply_leg(struct mt_job *job, const struct mt_source *source, struct nf_lsn done, struct wa_error *error)
 {
 	const struct wa_range *range = job->range;
 	const struct mt_leg *leg = job->leg;
@@ -199,6 +208,8 @@ static int apply_leg(struct mt_job *job, const struct mt_source *source, struct 
 			continue;
 		wa_index_seek(&range->indexes[i], &leg->block, leg->from, leg->to, &cursor);
 		while ((status = wa_index_next(&cursor, &entry, error)) > 0) {
+			if (entry.lsn.v <= done.v)
+				ahead.record_count = ahead.page_count = 0;
 			add_record(&ahead, &entry, range->to);
 			status = ahead.record_count == NF_ARRAY_LEN(ahead.records) ? apply_ahead(job, source, &ahead, error) : 0;
 			if (status < 0)
@@ -215,7 +226,7 @@ int wa_materialise(const struct wa_range *range, const struct wa_block *block, u
 	struct mt_job job = {.range = range, .page = page};
 	struct pages pages;
 	const struct mt_source source = {.range = range, .page = read_page, .arg = &pages};
-	unsigned first;
+	unsigned first = 0;
 	pages.range = range;
 	pages.held = UINT64_MAX;
 	int status = mt_path_find(range, block, &path);
@@ -223,11 +234,13 @@ int wa_materialise(const struct wa_range *range, const struct wa_block *block, u
 		status = skip_to_whole(range, &path, &first, error);
 	if (status < 0)
 		return status;
+	bool is_base = status == 0 && path.count == 1 && !path.is_blank;
 	if (path.is_blank)
 		mt_blank(&job);
+	status = 0;
 	for (unsigned i = first; i < path.count && status == 0; i++) {
 		job.leg = &path.legs[i];
-		status = apply_leg(&job, &source, error);
+		status = apply_leg(&job, &source, is_base ? mt_done(block, page) : (struct nf_lsn){0}, error);
 	}
 	if (status < 0)
 		return status;

@@ -47,6 +47,8 @@ struct mt_job {
 
 /* What the record does to the job's block. `arg` is a struct mt_job; for mt_record. Returns 0; -EBADMSG, -ENOTSUP (error). */
 NF_MUST_CHECK int mt_apply(void *arg, const struct wa_record *record, struct wa_error *error);
+/* What a base has already: records of the block that end at or before it change nothing, as long as none makes the page from nothing. */
+struct nf_lsn mt_done(const struct wa_block *block, const uint8_t *page);
 /* Before the first record: the job's page is to be zeros, whatever the base has. */
 void mt_blank(struct mt_job *job);
 /* After the last one. Returns 1 changed; 0. */

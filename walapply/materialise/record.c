@@ -1,7 +1,7 @@
 /* One record out of the middle of the log.
  *
- * Most records lie in one piece inside of a page and are decoded where they lie. Those that are split over pages are put together by the reader, which
- * also says what is wrong when something is. */
+ * Most records lie in one piece inside of a page and are decoded where they lie. Those that are split over pages are put together here, when they are not
+ * very long and all is as it should be; the reader does the rest, and says what is wrong when something is. */
 #include "materialise_impl.h"
 
 #include <string.h>
@@ -12,6 +12,9 @@
 /* A record spans no more pages than this: WA_RECORD_MAX bytes, and the headers of as many pages. */
 #define PAGES_MAX (WA_RECORD_MAX / (WA_PAGE_SIZE - 64) + 2)
 #define PAGE_HEADER 24u /* the shorter one; no record begins inside of the longer one, and its checksum would tell */
+#define LONG_PAGE_HEADER 40u /* of a segment's first page */
+#define CONTINUES 1u /* xlp_info: the page begins with the rest of a record */
+#define JOINED_MAX (32u << 10) /* bytes of a record that is put together here */
 
 static int not_there(const struct wa_reader *reader, struct nf_lsn lsn, struct wa_error *error)
 {
@@ -72,18 +75,68 @@ static uint64_t get(const uint8_t *at, unsigned size)
 	return le64toh(value);
 }
 
+static bool is_page(const struct mt_source *source, const uint8_t *page, uint64_t at)
+{
+	return get(page, 2) == wa_magic_of_major(source->range->version.major) && get(page + 8, 8) == at;
+}
+
 /* The record's length, when it is whole inside of the page, and page and record are what they should be; else 0. */
 static uint32_t whole_length(const struct mt_source *source, struct nf_lsn lsn, const uint8_t *page)
 {
 	uint32_t offset = (uint32_t)(lsn.v % WA_PAGE_SIZE);
 	if (offset % 8 != 0 || offset < PAGE_HEADER || offset + WA_RECORD_HEADER > WA_PAGE_SIZE)
 		return 0;
-	if (get(page, 2) != wa_magic_of_major(source->range->version.major) || get(page + 8, 8) != lsn.v - offset)
+	if (!is_page(source, page, lsn.v - offset))
 		return 0;
 	uint32_t length = (uint32_t)get(page + offset, 4);
 	if (length < WA_RECORD_HEADER || length > WA_PAGE_SIZE - offset || !wa_record_crc_ok(page + offset, length))
 		return 0;
 	return length;
+}
+
+/* The record put together from its page, the first one, and those behind it. Its length and where it ends; 0 when it is not to be had so. */
+static uint32_t join(const struct mt_source *source, struct nf_lsn lsn, const uint8_t *page, uint8_t bytes[JOINED_MAX],
+		     struct nf_lsn *ret_end)
+{
+	uint32_t offset = (uint32_t)(lsn.v % WA_PAGE_SIZE), done = WA_PAGE_SIZE - offset;
+	uint64_t at = lsn.v - offset;
+	if (offset % 8 != 0 || offset < PAGE_HEADER || !is_page(source, page, at))
+		return 0;
+	uint32_t length = (uint32_t)get(page + offset, 4);
+	if (length <= done || length > JOINED_MAX)
+		return 0;
+	memcpy(bytes, page + offset, done);
+	while (done < length) {
+		at += WA_PAGE_SIZE;
+		if (source->page(source->arg, (struct nf_lsn){at}, &page) < 0 || !is_page(source, page, at))
+			return 0;
+		uint32_t header = at % source->range->segment_size == 0 ? LONG_PAGE_HEADER : PAGE_HEADER;
+		uint32_t n = NF_MIN(length - done, WA_PAGE_SIZE - header);
+		if (!(get(page + 2, 2) & CONTINUES) || get(page + 16, 4) != length - done)
+			return 0;
+		memcpy(bytes + done, page + header, n);
+		done += n;
+		ret_end->v = at + nf_round_up(header + n, 8);
+	}
+	return wa_record_crc_ok(bytes, length) ? length : 0;
+}
+
+/* A record that is not whole in `page`, the one that it begins on. */
+static int joined_record(const struct mt_source *source, struct nf_lsn lsn, const uint8_t *page,
+			 int (*use)(void *arg, const struct wa_record *record, struct wa_error *error), void *arg,
+			 struct wa_error *error)
+{
+	uint8_t bytes[JOINED_MAX];
+	struct wa_record record;
+	struct nf_lsn end = lsn;
+	uint32_t length = join(source, lsn, page, bytes, &end);
+	if (length == 0)
+		return split_record(source, lsn, use, arg, error);
+	int status = wa_decode_record(source->range->version.major, bytes, length, lsn, &record, error);
+	if (status < 0)
+		return status;
+	record.end = end;
+	return use(arg, &record, error);
 }
 
 int mt_record(const struct mt_source *source, struct nf_lsn lsn,
@@ -96,7 +149,7 @@ int mt_record(const struct mt_source *source, struct nf_lsn lsn,
 		return status;
 	uint32_t length = whole_length(source, lsn, page);
 	if (length == 0)
-		return split_record(source, lsn, use, arg, error);
+		return joined_record(source, lsn, page, use, arg, error);
 	status = wa_decode_record(source->range->version.major, page + lsn.v % WA_PAGE_SIZE, length, lsn, &record, error);
 	return status < 0 ? status : use(arg, &record, error);
 }

@@ -344,7 +344,7 @@ static int open_ranges(struct compare *compare, struct wa_lazy *lazy, const stru
 	for (unsigned s = 0; s < WA_COMPARE_SIDES; s++) {
 		if (!points[s].is_point || (is_shared && s != later))
 			continue;
-		int error = wa_lazy_begin(lazy, &points[s].base, points[s].lsn, &layers[s], message.text, message.size);
+		int error = lz_begin(lazy, &points[s].base, points[s].lsn, false, &layers[s], message.text, message.size);
 		if (error != 0)
 			return error;
 		error = lz_layer_range(layers[s], &compare->sides[s].range);

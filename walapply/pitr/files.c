@@ -53,6 +53,17 @@ int wh_read(struct bd_inode *file, size_t max, uint8_t **ret_bytes, size_t *ret_
 	return 0;
 }
 
+uint64_t wh_size(struct bd_inode *dir, const char *name)
+{
+	struct bd_inode *file;
+	struct bd_attr attr;
+	if (bd_lookup(dir, name, &file) != 0)
+		return 0;
+	bd_inode_attr(file, &attr);
+	bd_inode_unref(file, 1);
+	return attr.size_bytes;
+}
+
 /* A new file beside `name`, whose name is written to `fresh` (BD_NAME_MAX + 1). */
 static int make_fresh(struct bd_inode *dir, const char *name, uint32_t mode, char *fresh, struct bd_inode **ret_file)
 {

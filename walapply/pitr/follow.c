@@ -153,6 +153,7 @@ int wh_begin(struct wh_entry *entry, const char *why, char *ret_message, size_t 
 	if (error != 0)
 		return error;
 	keep_all(entry, control.wal_segment_size);
+	entry->generation++;
 	entry->version = (struct wa_version){major, control.checksum_version != 0, control.parameters.wal_log_hints};
 	entry->tracks_commits = control.parameters.track_commit_timestamp;
 	clear_facts(entry, &control, major);
@@ -167,6 +168,9 @@ int wh_begin(struct wh_entry *entry, const char *why, char *ret_message, size_t 
 	error = wh_delete_automatic(entry);
 	if (error == 0)
 		error = wh_remove_segments(entry);
+	/* Indexes that are held may get others beside them that are of another log. */
+	if (error == 0)
+		error = wh_remove_runs(entry);
 	if (error == 0)
 		error = first_base(entry, &control, ret_message, size);
 	else

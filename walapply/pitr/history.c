@@ -19,6 +19,7 @@
 
 #define SNAPSHOT_EVERY_BYTES (UINT64_C(64) << 20)
 #define FACTS "facts"
+#define MERGES_A_TURN 8u
 #define TIMELINE "timeline" /* beside the branches' directories: the last number handed out, and its XXH3 */
 
 int wh_say(char *ret_message, size_t size, int error, const char *format, ...)
@@ -59,7 +60,7 @@ void wa_history_summary_path(struct bd_branch_id branch, char *ret_path, size_t 
 
 static void free_entry(struct wh_entry *entry)
 {
-	struct bd_inode *dirs[] = {entry->dir, entry->wal, entry->index, entry->summary};
+	struct bd_inode *dirs[] = {entry->dir, entry->wal, entry->index, entry->summary, entry->merged};
 	for (unsigned i = 0; i < NF_ARRAY_LEN(dirs); i++) {
 		if (dirs[i] != NULL)
 			bd_inode_unref(dirs[i], 1);
@@ -131,7 +132,7 @@ static int open_directories(struct wh_entry *entry)
 {
 	struct bd_inode *root;
 	char name[16];
-	if (entry->summary != NULL)
+	if (entry->merged != NULL)
 		return 0;
 	snprintf(name, sizeof(name), "%u", entry->branch.v);
 	int error = wh_root(entry->history->store, true, &root);
@@ -144,17 +145,20 @@ static int open_directories(struct wh_entry *entry)
 		error = wh_directory(entry->dir, "wal", &entry->wal);
 	if (error == 0 && entry->index == NULL)
 		error = wh_directory(entry->dir, "index", &entry->index);
-	if (error == 0)
+	if (error == 0 && entry->summary == NULL)
 		error = wh_directory(entry->dir, WH_SUMMARIES, &entry->summary);
+	if (error == 0)
+		error = wh_directory(entry->dir, WH_MERGED, &entry->merged);
 	return error;
 }
 
 /* Under work: nothing of it is left in the store. */
 static int remove_directories(struct wh_entry *entry)
 {
-	struct bd_inode *root, **dirs[] = {&entry->dir, &entry->wal, &entry->index, &entry->summary};
+	struct bd_inode *root, **dirs[] = {&entry->dir, &entry->wal, &entry->index, &entry->summary, &entry->merged};
 	char name[16];
 	snprintf(name, sizeof(name), "%u", entry->branch.v);
+	entry->generation++;
 	pthread_mutex_lock(&entry->keep);
 	for (unsigned i = 0; i < NF_ARRAY_LEN(dirs); i++) {
 		if (*dirs[i] != NULL)
@@ -184,6 +188,14 @@ void wh_wake(struct wh_entry *entry)
 	pthread_mutex_unlock(&history->lock);
 }
 
+static bool is_stopping(struct wa_history *history)
+{
+	pthread_mutex_lock(&history->lock);
+	bool stopping = history->is_stopping;
+	pthread_mutex_unlock(&history->lock);
+	return stopping;
+}
+
 /* A watched branch was written to. On the writer's thread. */
 static void wake_branch(void *arg, struct bd_branch_id branch)
 {
@@ -207,6 +219,18 @@ static struct wh_entry *next_woken(struct wa_history *history, size_t *at)
 	return entry;
 }
 
+/* Some runs of indexes, and the next ones at the next turn: other branches, and segments that are full meanwhile, come first. */
+static void merge_some(struct wh_entry *entry)
+{
+	int status = 1;
+	for (unsigned i = 0; i < MERGES_A_TURN && status == 1 && !is_stopping(entry->history); i++)
+		status = wh_merge_next(entry);
+	if (status == 1)
+		wh_wake(entry);
+	else if (status < 0)
+		nf_debug("branch %u: indexes cannot be merged now: %s", entry->branch.v, strerror(-status));
+}
+
 /* Returns whether it is to be looked at again although nothing may be written. */
 static bool look_at(struct wh_entry *entry)
 {
@@ -220,6 +244,8 @@ static bool look_at(struct wh_entry *entry)
 			error = wh_follow(entry, false, message, sizeof(message));
 	}
 	pthread_mutex_unlock(&entry->work);
+	if (error == 0)
+		merge_some(entry);
 	return error != 0 && error != -ENOENT && error != -EROFS;
 }
 

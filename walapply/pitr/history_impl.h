@@ -17,6 +17,9 @@
 #define WA_HISTORY_PIECE (256u << 10) /* of WAL read at once; divides every segment size */
 #define WA_HISTORY_NICE 10
 
+#define WH_MERGE_FAN 8u /* segments, or runs, that are put together */
+#define WH_TIERS 2u
+
 /* How far the WAL has been read, behind sealed segments too. */
 struct wh_tail {
 	struct nf_lsn end, last; /* end of the last record, and where it began (0 = not known) */
@@ -30,7 +33,9 @@ struct wh_entry {
 	pthread_mutex_t work; /* following, and every change of the facts */
 	pthread_mutex_t keep; /* bringing a segment into wal/ */
 	/* guarded by work */
-	struct bd_inode *dir, *wal, *index, *summary; /* in the history's branch; NULL before they are made */
+	struct bd_inode *dir, *wal, *index, *summary, *merged; /* in the history's branch; NULL before they are made */
+	uint64_t merge_next[WH_TIERS]; /* the segment from which on runs have not been looked for yet */
+	uint64_t generation; /* how often history began or was removed */
 	int64_t control_mtime_ns; /* of the pg_control that was looked at last */
 	int64_t begin_after_ns; /* monotonic: no earlier try to begin */
 	struct wa_version version;
@@ -84,6 +89,8 @@ int64_t wh_monotonic_ns(void);
 NF_MUST_CHECK int wh_path(struct bd_store *store, struct bd_view view, const char *path, struct bd_inode **ret_inode);
 /* The whole file, to be freed; -EFBIG above max. One zero byte stands behind its end. */
 NF_MUST_CHECK int wh_read(struct bd_inode *file, size_t max, uint8_t **ret_bytes, size_t *ret_size);
+/* The bytes of a file of dir; 0 also when it is not there. */
+uint64_t wh_size(struct bd_inode *dir, const char *name);
 /* Replace `name` in dir, durable. */
 NF_MUST_CHECK int wh_write(struct bd_inode *dir, const char *name, uint32_t mode, const void *bytes, size_t size);
 /* Replace `name` in dir by a copy of `from` that shares its blocks, durable. */
@@ -148,6 +155,22 @@ NF_MUST_CHECK int wh_look_at_snapshots(struct wh_entry *entry);
 /* Make index and summary of every segment that is full. 0; -EBADMSG the log breaks off (message); an error of the store. */
 NF_MUST_CHECK int wh_seal_all(struct wh_entry *entry, struct bd_inode *live, char *why, size_t size);
 
+/* ---- merged.c: indexes of several segments in one */
+#define WH_MERGED "merged" /* the directory beside "index" */
+#define WH_RUN_NAME (WA_SEGMENT_NAME + 11u)
+/* Of one segment, or of several. */
+void wh_run_name(char name[WH_RUN_NAME + 1], uint32_t timeline, struct wa_run run, uint32_t segment_size);
+/* Is `name` that of several? */
+NF_MUST_CHECK bool wh_run_parse(const char *name, uint32_t segment_size, uint32_t *ret_timeline, struct wa_run *ret_run);
+/* The longest run in `merged` that has segment `number` of this timeline; one reference. -ENOENT. */
+NF_MUST_CHECK int wh_run_find(struct bd_inode *merged, uint32_t timeline, uint64_t number, uint32_t segment_size,
+			      struct wa_run *ret_run, struct bd_inode **ret_file);
+/* Is an index's first record the very next one behind `behind`? An index without records: did the record before reach over all of it? */
+bool wh_index_continues(const struct wa_index_info *info, struct nf_lsn behind);
+/* Make one run, if one can be made. Not under work, which it takes for a while. Returns 1 it has tried, there may be more; 0 nothing is to be done; an
+ * error. */
+NF_MUST_CHECK int wh_merge_next(struct wh_entry *entry);
+
 /* ---- follow.c (all under work) */
 /* Look at the branch: begin, seal segments, make a snapshot when it is time, apply retention. `all`: read up to the end. */
 NF_MUST_CHECK int wh_follow(struct wh_entry *entry, bool all, char *ret_message, size_t size);
@@ -161,8 +184,10 @@ NF_MUST_CHECK int wh_observe(struct wh_entry *entry, const struct wa_record *rec
 /* ---- retain.c (all under work) */
 /* Apply retention now. */
 NF_MUST_CHECK int wh_retain(struct wh_entry *entry);
-/* Delete segments, indexes and summaries that nobody needs. */
+/* Delete segments, indexes and summaries that nobody needs, and runs of which nobody needs any segment. */
 NF_MUST_CHECK int wh_remove_segments(struct wh_entry *entry);
+/* Delete all runs. */
+NF_MUST_CHECK int wh_remove_runs(struct wh_entry *entry);
 /* Delete the automatic snapshots: those in the facts from `first` on up to `count`, or by their labels all (count UINT32_MAX). */
 NF_MUST_CHECK int wh_delete_automatic(struct wh_entry *entry);
 /* Write the facts, durable. */

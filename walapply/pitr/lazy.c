@@ -18,9 +18,11 @@ struct lz_layer {
 	struct lz_plan plan; /* const once open */
 	struct bd_view below; /* what it lies on */
 	char name[LZ_NAME_MAX + 1];
-	pthread_mutex_t lock; /* for loading */
-	bool is_loaded;
 	struct bd_inode *dir;
+	pthread_rwlock_t lock; /* held shared while a block is made, alone to load */
+	/* guarded by lock */
+	bool has_log, is_loaded;
+	bool no_runs; /* an index of several segments was found damaged: the segments' own are used */
 	struct lz_indexes indexes;
 	struct lz_log log;
 };
@@ -92,7 +94,7 @@ static void layer_free(struct lz_layer *layer)
 	lz_plan_free(&layer->plan);
 	if (layer->dir != NULL)
 		bd_inode_unref(layer->dir, 1);
-	pthread_mutex_destroy(&layer->lock);
+	pthread_rwlock_destroy(&layer->lock);
 	free(layer);
 }
 
@@ -104,7 +106,7 @@ static int open_layer(void *arg, struct bd_view base, const void *facts, size_t 
 		return -ENOMEM;
 	layer->lazy = lazy;
 	layer->below = base;
-	pthread_mutex_init(&layer->lock, NULL);
+	pthread_rwlock_init(&layer->lock, NULL);
 	int error = lz_facts_name(facts, size, layer->name);
 	if (error == 0)
 		error = lz_plan_read(lazy->store, layer->name, &layer->plan, &layer->dir);
@@ -136,27 +138,70 @@ static uint32_t next_touched(void *arg, void *layer, uint64_t file, uint32_t fro
 	return lz_plan_next(&((struct lz_layer *)layer)->plan, file, from);
 }
 
-/* Indexes and WAL, once. */
+/* Indexes and WAL, once, under the lock alone. */
 static int load(struct lz_layer *layer)
 {
-	struct bd_inode *index = NULL;
+	struct bd_inode *index;
+	struct bd_view base = layer->plan.base.branch.v != 0 ? layer->plan.base : layer->below;
 	int error = 0;
-	pthread_mutex_lock(&layer->lock);
-	if (!layer->is_loaded) {
+	if (layer->is_loaded)
+		return 0;
+	if (!layer->has_log)
+		error = lz_log_open(&layer->log, layer->lazy->store, &layer->plan, base, layer->dir);
+	layer->has_log = error == 0;
+	if (error == 0)
 		error = bd_lookup(layer->dir, "index", &index);
-		if (error == 0)
-			error = lz_indexes_open_tables(&layer->indexes, &layer->plan, index);
-		if (error == 0) {
-			struct bd_view base = layer->plan.base.branch.v != 0 ? layer->plan.base : layer->below;
-			error = lz_log_open(&layer->log, layer->lazy->store, &layer->plan, base, layer->dir);
-			if (error != 0)
-				lz_indexes_free(&layer->indexes);
-		}
-		if (index != NULL)
-			bd_inode_unref(index, 1);
-		layer->is_loaded = error == 0;
+	if (error != 0)
+		return error;
+	error = lz_indexes_open_tables(&layer->indexes, &layer->plan, &layer->log, index, !layer->no_runs);
+	bd_inode_unref(index, 1);
+	layer->is_loaded = error == 0;
+	return error;
+}
+
+/* Hold the layer shared, loaded. */
+static int enter(struct lz_layer *layer)
+{
+	int error = 0;
+	pthread_rwlock_rdlock(&layer->lock);
+	while (!layer->is_loaded && error == 0) {
+		pthread_rwlock_unlock(&layer->lock);
+		pthread_rwlock_wrlock(&layer->lock);
+		error = load(layer);
+		pthread_rwlock_unlock(&layer->lock);
+		pthread_rwlock_rdlock(&layer->lock);
 	}
-	pthread_mutex_unlock(&layer->lock);
+	if (error != 0)
+		pthread_rwlock_unlock(&layer->lock);
+	return error;
+}
+
+/* Something that was read does not fit. Is it worth another try, without indexes of several segments? */
+static bool give_up_runs(struct lz_layer *layer)
+{
+	pthread_rwlock_wrlock(&layer->lock);
+	bool has_runs = layer->is_loaded && layer->indexes.has_runs;
+	bool again = has_runs || layer->no_runs; /* somebody else was first */
+	if (has_runs) {
+		nf_warn("the redo layer %s goes on with the indexes of single segments of WAL", layer->name);
+		lz_indexes_free(&layer->indexes);
+		layer->is_loaded = false;
+		layer->no_runs = true;
+	}
+	pthread_rwlock_unlock(&layer->lock);
+	return again;
+}
+
+static int make_block(struct lz_layer *layer, const struct lz_file *file, uint32_t block, void *page, struct wa_error *why)
+{
+	struct wa_block wanted = file->first;
+	int error = enter(layer);
+	if (error != 0)
+		return error;
+	struct wa_range range = lz_range(&layer->plan, &layer->indexes, &layer->log);
+	wanted.blkno += block;
+	error = wa_materialise(&range, &wanted, page, NULL, why);
+	pthread_rwlock_unlock(&layer->lock);
 	return error;
 }
 
@@ -164,16 +209,17 @@ static int apply(void *arg, void *of, uint64_t id, uint32_t block, void *page)
 {
 	struct lz_layer *layer = of;
 	struct wa_error why = {0};
+	uint8_t base[WA_PAGE_SIZE];
 	const struct lz_file *file = lz_plan_file(&layer->plan, id);
 	(void)arg;
 	if (file == NULL)
 		return 0;
-	int error = load(layer);
-	if (error == 0) {
-		struct wa_block wanted = file->first;
-		struct wa_range range = lz_range(&layer->plan, &layer->indexes, &layer->log);
-		wanted.blkno += block;
-		error = wa_materialise(&range, &wanted, page, NULL, &why);
+	memcpy(base, page, sizeof(base));
+	int error = make_block(layer, file, block, page, &why);
+	if ((error == -EBADMSG || error == -EIO) && give_up_runs(layer)) {
+		memcpy(page, base, sizeof(base));
+		why = (struct wa_error){0};
+		error = make_block(layer, file, block, page, &why);
 	}
 	if (error < 0)
 		nf_error("block %u of relation %u/%u/%u (fork %u) cannot be brought to " NF_LSN_FMT ": %s",

@@ -41,9 +41,9 @@ int lz_pace(struct lz_draining *draining, uint64_t bytes)
 {
 	struct wa_lazy *lazy = draining->lazy;
 	bool is_limited = lazy->drain_rate != WA_LAZY_NO_LIMIT;
+	pthread_mutex_lock(&lazy->lock);
 	if (is_limited)
 		draining->ready_ns = NF_MAX(draining->ready_ns, now_ns()) + (int64_t)(bytes * 1000000000 / lazy->drain_rate);
-	pthread_mutex_lock(&lazy->lock);
 	while (!lazy->is_stopping && is_limited && now_ns() < draining->ready_ns)
 		wait_for(lazy, draining->ready_ns - now_ns());
 	bool stopping = lazy->is_stopping;
@@ -108,14 +108,14 @@ static bool is_undrained(const struct wa_lazy *lazy, struct bd_branch_id id)
 static int make_all(struct lz_draining *draining, const struct bd_layer_info *info, const char *name)
 {
 	int64_t began = now_ns();
-	uint64_t blocks = draining->blocks, read = draining->wal_bytes;
+	uint64_t blocks = atomic_load(&draining->blocks), read = atomic_load(&draining->wal_bytes);
 	int error = lz_drain_layer(draining, info, name);
-	blocks = draining->blocks - blocks;
+	blocks = atomic_load(&draining->blocks) - blocks;
 	if (blocks > 0)
 		nf_info("branch %u: the redo layer at epoch %u is %s: %" PRIu64 " blocks made, %" PRIu64
 			" bytes of WAL read in %.3f s",
 			info->branch.v, info->epoch.v, error == 0 ? "drained" : "drained in part", blocks,
-			draining->wal_bytes - read, (double)(now_ns() - began) * 1e-9);
+			atomic_load(&draining->wal_bytes) - read, (double)(now_ns() - began) * 1e-9);
 	return error;
 }
 

@@ -3,6 +3,7 @@
 #define WA_LAZY_IMPL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "walapply/materialise/wa_materialise.h"
 #include "walapply/pitr/history_impl.h"
@@ -35,11 +36,11 @@ struct wa_lazy {
 	pthread_t thread;
 };
 
-/* The drain at work. */
+/* The drain at work: one thread or two. */
 struct lz_draining {
 	struct wa_lazy *lazy;
-	int64_t ready_ns; /* not before it may go on (CLOCK_MONOTONIC) */
-	uint64_t blocks, wal_bytes; /* made and read so far */
+	int64_t ready_ns; /* not before it may go on (CLOCK_MONOTONIC); guarded by lazy->lock */
+	_Atomic uint64_t blocks, wal_bytes; /* made and read so far */
 };
 
 /* Make what the layer still has to make in the head of its branch (lazy_window.c). What can be made is, also when some of it cannot.
@@ -72,59 +73,77 @@ void lz_log_close(struct lz_log *log);
 NF_MUST_CHECK int lz_log_page(void *arg, struct nf_lsn at, uint8_t *page);
 /* wa_range.read_ahead: into the cache. */
 void lz_log_ahead(void *arg, const struct nf_lsn *pages, unsigned count);
+/* `count` pages, BD_SCATTERED_MAX at most, from anywhere, with one batch of reads of the disk and past the cache, one behind the other into `bytes`
+ * (nf_io_buffer). Results as lz_log_page. Thread-safe. */
+NF_MUST_CHECK int lz_log_scattered(struct lz_log *log, const struct nf_lsn *pages, unsigned count, uint8_t *bytes);
 /* `count` pages from `at` on, past the cache. Results as lz_log_page. Thread-safe. */
 NF_MUST_CHECK int lz_log_read(struct lz_log *log, struct nf_lsn at, size_t count, uint8_t *bytes);
 
 #define LZ_INDEX_UNIT (16u << 10) /* bytes of an index file that are read and kept together */
-#define LZ_INDEX_UNITS 2048u /* kept of a layer's indexes, or one a segment where there are more segments */
+#define LZ_INDEX_UNITS 2048u /* kept of a layer's indexes, or one an index where there are more indexes */
 
 struct lz_indexes;
 
-/* One segment's index: what fetches its pieces needs. */
+/* One index, of a segment or of a run of them: what fetches its pieces needs. */
 struct lz_index {
-	struct lz_indexes *all;
+	struct wa_run run;
 	uint8_t *bytes; /* the tables, or all of it; NULL: not loaded */
 	struct bd_inode *file; /* NULL where all is in memory */
-	uint64_t *held; /* units_each: which unit is in the place; UINT64_MAX none. Guarded by all->lock, as are the units */
+	uint64_t file_size;
+	uint32_t places; /* for units in memory */
+	pthread_mutex_t lock;
+	/* guarded by lock */
+	uint64_t *held; /* of each place: which unit is in it; UINT64_MAX none */
 	uint8_t **units; /* NULL: nothing was there yet */
+	uint64_t last_unit; /* asked for */
 };
 
-/* Indexes of a plan's segments. */
+/* Indexes of a plan's segments, in the order of the log. */
 struct lz_indexes {
 	const struct lz_plan *plan;
-	struct bd_inode *dir; /* one file a segment */
-	uint32_t count, units_each;
+	struct bd_inode *dir; /* their files */
+	uint32_t count;
+	bool has_runs; /* an index of several segments is in use */
 	struct wa_index *views;
 	struct lz_index *each;
-	pthread_mutex_t lock;
 };
 
-/* None is loaded yet. -ENOMEM. */
+/* One a segment; none is loaded yet. -ENOMEM. */
 NF_MUST_CHECK int lz_indexes_open(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
 /* All of that of segment `i` of the plan, if it is not there yet. -EUCLEAN damaged or missing (logged). One thread at a time. */
 NF_MUST_CHECK int lz_indexes_load(struct lz_indexes *indexes, uint32_t i);
-/* Open, and load the tables of all of them: pieces are read when they are asked for, and LZ_INDEX_UNITS kept. Reading is thread-safe then. */
-NF_MUST_CHECK int lz_indexes_open_tables(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir);
+/* Open, and load the tables of all of them: pieces are read when they are asked for, and LZ_INDEX_UNITS kept. Reading is thread-safe then. One of a run
+ * that cannot be used (or of any, without `use_runs`) is replaced by its segments', one of a segment by another that is made from the WAL. */
+NF_MUST_CHECK int lz_indexes_open_tables(struct lz_indexes *indexes, const struct lz_plan *plan, struct lz_log *log,
+					 struct bd_inode *dir, bool use_runs);
 void lz_indexes_free(struct lz_indexes *indexes);
 /* What an index file says of itself, from its head. As wa_index_read_info; -ENOMEM; an error of the store. */
 NF_MUST_CHECK int lz_index_info(struct bd_inode *file, struct wa_index_info *ret_info);
 /* Has an index every record of segment `i` of the plan from plan->from on? `behind`: the end of the last record from there on that begins before the
  * segment (without one: plan->from). An index does not say where the log was read from: one whose first record is not the very next one has not. */
 bool lz_index_fits(const struct lz_plan *plan, uint32_t i, struct nf_lsn behind, const struct wa_index_info *info);
-/* Make the index of the segment `number` from its WAL, up to plan->to, and write it into dir. -ENODATA the WAL ends before; -EBADMSG (message). */
+/* Make the index of the segment `number` from its WAL, up to plan->to: *ret_size bytes to be freed. -ENODATA the WAL ends before; -EBADMSG (message). */
+NF_MUST_CHECK int lz_index_make(const struct lz_plan *plan, struct lz_log *log, uint64_t number, uint8_t **ret_bytes,
+				size_t *ret_size, char *ret_message, size_t size);
+/* The same, and write it into dir. */
 NF_MUST_CHECK int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir,
 				 char *ret_message, size_t size);
 
 /* Does the record at `lsn`, a PARAMETER_CHANGE, leave wal_log_hints as the plan has it? Pages look the same then. 1; 0 it does not; an error. */
 NF_MUST_CHECK int lz_keeps_hints(const struct lz_plan *plan, struct lz_log *log, struct nf_lsn lsn);
 
+/* The name of the index of a run, also of one segment. */
+void lz_index_name(const struct lz_plan *plan, struct wa_run run, char name[WH_RUN_NAME + 1]);
 /* The name of a plan's segment. */
 void lz_segment_name(const struct lz_plan *plan, uint64_t number, char name[WA_SEGMENT_NAME + 1]);
 
 /* The range of a plan, for materialise. */
 struct wa_range lz_range(const struct lz_plan *plan, const struct lz_indexes *indexes, struct lz_log *log);
 
-/* The same of a layer in the making; as long as it is. All its indexes are loaded: errors as lz_indexes_load. */
+/* As wa_lazy_begin. Without `use_runs` each segment has its own index, with the state. */
+NF_MUST_CHECK int lz_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct nf_lsn to, bool use_runs,
+			   struct wa_lazy_layer **ret_layer, char *ret_message, size_t message_size);
+/* The same of a layer in the making, begun without runs; as long as it is. All its indexes are loaded: errors as lz_indexes_load. */
 NF_MUST_CHECK int lz_layer_range(struct wa_lazy_layer *layer, struct wa_range *ret_range);
 
 /* .history/layers, made when `make`. -ENOENT. */

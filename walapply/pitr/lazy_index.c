@@ -6,8 +6,6 @@
 #include "walapply/pitr/lazy_impl.h"
 #include "walapply/state/wa_state.h"
 
-#define LONG_HEADER 40u /* bytes of a segment's first page header; less than a short header and a record */
-
 int lz_index_info(struct bd_inode *file, struct wa_index_info *ret_info)
 {
 	struct wa_error why;
@@ -27,11 +25,7 @@ bool lz_index_fits(const struct lz_plan *plan, uint32_t i, struct nf_lsn behind,
 	/* A record begins at `from`. */
 	if (i == 0)
 		return info->records > 0 && info->first.v <= plan->from.v;
-	if (info->records == 0)
-		return behind.v >= info->limit.v;
-	/* Between two records lies nothing but a page's header. */
-	return info->first.v == behind.v ||
-	       (behind.v % WA_PAGE_SIZE == 0 && info->first.v > behind.v && info->first.v - behind.v <= LONG_HEADER);
+	return wh_index_continues(info, behind);
 }
 
 /* Feed pages until there is a record. 1; 0 the log ends; an error. */
@@ -74,16 +68,14 @@ static int add_records(const struct lz_plan *plan, struct lz_log *log, struct wa
 	return status == 0 ? -ENODATA : status;
 }
 
-int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir, char *ret_message,
-		   size_t size)
+int lz_index_make(const struct lz_plan *plan, struct lz_log *log, uint64_t number, uint8_t **ret_bytes, size_t *ret_size,
+		  char *ret_message, size_t size)
 {
 	uint64_t start = number * plan->segment_size, limit = start + plan->segment_size;
 	struct wa_reader *reader = NULL;
 	struct wa_index_builder *builder = NULL;
 	struct wa_error why = {0};
 	char name[WA_SEGMENT_NAME + 1];
-	uint8_t *bytes = NULL;
-	size_t bytes_size = 0;
 	bool is_first = plan->from.v > start;
 	const struct wa_reader_config config = {.segment_size = plan->segment_size,
 						.major = plan->version.major,
@@ -98,16 +90,30 @@ int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t numb
 	if (error == 0)
 		error = add_records(plan, log, reader, builder, limit, &why);
 	if (error == 0)
-		error = wa_index_finish(builder, &bytes, &bytes_size);
+		error = wa_index_finish(builder, ret_bytes, ret_size);
 	lz_segment_name(plan, number, name);
-	if (error == 0)
-		error = wh_write(dir, name, 0600, bytes, bytes_size);
 	if (error != 0)
 		wh_say(ret_message, size, error, "the WAL of segment %s cannot be indexed: %s", name,
 		       why.text[0] != 0 ? why.text : strerror(-error));
-	free(bytes);
 	wa_index_builder_free(builder);
 	wa_reader_free(reader);
+	return error;
+}
+
+int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir, char *ret_message,
+		   size_t size)
+{
+	char name[WA_SEGMENT_NAME + 1];
+	uint8_t *bytes = NULL;
+	size_t bytes_size = 0;
+	int error = lz_index_make(plan, log, number, &bytes, &bytes_size, ret_message, size);
+	if (error != 0)
+		return error;
+	lz_segment_name(plan, number, name);
+	error = wh_write(dir, name, 0600, bytes, bytes_size);
+	if (error != 0)
+		wh_say(ret_message, size, error, "the WAL index of segment %s cannot be kept: %s", name, strerror(-error));
+	free(bytes);
 	return error;
 }
 

@@ -1,74 +1,107 @@
-/* The indexes of a plan's segments, from files.
+/* The indexes of a plan, from files.
  *
  * Of a layer in the making, those that are needed are read whole. Of a layer that is in use the tables of all are in memory (some hundredths of an
- * index, which is some hundredths of the WAL) and pieces of their entries come when a block asks for them: in units, of which each segment has a
- * few places, so that a walk through a file's blocks reads each unit once, and segments do not drive out each other's. */
+ * index, which is some hundredths of the WAL) and pieces of their entries come when a block asks for them: in units, for which each index has
+ * places by its size, so that a walk through a file's blocks reads each unit once, and indexes do not drive out each other's.
+ *
+ * Several segments may have one index together (lz_plan.runs). What is wrong with such a one is no reason to fail: the segments' own say the same, and where
+ * they are not there either they are made from the WAL, which the layer has. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/nf_log.h"
 #include "walapply/pitr/lazy_impl.h"
 
+#define AHEAD 8u /* units read at once */
 #define HEAD (32u << 10) /* read at first: the tables of most indexes are in it */
+
+static void unload(struct lz_index *index)
+{
+	for (uint32_t k = 0; index->units != NULL && k < index->places; k++)
+		free(index->units[k]);
+	free(index->units);
+	free(index->held);
+	free(index->bytes);
+	if (index->file != NULL)
+		bd_inode_unref(index->file, 1);
+	index->units = NULL;
+	index->held = NULL;
+	index->bytes = NULL;
+	index->file = NULL;
+	index->places = 0;
+}
 
 void lz_indexes_free(struct lz_indexes *indexes)
 {
 	for (uint32_t i = 0; indexes->each != NULL && i < indexes->count; i++) {
-		struct lz_index *index = &indexes->each[i];
-		for (uint32_t k = 0; index->units != NULL && k < indexes->units_each; k++)
-			free(index->units[k]);
-		free(index->units);
-		free(index->held);
-		free(index->bytes);
-		if (index->file != NULL)
-			bd_inode_unref(index->file, 1);
+		unload(&indexes->each[i]);
+		pthread_mutex_destroy(&indexes->each[i].lock);
 	}
 	free(indexes->each);
 	free(indexes->views);
-	if (indexes->dir != NULL) {
+	if (indexes->dir != NULL)
 		bd_inode_unref(indexes->dir, 1);
-		pthread_mutex_destroy(&indexes->lock);
-	}
 	*indexes = (struct lz_indexes){0};
 }
 
-int lz_indexes_open(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir)
+/* Room for one a segment, and none there. */
+static int open_empty(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir)
 {
-	*indexes = (struct lz_indexes){.plan = plan, .count = plan->segment_count};
-	indexes->units_each = NF_MAX(LZ_INDEX_UNITS / NF_MAX(plan->segment_count, 1u), 1u);
+	*indexes = (struct lz_indexes){.plan = plan};
 	indexes->views = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*indexes->views));
 	indexes->each = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*indexes->each));
 	if (indexes->views == NULL || indexes->each == NULL) {
 		lz_indexes_free(indexes);
 		return -ENOMEM;
 	}
-	pthread_mutex_init(&indexes->lock, NULL);
 	indexes->dir = dir;
 	bd_inode_ref(dir, 1);
 	return 0;
 }
 
+static void add(struct lz_indexes *indexes, struct wa_run run)
+{
+	struct lz_index *index = &indexes->each[indexes->count++];
+	index->run = run;
+	pthread_mutex_init(&index->lock, NULL);
+}
+
+int lz_indexes_open(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir)
+{
+	int error = open_empty(indexes, plan, dir);
+	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++)
+		add(indexes, (struct wa_run){plan->first_segment + i, 1});
+	return error;
+}
+
+void lz_index_name(const struct lz_plan *plan, struct wa_run run, char name[WH_RUN_NAME + 1])
+{
+	uint64_t of_plan = NF_MAX(run.first, plan->first_segment) - plan->first_segment;
+	wh_run_name(name, plan->segments[of_plan].timeline, run, plan->segment_size);
+}
+
 static int open_file(const struct lz_indexes *indexes, uint32_t i, struct bd_inode **ret_file)
 {
-	char name[WA_SEGMENT_NAME + 1];
-	lz_segment_name(indexes->plan, indexes->plan->first_segment + i, name);
+	char name[WH_RUN_NAME + 1];
+	lz_index_name(indexes->plan, indexes->each[i].run, name);
 	int error = bd_lookup(indexes->dir, name, ret_file);
 	if (error == -ENOENT)
 		nf_error("the WAL index %s of a layer is missing", name);
 	return error == -ENOENT ? -EUCLEAN : error;
 }
 
-/* What wa_index_open and its likes said of segment i. */
+/* What wa_index_open and its likes said of index i. */
 static int judge(const struct lz_indexes *indexes, uint32_t i, int status, const struct wa_error *why)
 {
 	const struct lz_plan *plan = indexes->plan;
-	uint64_t base = (plan->first_segment + i) * plan->segment_size;
+	const struct wa_run run = indexes->each[i].run;
 	const struct wa_index_info *info = &indexes->views[i].info;
-	char name[WA_SEGMENT_NAME + 1];
-	lz_segment_name(plan, plan->first_segment + i, name);
+	char name[WH_RUN_NAME + 1];
+	lz_index_name(plan, run, name);
 	if (status < 0)
 		nf_error("the WAL index %s of a layer: %s", name, why->text);
-	else if (info->base.v != base || info->limit.v != base + plan->segment_size)
+	else if (info->base.v != run.first * plan->segment_size || info->limit.v != (run.first + run.count) * plan->segment_size)
 		nf_error("the WAL index %s of a layer is of another segment", name);
 	else
 		return 0;
@@ -101,24 +134,45 @@ int lz_indexes_load(struct lz_indexes *indexes, uint32_t i)
 
 /* ------------------------------------------------------- pieces on demand */
 
-/* The unit's bytes, under the lock. */
+/* Units [first, first + count) into their places, under the lock. */
+static int read_units(struct lz_index *index, uint64_t first, uint32_t count)
+{
+	uint8_t *bytes = nf_io_buffer((size_t)count * LZ_INDEX_UNIT);
+	ssize_t got = bytes != NULL ? bd_read(index->file, first * LZ_INDEX_UNIT, bytes, (size_t)count * LZ_INDEX_UNIT) : -ENOMEM;
+	int error = got < 0 ? (int)got : 0;
+	if (error == 0)
+		memset(bytes + got, 0, (size_t)count * LZ_INDEX_UNIT - (size_t)got);
+	for (uint32_t i = 0; i < count && error == 0; i++) {
+		uint32_t place = (uint32_t)((first + i) % index->places);
+		if (index->units[place] == NULL)
+			index->units[place] = malloc(LZ_INDEX_UNIT);
+		if (index->units[place] == NULL)
+			error = -ENOMEM;
+		else
+			memcpy(index->units[place], bytes + (size_t)i * LZ_INDEX_UNIT, LZ_INDEX_UNIT);
+		index->held[place] = error == 0 ? first + i : UINT64_MAX;
+	}
+	free(bytes);
+	return error;
+}
+
+/* The unit's bytes, under the lock. Its neighbours come with it where all of the file has room, or where it is read in order: they are soon asked for,
+ * and a read of them all takes little longer. */
 static int find_unit(struct lz_index *index, uint64_t unit, const uint8_t **ret_bytes)
 {
-	uint32_t place = (uint32_t)(unit % index->all->units_each);
-	if (index->held[place] != unit) {
-		index->held[place] = UINT64_MAX;
-		if (index->units[place] == NULL)
-			index->units[place] = nf_io_buffer(LZ_INDEX_UNIT);
-		if (index->units[place] == NULL)
-			return -ENOMEM;
-		ssize_t got = bd_read(index->file, unit * LZ_INDEX_UNIT, index->units[place], LZ_INDEX_UNIT);
-		if (got < 0)
-			return (int)got;
-		memset(index->units[place] + got, 0, LZ_INDEX_UNIT - (size_t)got);
-		index->held[place] = unit;
+	const uint64_t units = index->file_size / LZ_INDEX_UNIT + 1;
+	const uint32_t place = (uint32_t)(unit % index->places);
+	const bool in_order = unit == index->last_unit + 1;
+	int error = 0;
+	index->last_unit = unit;
+	if (index->held[place] != unit && (index->places >= units || (in_order && index->places >= 2 * AHEAD))) {
+		uint64_t first = unit - unit % AHEAD, end = NF_MAX(NF_MIN(first + AHEAD, units), unit + 1);
+		error = read_units(index, first, (uint32_t)(end - first));
+	} else if (index->held[place] != unit) {
+		error = read_units(index, unit, 1);
 	}
 	*ret_bytes = index->units[place];
-	return 0;
+	return error;
 }
 
 /* wa_index.fetch */
@@ -128,7 +182,7 @@ static int fetch(void *arg, uint32_t offset, size_t size, uint8_t *to)
 	const uint8_t *bytes = NULL;
 	uint64_t at = offset;
 	int error = 0;
-	pthread_mutex_lock(&index->all->lock);
+	pthread_mutex_lock(&index->lock);
 	while (size > 0 && error == 0) {
 		uint32_t inside = (uint32_t)(at % LZ_INDEX_UNIT);
 		size_t here = NF_MIN(size, (size_t)(LZ_INDEX_UNIT - inside));
@@ -139,7 +193,7 @@ static int fetch(void *arg, uint32_t offset, size_t size, uint8_t *to)
 		at += here;
 		size -= here;
 	}
-	pthread_mutex_unlock(&index->all->lock);
+	pthread_mutex_unlock(&index->lock);
 	return error;
 }
 
@@ -189,36 +243,122 @@ static int read_tables(struct lz_indexes *indexes, uint32_t i, uint8_t **ret_byt
 	return *ret_bytes == NULL ? -ENOMEM : 0;
 }
 
+/* The head is read; places for units come when all sizes are known. */
 static int load_tables(struct lz_indexes *indexes, uint32_t i)
 {
 	struct lz_index *index = &indexes->each[i];
 	struct wa_error why = {0};
 	struct bd_attr attr;
 	size_t size = 0;
-	index->all = indexes;
-	index->held = malloc(indexes->units_each * sizeof(*index->held));
-	index->units = calloc(indexes->units_each, sizeof(*index->units));
-	if (index->held == NULL || index->units == NULL)
-		return -ENOMEM;
-	memset(index->held, 0xFF, indexes->units_each * sizeof(*index->held));
 	int error = open_file(indexes, i, &index->file);
 	if (error == 0)
 		error = read_tables(indexes, i, &index->bytes, &size);
 	if (error != 0)
 		return error;
 	bd_inode_attr(index->file, &attr);
+	index->file_size = attr.size_bytes;
 	return judge(indexes, i,
 		     wa_index_open_tables(index->bytes, size, (size_t)attr.size_bytes, fetch, index, &indexes->views[i], &why),
 		     &why);
 }
 
-int lz_indexes_open_tables(struct lz_indexes *indexes, const struct lz_plan *plan, struct bd_inode *dir)
+/* The index of one segment, from the WAL. That it is kept for the next time is worth a try only. */
+static int remake(struct lz_indexes *indexes, uint32_t i, struct lz_log *log)
 {
-	int error = lz_indexes_open(indexes, plan, dir);
+	struct lz_index *index = &indexes->each[i];
+	char message[WA_HISTORY_MESSAGE_MAX] = "", name[WH_RUN_NAME + 1];
+	struct wa_error why = {0};
+	size_t size = 0;
+	unload(index);
+	lz_index_name(indexes->plan, index->run, name);
+	nf_warn("the WAL index %s of a layer is made again", name);
+	int error = lz_index_make(indexes->plan, log, index->run.first, &index->bytes, &size, message, sizeof(message));
+	if (error != 0) {
+		nf_error("%s", message);
+		return error;
+	}
+	error = wh_write(indexes->dir, name, 0600, index->bytes, size);
+	if (error != 0)
+		nf_warn("the WAL index %s of a layer cannot be written: %s", name, strerror(-error));
+	return judge(indexes, i, wa_index_open(index->bytes, size, &indexes->views[i], &why), &why);
+}
+
+static bool is_bad(int error)
+{
+	return error == -EUCLEAN || error == -EIO || error == -EBADMSG || error == -ENOTSUP;
+}
+
+/* The indexes of segments [from, end) of the plan, each its own. */
+static int add_segments(struct lz_indexes *indexes, struct lz_log *log, uint64_t from, uint64_t end)
+{
+	int error = 0;
+	for (uint64_t number = from; number < end && error == 0; number++) {
+		uint32_t i = indexes->count;
+		add(indexes, (struct wa_run){number, 1});
+		error = load_tables(indexes, i);
+		if (is_bad(error))
+			error = remake(indexes, i, log);
+	}
+	return error;
+}
+
+static int add_run(struct lz_indexes *indexes, struct lz_log *log, struct wa_run run)
+{
+	const struct lz_plan *plan = indexes->plan;
+	uint32_t i = indexes->count;
+	add(indexes, run);
+	int error = load_tables(indexes, i);
+	indexes->has_runs |= error == 0;
+	if (!is_bad(error))
+		return error;
+	unload(&indexes->each[i]);
+	pthread_mutex_destroy(&indexes->each[i].lock);
+	indexes->views[i] = (struct wa_index){.fetch = NULL};
+	indexes->count--;
+	return add_segments(indexes, log, NF_MAX(run.first, plan->first_segment),
+			    NF_MIN(run.first + run.count, plan->first_segment + plan->segment_count));
+}
+
+/* Places in proportion to what there is of each. */
+static int make_places(struct lz_indexes *indexes)
+{
+	uint64_t all = 0;
+	for (uint32_t i = 0; i < indexes->count; i++)
+		all += indexes->each[i].file != NULL ? indexes->each[i].file_size : 0;
+	for (uint32_t i = 0; i < indexes->count; i++) {
+		struct lz_index *index = &indexes->each[i];
+		if (index->file == NULL)
+			continue;
+		uint64_t units = index->file_size / LZ_INDEX_UNIT + 1;
+		uint64_t share = all > 0 ? LZ_INDEX_UNITS * index->file_size / all : 0;
+		index->places = (uint32_t)NF_MAX(NF_MIN(units, share), UINT64_C(1));
+		index->held = malloc(index->places * sizeof(*index->held));
+		index->units = calloc(index->places, sizeof(*index->units));
+		if (index->held == NULL || index->units == NULL)
+			return -ENOMEM;
+		memset(index->held, 0xFF, index->places * sizeof(*index->held));
+	}
+	return 0;
+}
+
+int lz_indexes_open_tables(struct lz_indexes *indexes, const struct lz_plan *plan, struct lz_log *log, struct bd_inode *dir,
+			   bool use_runs)
+{
+	uint64_t at = plan->first_segment, end = plan->first_segment + plan->segment_count;
+	int error = open_empty(indexes, plan, dir);
 	if (error != 0)
 		return error;
-	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++)
-		error = load_tables(indexes, i);
+	for (uint32_t r = 0; use_runs && r < plan->run_count && error == 0; r++) {
+		const struct wa_run run = plan->runs[r];
+		error = add_segments(indexes, log, at, run.first);
+		if (error == 0)
+			error = add_run(indexes, log, run);
+		at = run.first + run.count;
+	}
+	if (error == 0)
+		error = add_segments(indexes, log, at, end);
+	if (error == 0)
+		error = make_places(indexes);
 	if (error != 0)
 		lz_indexes_free(indexes);
 	return error;

@@ -153,6 +153,21 @@ void lz_log_ahead(void *arg, const struct nf_lsn *pages, unsigned count)
 	free(bytes);
 }
 
+int lz_log_scattered(struct lz_log *log, const struct nf_lsn *pages, unsigned count, uint8_t *bytes)
+{
+	struct bd_scattered blocks[BD_SCATTERED_MAX];
+	const uint32_t segment_size = log->plan->segment_size;
+	int error = 0;
+	assert(count > 0 && count <= BD_SCATTERED_MAX);
+	pthread_mutex_lock(&log->lock);
+	for (unsigned i = 0; i < count && error == 0; i++) {
+		error = open_segment(log, pages[i].v / segment_size, &blocks[i].inode);
+		blocks[i].block = (uint32_t)(pages[i].v % segment_size / WA_PAGE_SIZE);
+	}
+	pthread_mutex_unlock(&log->lock);
+	return error == 0 ? bd_read_scattered(blocks, count, bytes) : error;
+}
+
 int lz_log_read(struct lz_log *log, struct nf_lsn at, size_t count, uint8_t *bytes)
 {
 	uint32_t segment_size = log->plan->segment_size;

@@ -154,107 +154,6 @@ static int gather_wal(struct wa_lazy_layer *layer, uint32_t newest, struct messa
 	return error;
 }
 
-/* History's file about the segment, "index" or "summary". -ENOENT it has none. */
-static int open_of_history(struct wa_lazy_layer *layer, const char *kind, const char *name, struct bd_inode **ret_file)
-{
-	struct bd_branch_info history;
-	char path[64 + WA_SEGMENT_NAME];
-	int error = bd_branch_find(layer->lazy->store, WA_HISTORY_BRANCH, &history);
-	snprintf(path, sizeof(path), "%" PRIu32 "/%s/%s", layer->source.v, kind, name);
-	return error == 0 ? wh_path(layer->lazy->store, wh_head(history.id), path, ret_file) : error;
-}
-
-/* History's index of segment `i`, under the same name, if it has every record from where the layer needs them: 1 linked; 0 there is none that does, and
- * one is made here. */
-static int link_index(struct wa_lazy_layer *layer, uint32_t i, const char *name, struct nf_lsn behind,
-		      struct wa_index_info *ret_info)
-{
-	struct bd_inode *file;
-	int status = open_of_history(layer, "index", name, &file);
-	if (status != 0)
-		return status == -ENOENT ? 0 : status;
-	status = lz_index_info(file, ret_info);
-	if (status == -EBADMSG || status == -ENOTSUP || (status == 0 && !lz_index_fits(&layer->plan, i, behind, ret_info))) {
-		nf_info("history's index of WAL segment %s does not have all that a layer needs: another one is made", name);
-		status = 0;
-	} else if (status == 0) {
-		status = bd_link(file, layer->index, name);
-		status = status == 0 ? 1 : status;
-	}
-	bd_inode_unref(file, 1);
-	return status;
-}
-
-/* What cannot be read or does not fit is as good as none: then the index says the same. */
-static int read_summary(struct wa_lazy_layer *layer, uint32_t i, const char *name, const struct wa_index_info *index)
-{
-	struct lz_summary *summary = &layer->summaries[i];
-	const struct wa_summary_info *info = &summary->view.info;
-	uint64_t base = (layer->plan.first_segment + i) * layer->plan.segment_size;
-	struct bd_inode *file;
-	struct wa_error why;
-	size_t size;
-	int error = open_of_history(layer, WH_SUMMARIES, name, &file);
-	if (error != 0)
-		return error == -ENOENT ? 0 : error;
-	error = wh_read(file, LZ_INDEX_MAX, &summary->bytes, &size);
-	bd_inode_unref(file, 1);
-	if (error != 0)
-		return error;
-	if (wa_summary_open(summary->bytes, size, &summary->view, &why) < 0 || info->major != layer->plan.version.major ||
-	    info->system_id != layer->plan.system_id || info->base.v != base ||
-	    info->limit.v != base + layer->plan.segment_size || info->first.v != index->first.v ||
-	    info->last.v != index->last.v) {
-		nf_warn("the summary of WAL segment %s cannot be used: its index is read instead", name);
-		free(summary->bytes);
-		*summary = (struct lz_summary){0};
-	}
-	return 0;
-}
-
-/* *behind: where the last record before the segment ends; that of the segment then. */
-static int gather_index(struct wa_lazy_layer *layer, uint32_t i, struct nf_lsn *behind, struct message message)
-{
-	struct lz_plan *plan = &layer->plan;
-	char name[WA_SEGMENT_NAME + 1];
-	struct wa_index_info info = {0};
-	lz_segment_name(plan, plan->first_segment + i, name);
-	int status = link_index(layer, i, name, *behind, &info);
-	if (status == 1)
-		status = read_summary(layer, i, name, &info);
-	else if (status == 0) {
-		status = lz_index_build(plan, &layer->log, plan->first_segment + i, layer->index, message.text, message.size);
-		if (status != 0)
-			return status;
-		status = lz_indexes_load(&layer->indexes, i);
-		info = layer->indexes.views[i].info;
-	}
-	if (status != 0)
-		return wh_say(message.text, message.size, status, "the index of WAL segment %s cannot be had: %s", name,
-			      strerror(-status));
-	if (info.records > 0)
-		*behind = info.end;
-	return 0;
-}
-
-static int gather_indexes(struct wa_lazy_layer *layer, struct message message)
-{
-	struct lz_plan *plan = &layer->plan;
-	struct nf_lsn behind = plan->from;
-	int error = lz_log_open(&layer->log, layer->lazy->store, plan, plan->base, layer->dir);
-	if (error == 0)
-		error = lz_indexes_open(&layer->indexes, plan, layer->index);
-	layer->summaries = calloc(NF_MAX(plan->segment_count, 1u), sizeof(*layer->summaries));
-	if (layer->summaries == NULL)
-		error = error == 0 ? -ENOMEM : error;
-	for (uint32_t i = 0; i < plan->segment_count && error == 0; i++) {
-		error = gather_index(layer, i, &behind, message);
-		if (error == 0 && layer->summaries[i].bytes == NULL)
-			error = lz_indexes_load(&layer->indexes, i);
-	}
-	return error;
-}
-
 #define PARAMETER_CHANGE 0x60u
 
 /* 1 when every change of parameters in the range leaves pages as they are. */
@@ -352,8 +251,8 @@ static int read_control(struct wa_lazy_layer *layer, const struct wa_lazy_base *
 	return 0;
 }
 
-int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct nf_lsn to, struct wa_lazy_layer **ret_layer,
-		  char *ret_message, size_t message_size)
+int lz_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct nf_lsn to, bool use_runs,
+	     struct wa_lazy_layer **ret_layer, char *ret_message, size_t message_size)
 {
 	struct message message = {ret_message, message_size};
 	struct wa_lazy_layer *layer = calloc(1, sizeof(*layer));
@@ -384,7 +283,7 @@ int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct 
 	if (error == 0)
 		error = gather_wal(layer, base->timeline, message);
 	if (error == 0)
-		error = gather_indexes(layer, message);
+		error = lz_gather_indexes(layer, use_runs, message);
 	if (error == 0)
 		error = check_range(layer, message);
 	if (error != 0) {
@@ -395,9 +294,16 @@ int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct 
 	return 0;
 }
 
+int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct nf_lsn to, struct wa_lazy_layer **ret_layer,
+		  char *ret_message, size_t message_size)
+{
+	return lz_begin(lazy, base, to, true, ret_layer, ret_message, message_size);
+}
+
 int lz_layer_range(struct wa_lazy_layer *layer, struct wa_range *ret_range)
 {
 	int error = 0;
+	assert(layer->plan.run_count == 0);
 	for (uint32_t i = 0; i < layer->plan.segment_count && error == 0; i++)
 		error = lz_indexes_load(&layer->indexes, i);
 	if (error == 0)
@@ -414,7 +320,7 @@ void wa_lazy_end(struct wa_lazy_layer *layer, bool keep)
 {
 	if (layer == NULL)
 		return;
-	struct bd_inode *const inodes[] = {layer->wal, layer->index, layer->dir};
+	struct bd_inode *const inodes[] = {layer->wal, layer->index, layer->merged, layer->dir};
 	lz_log_close(&layer->log);
 	lz_indexes_free(&layer->indexes);
 	for (uint32_t i = 0; layer->summaries != NULL && i < layer->plan.segment_count; i++)

@@ -20,7 +20,8 @@ struct wa_lazy_layer {
 	bool is_counted;
 	struct bd_inode *all, *dir, *wal, *index; /* layers, layers/<name> and what is in it */
 	struct lz_summary *summaries; /* one a segment */
-	struct lz_indexes indexes; /* of those without a summary; others when something asks for them */
+	struct bd_inode *merged; /* history's runs; NULL: there are none, or none are wanted */
+	struct lz_indexes indexes; /* one a segment; loaded of those without a summary, of others when something asks for them */
 	struct lz_log log;
 	uint64_t blocks;
 };
@@ -30,5 +31,8 @@ struct message {
 	char *text;
 	size_t size;
 };
+
+/* lazy_gather.c: indexes and summaries of the plan's segments, whose WAL is gathered. Opens layer->log. */
+NF_MUST_CHECK int lz_gather_indexes(struct wa_lazy_layer *layer, bool use_runs, struct message message);
 
 #endif

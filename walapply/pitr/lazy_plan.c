@@ -8,9 +8,11 @@
 #include "common/nf_cursor.h"
 
 #define MAGIC 0x504C464Eu
-#define VERSION 1u
+#define VERSION 2u
+#define VERSION_NO_RUNS 1u
 #define HEADER 88u
 #define SEGMENT_SIZE 8u
+#define RUN_SIZE 16u
 #define FILE_SIZE 32u
 #define CHECKSUMS 1u
 #define LOG_HINTS 2u
@@ -39,6 +41,16 @@ const struct lz_file *lz_plan_file(const struct lz_plan *plan, uint64_t id)
 	return file;
 }
 
+int lz_plan_add_run(struct lz_plan *plan, struct wa_run run)
+{
+	struct wa_run *runs = realloc(plan->runs, (plan->run_count + 1) * sizeof(*runs));
+	if (runs == NULL)
+		return -ENOMEM;
+	plan->runs = runs;
+	plan->runs[plan->run_count++] = run;
+	return 0;
+}
+
 void lz_plan_free(struct lz_plan *plan)
 {
 	struct lz_file *file, *next;
@@ -49,7 +61,10 @@ void lz_plan_free(struct lz_plan *plan)
 		free(file);
 	}
 	free(plan->segments);
+	free(plan->runs);
 	plan->segments = NULL;
+	plan->runs = NULL;
+	plan->run_count = 0;
 }
 
 void lz_plan_touched(const struct lz_plan *plan, uint64_t id, uint32_t first, uint64_t *bits, unsigned words)
@@ -92,7 +107,7 @@ static void put_file(struct nf_writer *w, const struct lz_file *file)
 
 int lz_plan_encode(const struct lz_plan *plan, uint8_t **ret_bytes, size_t *ret_size)
 {
-	size_t size = HEADER + (size_t)plan->segment_count * SEGMENT_SIZE + 8;
+	size_t size = HEADER + (size_t)plan->segment_count * SEGMENT_SIZE + (size_t)plan->run_count * RUN_SIZE + 8;
 	for (const struct lz_file *file = plan->files; file != NULL; file = file->hh.next)
 		size += FILE_SIZE + 8 * (size_t)lz_words(file->blocks);
 	uint8_t *bytes = malloc(size);
@@ -100,7 +115,7 @@ int lz_plan_encode(const struct lz_plan *plan, uint8_t **ret_bytes, size_t *ret_
 		return -ENOMEM;
 	struct nf_writer w = nf_writer_init(bytes, size);
 	nf_write_u32(&w, MAGIC);
-	nf_write_u32(&w, VERSION);
+	nf_write_u32(&w, plan->run_count > 0 ? VERSION : VERSION_NO_RUNS);
 	nf_write_u32(&w, (uint32_t)plan->version.major);
 	nf_write_u32(&w, (plan->version.checksums ? CHECKSUMS : 0) | (plan->version.log_hints ? LOG_HINTS : 0));
 	nf_write_u32(&w, plan->segment_size);
@@ -115,10 +130,15 @@ int lz_plan_encode(const struct lz_plan *plan, uint8_t **ret_bytes, size_t *ret_
 	nf_write_u32(&w, plan->segment_count);
 	nf_write_u32(&w, HASH_COUNT(plan->files));
 	nf_write_u32(&w, plan->wal_branch.v);
-	nf_write_u32(&w, 0);
+	nf_write_u32(&w, plan->run_count);
 	for (uint32_t i = 0; i < plan->segment_count; i++) {
 		nf_write_u32(&w, plan->segments[i].timeline);
 		nf_write_u32(&w, plan->segments[i].place);
+	}
+	for (uint32_t i = 0; i < plan->run_count; i++) {
+		nf_write_u64(&w, plan->runs[i].first);
+		nf_write_u32(&w, plan->runs[i].count);
+		nf_write_u32(&w, 0);
 	}
 	for (const struct lz_file *file = plan->files; file != NULL; file = file->hh.next)
 		put_file(&w, file);
@@ -150,7 +170,26 @@ static int get_file(struct nf_reader *r, struct lz_plan *plan)
 	return 0;
 }
 
-static int get_plan(struct nf_reader *r, struct lz_plan *plan)
+/* Each begins behind the one before, and has a segment of the plan. */
+static int get_runs(struct nf_reader *r, struct lz_plan *plan, uint32_t count)
+{
+	const uint64_t end = plan->first_segment + plan->segment_count;
+	uint64_t behind = 0;
+	int error = count <= plan->segment_count ? 0 : -EUCLEAN;
+	for (uint32_t i = 0; i < count && error == 0; i++) {
+		struct wa_run run = {.first = nf_read_u64(r)};
+		run.count = nf_read_u32(r);
+		nf_read_u32(r);
+		if (r->failed || run.first < behind || run.first >= end || run.count < 2 || run.count > LZ_SEGMENTS_MAX ||
+		    run.first + run.count <= plan->first_segment)
+			return -EUCLEAN;
+		behind = run.first + run.count;
+		error = lz_plan_add_run(plan, run);
+	}
+	return error;
+}
+
+static int get_plan(struct nf_reader *r, bool has_runs, struct lz_plan *plan)
 {
 	plan->version.major = (int)nf_read_u32(r);
 	uint32_t flags = nf_read_u32(r);
@@ -167,11 +206,11 @@ static int get_plan(struct nf_reader *r, struct lz_plan *plan)
 	plan->first_segment = nf_read_u64(r);
 	uint32_t segments = nf_read_u32(r), files = nf_read_u32(r);
 	plan->wal_branch.v = nf_read_u32(r);
-	nf_read_u32(r);
+	uint32_t runs = nf_read_u32(r);
 	if (r->failed || segments > LZ_SEGMENTS_MAX || segments > nf_reader_left(r) / SEGMENT_SIZE ||
 	    plan->segment_size < WA_PAGE_SIZE || plan->from.v > plan->to.v ||
 	    plan->first_segment > plan->from.v / plan->segment_size)
-		return -EUCLEAN;
+		return -EUCLEAN; /* so first_segment + segments does not overflow */
 	plan->segments = calloc(NF_MAX(segments, 1u), sizeof(*plan->segments));
 	if (plan->segments == NULL)
 		return -ENOMEM;
@@ -183,6 +222,8 @@ static int get_plan(struct nf_reader *r, struct lz_plan *plan)
 		error = place < LZ_PLACES ? error : -EUCLEAN;
 		plan->segments[i].place = (enum lz_place)place;
 	}
+	if (error == 0 && has_runs)
+		error = get_runs(r, plan, runs);
 	for (uint32_t i = 0; i < files && error == 0; i++)
 		error = get_file(r, plan);
 	return error != 0 ? error : nf_reader_left(r) == 0 ? 0 : -EUCLEAN;
@@ -196,9 +237,10 @@ int lz_plan_decode(const uint8_t *bytes, size_t size, struct lz_plan *ret_plan)
 	struct nf_reader end = nf_reader_init(bytes + size - 8, 8), r = nf_reader_init(bytes, size - 8);
 	if (nf_read_u64(&end) != XXH3_64bits(bytes, size - 8) || nf_read_u32(&r) != MAGIC)
 		return -EUCLEAN;
-	if (nf_read_u32(&r) != VERSION)
+	uint32_t version = nf_read_u32(&r);
+	if (version != VERSION && version != VERSION_NO_RUNS)
 		return -EPROTONOSUPPORT;
-	int error = get_plan(&r, &plan);
+	int error = get_plan(&r, version == VERSION, &plan);
 	if (error != 0) {
 		lz_plan_free(&plan);
 		return error;

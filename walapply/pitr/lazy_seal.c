@@ -99,22 +99,32 @@ static int collect_chunk(void *arg, const struct wa_block *first, const uint64_t
 	return error;
 }
 
-/* Databases that are copied make blocks of the source blocks of the copy, too. */
-static int find_copies(struct wa_lazy_layer *layer, bool *ret_any)
+/* Is a database copied? Then blocks of the source are blocks of the copy, too. */
+static bool has_copies(const struct wa_lazy_layer *layer)
 {
-	*ret_any = false;
-	for (uint32_t i = 0; i < layer->plan.segment_count && !*ret_any; i++) {
+	bool any = false;
+	for (uint32_t i = 0; i < layer->plan.segment_count && !any; i++) {
 		const struct wa_index *index = &layer->indexes.views[i];
 		if (layer->summaries[i].bytes != NULL) {
-			*ret_any = layer->summaries[i].view.info.has_copies;
+			any = layer->summaries[i].view.info.has_copies;
 			continue;
 		}
-		for (size_t at = 0; at < wa_index_event_count(index) && !*ret_any; at++)
-			*ret_any = wa_index_event_at(index, at).kind == WA_EVENT_DB_COPY;
+		for (size_t at = 0; at < wa_index_event_count(index) && !any; at++)
+			any = wa_index_event_at(index, at).kind == WA_EVENT_DB_COPY;
 	}
-	int error = 0;
-	for (uint32_t i = 0; *ret_any && i < layer->plan.segment_count && error == 0; i++)
-		error = lz_indexes_load(&layer->indexes, i);
+	return any;
+}
+
+/* From the indexes, as they are used later. */
+static int collect_copies(struct collecting *collecting, struct wa_lazy_layer *layer, struct wa_error *why)
+{
+	struct lz_indexes indexes;
+	int error = lz_indexes_open_tables(&indexes, &layer->plan, &layer->log, layer->index, true);
+	if (error != 0)
+		return error;
+	struct wa_range range = lz_range(&layer->plan, &indexes, &layer->log);
+	error = wa_range_blocks(&range, collect, collecting, why);
+	lz_indexes_free(&indexes);
 	return error;
 }
 
@@ -122,10 +132,9 @@ static int find_copies(struct wa_lazy_layer *layer, bool *ret_any)
 static int collect_all(struct collecting *collecting, struct wa_lazy_layer *layer, struct wa_error *why)
 {
 	struct wa_range range = lz_range(&layer->plan, &layer->indexes, &layer->log);
-	bool any_copies;
-	int error = find_copies(layer, &any_copies);
-	if (error != 0 || any_copies)
-		return error != 0 ? error : wa_range_blocks(&range, collect, collecting, why);
+	int error = 0;
+	if (has_copies(layer))
+		return collect_copies(collecting, layer, why);
 	range.index_count = 1;
 	for (uint32_t i = 0; i < layer->plan.segment_count && error == 0; i++) {
 		range.indexes = &layer->indexes.views[i];

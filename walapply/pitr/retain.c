@@ -44,19 +44,25 @@ int wh_delete_automatic(struct wh_entry *entry)
 	return error;
 }
 
-static uint64_t size_of(struct bd_inode *dir, const char *name)
+/* Does anybody need what this file says of one segment or several? Files of other names stay. */
+static bool is_needed(const struct wh_entry *entry, const char *name)
 {
-	struct bd_inode *file;
-	struct bd_attr attr;
-	if (bd_lookup(dir, name, &file) != 0)
-		return 0;
-	bd_inode_attr(file, &attr);
-	bd_inode_unref(file, 1);
-	return attr.size_bytes;
+	const uint32_t size = entry->facts.segment_size;
+	uint32_t timeline;
+	struct wa_run run;
+	struct nf_lsn start;
+	if (wa_segment_parse(name, size, &timeline, &start))
+		run = (struct wa_run){start.v / size, 1};
+	else if (!wh_run_parse(name, size, &timeline, &run))
+		return true;
+	bool needed = false;
+	for (uint32_t i = 0; i < run.count && !needed; i++)
+		needed = wa_facts_needs(&entry->facts, (struct nf_lsn){(run.first + i) * size});
+	return needed;
 }
 
-/* Delete what of `dir` nobody needs; *ret_bytes: of files. */
-static int remove_from(struct wh_entry *entry, struct bd_inode *dir, uint64_t *ret_bytes)
+/* Delete what of `dir` nobody needs, or everything; *ret_bytes: of files. */
+static int remove_from(struct wh_entry *entry, struct bd_inode *dir, bool everything, uint64_t *ret_bytes)
 {
 	struct bd_listing *listing;
 	int error = bd_readdir(dir, &listing);
@@ -65,11 +71,9 @@ static int remove_from(struct wh_entry *entry, struct bd_inode *dir, uint64_t *r
 		return error;
 	for (size_t i = 0; i < listing->count && error == 0; i++) {
 		const char *name = listing->entries[i].name;
-		uint32_t timeline;
-		struct nf_lsn start;
-		if (!wa_segment_parse(name, entry->facts.segment_size, &timeline, &start) || wa_facts_needs(&entry->facts, start))
+		if (!everything && is_needed(entry, name))
 			continue;
-		uint64_t bytes = size_of(dir, name);
+		uint64_t bytes = wh_size(dir, name);
 		error = bd_unlink(dir, name);
 		*ret_bytes += error == 0 ? bytes : 0;
 		error = error == -ENOENT ? 0 : error;
@@ -78,20 +82,35 @@ static int remove_from(struct wh_entry *entry, struct bd_inode *dir, uint64_t *r
 	return error;
 }
 
+static void forget_bytes(struct wh_entry *entry, uint64_t bytes)
+{
+	pthread_mutex_lock(&entry->state);
+	entry->facts.index_bytes -= NF_MIN(bytes, entry->facts.index_bytes);
+	pthread_mutex_unlock(&entry->state);
+}
+
 int wh_remove_segments(struct wh_entry *entry)
 {
-	uint64_t wal_bytes, index_bytes, summary_bytes;
-	int error = remove_from(entry, entry->wal, &wal_bytes);
+	struct bd_inode *const dirs[] = {entry->wal, entry->index, entry->summary, entry->merged};
+	uint64_t removed = 0, bytes;
+	int error = 0;
+	for (size_t i = 0; i < NF_ARRAY_LEN(dirs) && error == 0; i++) {
+		error = remove_from(entry, dirs[i], false, &bytes);
+		removed += dirs[i] != entry->wal ? bytes : 0;
+	}
 	if (error == 0)
-		error = remove_from(entry, entry->index, &index_bytes);
+		forget_bytes(entry, removed);
+	return error;
+}
+
+int wh_remove_runs(struct wh_entry *entry)
+{
+	uint64_t bytes;
+	int error = remove_from(entry, entry->merged, true, &bytes);
 	if (error == 0)
-		error = remove_from(entry, entry->summary, &summary_bytes);
-	if (error != 0)
-		return error;
-	pthread_mutex_lock(&entry->state);
-	entry->facts.index_bytes -= NF_MIN(index_bytes + summary_bytes, entry->facts.index_bytes);
-	pthread_mutex_unlock(&entry->state);
-	return 0;
+		forget_bytes(entry, bytes);
+	memset(entry->merge_next, 0, sizeof(entry->merge_next));
+	return error;
 }
 
 /* The snapshots of bases [0, first) that are ours go, and all of these bases from the facts. */

@@ -97,6 +97,12 @@ NF_MUST_CHECK int wa_facts_decode(const uint8_t *bytes, size_t size, struct wa_f
 
 #define WA_SEGMENT_NAME 24u
 
+/* Segments [first, first + count), by number. */
+struct wa_run {
+	uint64_t first;
+	uint32_t count;
+};
+
 static inline uint64_t wa_segment_start(struct nf_lsn lsn, uint32_t segment_size)
 {
 	return lsn.v - lsn.v % segment_size;

@@ -273,11 +273,11 @@ static void wrong_ranges(void **state)
 	uint8_t *bytes;
 	size_t size;
 	struct wa_error error;
-	assert_int_equal(wa_index_merge(parts, 2, &bytes, &size, &error), -EINVAL);
-	assert_int_equal(wa_index_merge(parts, 0, &bytes, &size, &error), -EINVAL);
+	assert_int_equal(wa_index_merge(parts, 2, WA_MERGE_ALL, &bytes, &size, &error), -EINVAL);
+	assert_int_equal(wa_index_merge(parts, 0, WA_MERGE_ALL, &bytes, &size, &error), -EINVAL);
 	parts[1].info.base.v = BASE + MEG;
 	parts[1].info.major = 17;
-	assert_int_equal(wa_index_merge(parts, 2, &bytes, &size, &error), -EINVAL);
+	assert_int_equal(wa_index_merge(parts, 2, WA_MERGE_ALL, &bytes, &size, &error), -EINVAL);
 }
 
 /* Read everything there is to read. Returns 0 or -EBADMSG. */
@@ -299,8 +299,8 @@ static int use(const struct wa_index *index)
 	if (wa_index_reach(index, some.block.rel, some.block.fork, index->info.base, index->info.limit, &reach, &error) < 0 && status == 0)
 		fail_msg("%s", error.text);
 	wa_index_seek_state(index, index->info.base, index->info.limit, &state_cursor);
-	int state_status;
-	while ((state_status = wa_index_next_state(&state_cursor, &item, &error)) == 1)
+	int state_status = 0;
+	while (!index->info.blocks_only && (state_status = wa_index_next_state(&state_cursor, &item, &error)) == 1)
 		;
 	for (size_t i = 0; i < wa_index_event_count(index); i++)
 		wa_index_event_find(index, wa_index_event_at(index, i).rel);
@@ -333,13 +333,23 @@ static void make_index(uint8_t **ret_bytes, size_t *ret_size)
 	check_free(check);
 }
 
-/* Every bit and every length: it is seen, or it does not matter (padding that nobody reads is none). */
-static void damaged(void **state)
+/* The same without what changes outside of pages. */
+static void make_blocks_only(uint8_t **ret_bytes, size_t *ret_size)
 {
-	(void)state;
+	struct wa_index index;
+	struct wa_error error;
 	uint8_t *bytes;
 	size_t size;
 	make_index(&bytes, &size);
+	assert_int_equal(wa_index_open(bytes, size, &index, &error), 0);
+	assert_int_equal(wa_index_merge(&index, 1, WA_MERGE_BLOCKS, ret_bytes, ret_size, &error), 0);
+	assert_true(*ret_size < size);
+	free(bytes);
+}
+
+/* Every bit and every length: it is seen, or it does not matter (padding that nobody reads is none). */
+static void expect_damage_seen(uint8_t *bytes, size_t size)
+{
 	assert_int_equal(open_and_verify(bytes, size), 0);
 	for (size_t bit = 0; bit < 8 * size; bit++) {
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
@@ -355,6 +365,17 @@ static void damaged(void **state)
 		free(copy);
 	}
 	free(bytes);
+}
+
+static void damaged(void **state)
+{
+	(void)state;
+	uint8_t *bytes;
+	size_t size;
+	make_index(&bytes, &size);
+	expect_damage_seen(bytes, size);
+	make_blocks_only(&bytes, &size);
+	expect_damage_seen(bytes, size);
 }
 
 /* Bytes that were wrong before they were sealed: all checksums fit. */

@@ -352,11 +352,61 @@ static void make_bytes(struct index_check *check, unsigned pieces, uint8_t **ret
 		assert_int_equal(wa_index_open(check->parts[pieces][i], check->part_sizes[pieces][i], &parts[i], &error), 0);
 		assert_int_equal(wa_index_verify(&parts[i], &error), 0);
 	}
-	assert_int_equal(wa_index_merge(parts, pieces, ret_bytes, ret_size, &error), 0);
+	assert_int_equal(wa_index_merge(parts, pieces, WA_MERGE_ALL, ret_bytes, ret_size, &error), 0);
 	if (pieces == 1) {
 		assert_int_equal(*ret_size, check->part_sizes[1][0]);
 		assert_memory_equal(*ret_bytes, check->parts[1][0], *ret_size);
 	}
+}
+
+/* Pieces `from` to `end` of `pieces`, merged without what changes outside of pages. */
+static void merge_blocks(struct index_check *check, unsigned pieces, unsigned from, unsigned end, uint8_t **ret_bytes, size_t *ret_size)
+{
+	struct wa_index parts[PIECES_MAX] = {0};
+	struct wa_error error;
+	for (unsigned i = from; i < end; i++)
+		assert_int_equal(wa_index_open(check->parts[pieces][i], check->part_sizes[pieces][i], &parts[i - from], &error), 0);
+	assert_int_equal(wa_index_merge(parts, end - from, WA_MERGE_BLOCKS, ret_bytes, ret_size, &error), 0);
+}
+
+/* Merged at once or in two steps it is the same, and says of blocks and files all that `whole` says. */
+static void expect_blocks_only(struct index_check *check, unsigned pieces, const struct wa_index *whole, uint32_t seed)
+{
+	uint8_t *at_once, *halves[2], *again, *refused;
+	size_t size, half_sizes[2], again_size, refused_size;
+	struct wa_index index, parts[2];
+	struct wa_error error = {0};
+	struct wa_index_state_cursor cursor;
+	struct wa_index_state state;
+	merge_blocks(check, pieces, 0, pieces, &at_once, &size);
+	assert_int_equal(wa_index_open(at_once, size, &index, &error), 0);
+	assert_int_equal(wa_index_verify(&index, &error), 0);
+	assert_true(index.info.blocks_only && !whole->info.blocks_only);
+	expect_all(check, &index);
+	expect_info(check, &index);
+	for (unsigned i = 0; i < LOOKUPS / 10 && check->count > 0; i++) {
+		struct wa_block block;
+		struct nf_lsn from, to;
+		random_lookup(check, &seed, &block, &from, &to);
+		expect_lookup(check, &index, &block, from, to);
+	}
+	/* That there is nothing is not said. */
+	wa_index_seek_state(&index, check->config.base, check->config.limit, &cursor);
+	assert_int_equal(wa_index_next_state(&cursor, &state, &error), -EBADMSG);
+	assert_int_equal(wa_index_merge(&index, 1, WA_MERGE_ALL, &refused, &refused_size, &error), -EINVAL);
+	if (pieces > 1) {
+		merge_blocks(check, pieces, 0, pieces / 2, &halves[0], &half_sizes[0]);
+		merge_blocks(check, pieces, pieces / 2, pieces, &halves[1], &half_sizes[1]);
+		for (unsigned i = 0; i < 2; i++)
+			assert_int_equal(wa_index_open(halves[i], half_sizes[i], &parts[i], &error), 0);
+		assert_int_equal(wa_index_merge(parts, 2, WA_MERGE_BLOCKS, &again, &again_size, &error), 0);
+		assert_int_equal(again_size, size);
+		assert_memory_equal(again, at_once, size);
+		free(halves[0]);
+		free(halves[1]);
+		free(again);
+	}
+	free(at_once);
 }
 
 void check_index(struct index_check *check, unsigned pieces, uint32_t seed, struct wa_index *ret_index, uint8_t **ret_bytes, size_t *ret_size)
@@ -376,6 +426,7 @@ void check_index(struct index_check *check, unsigned pieces, uint32_t seed, stru
 	expect_all(check, ret_index);
 	expect_info(check, ret_index);
 	expect_state(check, ret_index, check->config.base, check->config.limit);
+	expect_blocks_only(check, pieces, ret_index, seed);
 	for (unsigned i = 0; i < LOOKUPS && check->count > 0; i++) {
 		struct wa_block block;
 		struct nf_lsn from, to;

@@ -33,6 +33,9 @@ static void make(struct lz_plan *plan)
 	plan->segments[0] = (struct lz_segment){2, LZ_IN_BASE};
 	plan->segments[1] = (struct lz_segment){3, LZ_IN_BRANCH};
 	plan->segments[2] = (struct lz_segment){3, LZ_IN_OWN};
+	/* One that begins before the plan, and one that ends behind it. */
+	assert_int_equal(lz_plan_add_run(plan, (struct wa_run){0, 6}), 0);
+	assert_int_equal(lz_plan_add_run(plan, (struct wa_run){6, 8}), 0);
 	struct lz_file *a = lz_plan_add(plan, FILE_A, (struct wa_block){.rel = {1663, 5, 16384}, .blkno = 131072}, 130);
 	struct lz_file *b = lz_plan_add(plan, FILE_B, (struct wa_block){.rel = {1664, 0, 1262}, .fork = WA_FORK_VM}, 1);
 	a->bits[0] = UINT64_C(1) << 63;
@@ -58,15 +61,45 @@ static void there_and_back(void **state)
 	assert_int_equal(back.segment_count, 3);
 	assert_true(back.segments[0].timeline == 2 && back.segments[0].place == LZ_IN_BASE &&
 		    back.segments[2].place == LZ_IN_OWN);
+	assert_int_equal(back.run_count, 2);
+	assert_true(back.runs[0].first == 0 && back.runs[0].count == 6 && back.runs[1].first == 6 && back.runs[1].count == 8);
 	const struct lz_file *file = lz_plan_file(&back, FILE_A);
 	assert_non_null(file);
 	assert_int_equal(file->first.blkno, 131072);
 	assert_int_equal(file->blocks, 130);
 	assert_non_null(lz_plan_file(&back, FILE_B));
 	assert_null(lz_plan_file(&back, 78));
+	lz_plan_free(&back);
+	free(bytes);
+	/* Without runs it is of the first version, which earlier programs read. */
+	plan.run_count = 0;
+	assert_int_equal(lz_plan_encode(&plan, &bytes, &size), 0);
+	assert_int_equal(bytes[4], 1);
+	assert_int_equal(lz_plan_decode(bytes, size, &back), 0);
+	assert_int_equal(back.run_count, 0);
+	assert_non_null(lz_plan_file(&back, FILE_B));
 	lz_plan_free(&plan);
 	lz_plan_free(&back);
 	free(bytes);
+}
+
+/* Runs that overlap, that are none, or that have no segment of the plan. */
+static void wrong_runs(void **state)
+{
+	static const struct wa_run wrong[][2] = {{{0, 7}, {6, 8}}, {{6, 8}, {0, 6}}, {{5, 1}, {6, 8}},	{{5, 0}, {6, 8}},
+						 {{0, 5}, {6, 8}}, {{0, 6}, {8, 8}}, {{5, 2}, {7, UINT32_MAX}}};
+	struct lz_plan plan, back;
+	uint8_t *bytes;
+	size_t size;
+	(void)state;
+	make(&plan);
+	for (size_t i = 0; i < NF_ARRAY_LEN(wrong); i++) {
+		memcpy(plan.runs, wrong[i], sizeof(wrong[i]));
+		assert_int_equal(lz_plan_encode(&plan, &bytes, &size), 0);
+		assert_int_equal(lz_plan_decode(bytes, size, &back), -EUCLEAN);
+		free(bytes);
+	}
+	lz_plan_free(&plan);
 }
 
 static void look_ups(void **state)
@@ -134,9 +167,10 @@ static void damaged(void **state)
 		assert_int_equal(decode_sealed(cut_off, cut), -EUCLEAN);
 	}
 	free(cut_off);
-	bytes[4] = 2;
+	assert_int_equal(bytes[4], 2);
+	bytes[4] = 3;
 	assert_int_equal(decode_sealed(bytes, size), -EPROTONOSUPPORT);
-	bytes[4] = 1;
+	bytes[4] = 2;
 	for (size_t i = 8; i < size - 8; i++)
 		for (unsigned value = 0; value < 256; value += 51) {
 			uint8_t old = bytes[i];
@@ -153,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(there_and_back),
+		cmocka_unit_test(wrong_runs),
 		cmocka_unit_test(look_ups),
 		cmocka_unit_test(damaged),
 	};

@@ -95,11 +95,15 @@ static void scene_ready(struct scene *scene)
 	};
 }
 
-static int read_pages(void *arg, struct nf_lsn at, size_t count, uint8_t *bytes)
+static int read_pages(void *arg, struct nf_lsn at, size_t count, const uint64_t *wanted, uint8_t *bytes, uint64_t *there)
 {
 	int status = 0;
-	for (size_t i = 0; i < count && status == 0; i++)
+	for (size_t i = 0; i < count && status == 0; i++) {
+		if (!(wanted[i / 64] >> i % 64 & 1))
+			continue;
 		status = read_log(arg, (struct nf_lsn){at.v + i * WA_PAGE_SIZE}, bytes + i * WA_PAGE_SIZE);
+		there[i / 64] |= UINT64_C(1) << i % 64;
+	}
 	return status;
 }
 
@@ -223,6 +227,42 @@ static void image_and_changes(void **state)
 	wa_put32(scene->page + 4, UINT32_MAX);
 	assert_int_equal(make(scene, REL_A, WA_FORK_MAIN, 7), 0);
 	assert_memory_equal(scene->page + 3000, "iiii", 4);
+	scene_free(scene);
+}
+
+/* Without an image the base's LSN says what it has: those records are not even fetched, and all others are, wherever it lies. */
+static void what_the_base_has(void **state)
+{
+	enum { COUNT = 10 };
+	struct scene *scene = scene_new();
+	uint64_t ends[COUNT];
+	uint8_t base[WA_PAGE_SIZE], alone[WA_PAGE_SIZE];
+	unsigned records;
+	(void)state;
+	for (unsigned i = 0; i < COUNT; i++) {
+		put_byte(scene, REL_A, 7, i, (uint8_t)('a' + i));
+		ends[i] = scene->wal.at;
+		if (i == 4)
+			next_segment(scene);
+		put_byte(scene, REL_A, 8, i, 'z');
+	}
+	scene_ready(scene);
+	for (unsigned has = 0; has < COUNT; has++) {
+		for (unsigned before = 0; before < 2; before++) { /* the LSN inside of record `has`: that one is to be applied */
+			fill_page(base, 'p');
+			for (unsigned i = 0; i < has + 1 - before; i++)
+				base[3000 + i] = (uint8_t)('a' + i);
+			wa_page_set_lsn(base, (struct nf_lsn){ends[has] - 8 * before});
+			memcpy(alone, base, WA_PAGE_SIZE);
+			struct wa_block block = {.rel = REL_A, .blkno = 7};
+			assert_in_range(wa_materialise(&scene->range, &block, alone, &records, &scene->error), 0, 1);
+			assert_int_equal(records, COUNT - has); /* of those that it has, only the last one */
+			memcpy(scene->page, base, WA_PAGE_SIZE);
+			assert_int_equal(make(scene, REL_A, WA_FORK_MAIN, 7), has + 1 < COUNT || before);
+			assert_memory_equal(scene->page, alone, WA_PAGE_SIZE);
+			assert_memory_equal(scene->page + 3000, "abcdefghijpp", 12);
+		}
+	}
 	scene_free(scene);
 }
 
@@ -359,6 +399,7 @@ static void split_record(void **state)
 	assert_int_equal(make(scene, REL_A, WA_FORK_MAIN, 3), 1);
 	assert_int_equal(scene->page[8191], 'p');
 	assert_int_equal(scene->reads, 2);
+	assert_true(wa_page_lsn(scene->page).v == scene->wal.at);
 	scene_free(scene);
 }
 
@@ -449,6 +490,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(image_and_changes), cmocka_unit_test(untouched),
+		cmocka_unit_test(what_the_base_has),
 		cmocka_unit_test(checksums),         cmocka_unit_test(cut),
 		cmocka_unit_test(cut_of_map),        cmocka_unit_test(dropped_database),
 		cmocka_unit_test(copied_database),   cmocka_unit_test(split_record),
