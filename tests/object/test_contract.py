@@ -231,12 +231,12 @@ class Contract:
         for name in range(1, 41):
             self.driver.send("put", key=f"many/{name}", size=20000 + name, fill=name, name=name)
         lines = self.driver.wait(40)
-        self.assertEqual({line["error"] for line in lines.values()}, {"ok"})
+        self.assertEqual([line for line in lines.values() if line["error"] != "ok"], [])
         self.assertEqual(len(lines), 40)
         for name in range(1, 41):
             self.driver.send("get", key=f"many/{name}", size=20000 + name, fill=name, expect=True, name=name)
         lines = self.driver.wait(40)
-        self.assertEqual({(line["error"], line["same"]) for line in lines.values()}, {("ok", True)})
+        self.assertEqual([line for line in lines.values() if line["error"] != "ok" or not line["same"]], [])
         self.assertEqual(self.driver.wait(1, ms=1000), {}, "a wait for what is not under way")
         stats = self.driver("stats")
         self.assertEqual((stats["waiting"], stats["running"], stats["troubled"], stats["failed"]), (0, 0, 0, 0))

@@ -14,6 +14,9 @@ from proxy import FaultProxy
 
 
 
+PAGE = b"<html><body><h1>Something<br>is wrong</h1></body></html>"
+
+
 class Faults(unittest.TestCase):
     number = 0
 
@@ -62,6 +65,7 @@ class Faults(unittest.TestCase):
             "408": proxy.answer(408), "400 RequestTimeout": proxy.answer(400, "RequestTimeout"),
             "409 conflict": proxy.answer(409, "ConditionalRequestConflict"),
             "reset before": proxy.reset_before, "lost answer": proxy.lost_answer, "garbage": proxy.garbage,
+            "page of 502": proxy.replaced(PAGE, status=502), "page of 500": proxy.replaced(PAGE, status=500),
         }
         for name, fault in faults.items():
             with self.subTest(name):
@@ -460,7 +464,8 @@ class OldSignature(unittest.TestCase):
 
     def test_transient_faults_are_tried_again(self):
         for fault in (proxy.answer(500, "InternalError"), proxy.answer(503, "SlowDown"), proxy.answer(503), proxy.answer(429),
-                      proxy.reset_before, proxy.lost_answer, proxy.garbage):
+                      proxy.reset_before, proxy.lost_answer, proxy.garbage,
+                      proxy.replaced(PAGE, status=502)):
             for do, order in (("put", {"size": 5000, "fill": 1}), ("get", {"size": 5000, "fill": 1, "expect": True}), ("list", {}), ("delete", {})):
                 self.proxy.fault(fault, times=1)
                 self.good(do, key="t", **order)

@@ -252,9 +252,9 @@ static enum ob_error error_of(S3Status status)
 	case S3StatusAbortedByCallback:
 	case S3StatusErrorIncompleteBody: return OB_NETWORK;
 	case S3StatusServerFailedVerification: return OB_CERTIFICATE;
-	case S3StatusXmlParseFailure:
 	case S3StatusErrorBadDigest: return OB_TRANSFER;
 	case S3StatusErrorSlowDown: return OB_THROTTLED;
+	case S3StatusXmlParseFailure: /* mostly the page that something on the way put in place of an answer */
 	case S3StatusErrorInternalError:
 	case S3StatusErrorOperationAborted:
 	case S3StatusHttpErrorConflict:
