@@ -30,6 +30,12 @@ struct dir_backend {
 void dir_etag(const struct stat *status, char etag[OB_ETAG_MAX]);
 /* The error that errno `error` stands for. */
 enum ob_error dir_error(int error);
+/* ob_tried with that, where `what` failed. */
+void dir_fail(struct dir_backend *dir, struct ob_task *task, int error, const char *what);
+/* Take ~lock; let it go with flock. 0, or an errno. */
+int dir_lock(struct dir_backend *dir);
+/* A descriptor of the directory that holds `key`, its parts made where `make` is set; *ret_leaf is the last part. -errno. */
+int dir_open_parent(struct dir_backend *dir, const char *key, bool make, const char **ret_leaf);
 /* Write the op's data into `fd` at `at`. Returns true, or false after ob_tried. */
 bool dir_write(struct dir_backend *dir, struct ob_task *task, int fd, uint64_t at);
 /* Give the synced file ~tmp/`name` the op's key, under the op's conditions. Always ends in ob_tried; `name` is gone then, but for errors
@@ -38,6 +44,7 @@ void dir_publish(struct dir_backend *dir, struct ob_task *task, const char *name
 /* A new file in ~tmp whose name begins with `start`; its descriptor, or -errno. */
 int dir_make_tmp(struct dir_backend *dir, const char *start, const char *end, char name[DIR_NAME_MAX]);
 
+void dir_put(struct dir_backend *dir, struct ob_task *task); /* OB_PUT */
 void dir_list(struct dir_backend *dir, struct ob_task *task); /* OB_LIST */
 void dir_multi(struct dir_backend *dir, struct ob_task *task); /* OB_MULTI_* */
 

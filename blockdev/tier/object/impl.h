@@ -108,6 +108,11 @@ bool ob_is_cancelled(struct ob_client *client, struct ob_task *task); /* or its 
 
 int64_t ob_now_ns(void);
 
+/* ---- work.c: the thread ---- */
+
+void *ob_work(void *client);
+void ob_tasks_append(struct ob_tasks *list, struct ob_task *task);
+
 /* ---- settle.c: what one try means for its op. On the client's thread. Returns true when the op is done, false for another try. */
 bool ob_settle(struct ob_client *client, struct ob_task *task, int64_t now_ns);
 bool ob_is_transient(enum ob_error error);
