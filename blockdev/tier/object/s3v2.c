@@ -3,7 +3,11 @@
  * libs3 2.0 takes the answer "100 Continue" for the answer to a put, and does not look at certificates. So a put counts when a HEAD says
  * that size and etag are right; https is refused unless it is asked for by name; and a get is preceded by a HEAD, for libs3 does not tell
  * the size of the whole, and holds to that version's etag. Its own time-outs are not ours: a request is driven in steps here, and
- * given up with its context when it was cancelled or makes no progress. Conditional puts and uploads in parts are not supported. */
+ * given up with its context when it was cancelled or makes no progress. Conditional puts and uploads in parts are not supported.
+ *
+ * The library is loaded when the first such URL is opened: it brings a second libcurl and some thirty libraries more, which nobody else needs, and
+ * exports names as common as `hash`. */
+#include <dlfcn.h>
 #include <libs3.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -47,12 +51,41 @@ struct v2_request {
 	bool truncated, bad_list;
 };
 
-static pthread_once_t libs3_once = PTHREAD_ONCE_INIT;
-static S3Status libs3_ready;
+#define LIBS3_FILE "libs3.so.2"
+#define LIBS3_FUNCTIONS(X)                                                                                                       \
+	X(S3_initialize)                                                                                                         \
+	X(S3_create_request_context)                                                                                             \
+	X(S3_destroy_request_context)                                                                                            \
+	X(S3_runonce_request_context)                                                                                            \
+	X(S3_get_request_context_fdsets)                                                                                         \
+	X(S3_get_request_context_timeout)                                                                                        \
+	X(S3_get_status_name)                                                                                                    \
+	X(S3_head_object)                                                                                                        \
+	X(S3_put_object)                                                                                                         \
+	X(S3_get_object)                                                                                                         \
+	X(S3_delete_object)                                                                                                      \
+	X(S3_list_bucket)
 
+#define LIBS3_MEMBER(name) __typeof__(&(name)) name;
+static struct {
+	LIBS3_FUNCTIONS(LIBS3_MEMBER)
+} libs3;
+#undef LIBS3_MEMBER
+
+static pthread_once_t libs3_once = PTHREAD_ONCE_INIT;
+static bool libs3_ready;
+
+/* Loaded for the rest of the process. */
 static void start_libs3(void)
 {
-	libs3_ready = S3_initialize("neonfs", S3_INIT_ALL, "s3.amazonaws.com");
+	bool whole = true;
+	void *library = dlopen(LIBS3_FILE, RTLD_NOW | RTLD_LOCAL);
+	if (library == NULL)
+		return;
+#define LIBS3_FIND(name) whole = (libs3.name = (__typeof__(libs3.name))dlsym(library, #name)) != NULL && whole;
+	LIBS3_FUNCTIONS(LIBS3_FIND)
+#undef LIBS3_FIND
+	libs3_ready = whole && libs3.S3_initialize("neonfs", S3_INIT_ALL, "s3.amazonaws.com") == S3StatusOK;
 }
 
 /* -------------------------------------------------------- libs3 calls back */
@@ -186,9 +219,9 @@ static void wait_step(struct v2_backend *v2)
 	FD_ZERO(&writable);
 	FD_ZERO(&odd);
 	/* Descriptors that fd_set has no room for are left out by libcurl: then the step is slept through. */
-	if (S3_get_request_context_fdsets(v2->context, &readable, &writable, &odd, &highest) != S3StatusOK)
+	if (libs3.S3_get_request_context_fdsets(v2->context, &readable, &writable, &odd, &highest) != S3StatusOK)
 		highest = -1;
-	int64_t timeout_ms = S3_get_request_context_timeout(v2->context);
+	int64_t timeout_ms = libs3.S3_get_request_context_timeout(v2->context);
 	struct timeval timeout = {.tv_usec = timeout_ms >= 0 && timeout_ms * 1000 < STEP_US ? timeout_ms * 1000 : STEP_US};
 	if (timeout.tv_usec == 0)
 		timeout.tv_usec = 1000;
@@ -200,9 +233,9 @@ static void give_up(struct v2_request *request)
 {
 	struct v2_backend *v2 = request->v2;
 	request->given_up = true;
-	S3_destroy_request_context(v2->context);
+	libs3.S3_destroy_request_context(v2->context);
 	v2->context = NULL;
-	if (S3_create_request_context(&v2->context) != S3StatusOK)
+	if (libs3.S3_create_request_context(&v2->context) != S3StatusOK)
 		v2->context = NULL;
 }
 
@@ -212,7 +245,7 @@ static void drive(struct v2_request *request)
 	int64_t stall_ns = (int64_t)client->options.stall_ms * 1000000;
 	int left;
 	while (!request->done) {
-		if (S3_runonce_request_context(request->v2->context, &left) != S3StatusOK) {
+		if (libs3.S3_runonce_request_context(request->v2->context, &left) != S3StatusOK) {
 			give_up(request);
 			break;
 		}
@@ -229,7 +262,7 @@ static void drive(struct v2_request *request)
 static bool begin(struct v2_backend *v2, struct ob_task *task, struct v2_request *request)
 {
 	*request = (struct v2_request){.v2 = v2, .task = task, .status = S3StatusInterrupted, .moved_ns = ob_now_ns()};
-	if (v2->context != NULL || S3_create_request_context(&v2->context) == S3StatusOK)
+	if (v2->context != NULL || libs3.S3_create_request_context(&v2->context) == S3StatusOK)
 		return true;
 	v2->context = NULL;
 	ob_tried(v2->base.client, task, OB_LOCAL, "libs3 has no memory");
@@ -290,7 +323,7 @@ static void refuse(struct v2_request *request)
 	else if (error == OB_PRECONDITION)
 		ob_tried(client, request->task, error, "%s is another version", key);
 	else
-		ob_tried(client, request->task, error, "%s: %s: %s%s%s", key, s->host, S3_get_status_name(request->status),
+		ob_tried(client, request->task, error, "%s: %s: %s%s%s", key, s->host, libs3.S3_get_status_name(request->status),
 			 request->words[0] != '\0' ? ": " : "", request->words);
 }
 
@@ -310,7 +343,7 @@ static bool ask_head(struct v2_backend *v2, struct ob_task *task, struct v2_requ
 	char key[FULL_KEY_MAX];
 	if (!begin(v2, task, request))
 		return false;
-	S3_head_object(&v2->bucket, full_key(v2, task->op->key, key), v2->context, &plain_handler, request);
+	libs3.S3_head_object(&v2->bucket, full_key(v2, task->op->key, key), v2->context, &plain_handler, request);
 	drive(request);
 	return true;
 }
@@ -367,7 +400,7 @@ static void put(struct v2_backend *v2, struct ob_task *task)
 	ob_base64(md5, task->md5, sizeof(task->md5));
 	const S3PutProperties properties = {
 		.contentType = "application/octet-stream", .md5 = md5, .expires = -1, .cannedAcl = S3CannedAclPrivate};
-	S3_put_object(&v2->bucket, full_key(v2, op->key, key), op->size, &properties, v2->context, &handler, &request);
+	libs3.S3_put_object(&v2->bucket, full_key(v2, op->key, key), op->size, &properties, v2->context, &handler, &request);
 	drive(&request);
 	if (request.status == S3StatusOK)
 		verify_put(v2, task);
@@ -388,7 +421,8 @@ static void get_range(struct v2_backend *v2, struct ob_task *task, const char *e
 	const S3GetConditions conditions = {
 		.ifModifiedSince = -1, .ifNotModifiedSince = -1, .ifMatchETag = etag[0] != '\0' ? quoted : NULL};
 	op->got = 0;
-	S3_get_object(&v2->bucket, full_key(v2, op->key, key), &conditions, op->offset, size, v2->context, &handler, &request);
+	libs3.S3_get_object(&v2->bucket, full_key(v2, op->key, key), &conditions, op->offset, size, v2->context, &handler,
+			    &request);
 	drive(&request);
 	if (request.too_long)
 		ob_tried(client, task, OB_TRANSFER, "%s: more bytes came than were asked for", op->key);
@@ -432,7 +466,7 @@ static void delete (struct v2_backend *v2, struct ob_task *task)
 	char key[FULL_KEY_MAX];
 	if (!begin(v2, task, &request))
 		return;
-	S3_delete_object(&v2->bucket, full_key(v2, task->op->key, key), v2->context, &plain_handler, &request);
+	libs3.S3_delete_object(&v2->bucket, full_key(v2, task->op->key, key), v2->context, &plain_handler, &request);
 	drive(&request);
 	if (request.status != S3StatusOK)
 		refuse(&request);
@@ -475,8 +509,8 @@ static void list(struct v2_backend *v2, struct ob_task *task, const char *key, c
 	}
 	full_key(v2, key, prefix);
 	snprintf(marker, sizeof(marker), "%s%s", v2->settings.prefix, after != NULL ? after : "");
-	S3_list_bucket(&v2->bucket, prefix[0] != '\0' ? prefix : NULL, after != NULL && after[0] != '\0' ? marker : NULL, NULL,
-		       (int)limit, v2->context, &handler, &request);
+	libs3.S3_list_bucket(&v2->bucket, prefix[0] != '\0' ? prefix : NULL, after != NULL && after[0] != '\0' ? marker : NULL,
+			     NULL, (int)limit, v2->context, &handler, &request);
 	drive(&request);
 	end_list(&request);
 	if (task->op->kind != OB_LIST)
@@ -522,7 +556,7 @@ static void v2_destroy(struct ob_backend *backend)
 {
 	struct v2_backend *v2 = (struct v2_backend *)backend;
 	if (v2->context != NULL)
-		S3_destroy_request_context(v2->context);
+		libs3.S3_destroy_request_context(v2->context);
 	ob_sleeper_destroy(&v2->sleeper);
 	ob_s3_settings_free(&v2->settings);
 	free(v2);
@@ -576,9 +610,10 @@ int ob_s3v2_open(struct ob_client *client, const char *url, struct ob_backend **
 	if (rc == 0) {
 		set_bucket(v2);
 		pthread_once(&libs3_once, start_libs3);
-		rc = libs3_ready == S3StatusOK ? ob_sleeper_init(&v2->sleeper) : -ENOMEM;
+		rc = libs3_ready ? ob_sleeper_init(&v2->sleeper) : -ENOTSUP;
 		if (rc != 0)
-			snprintf(message, message_size, "libs3 cannot be started");
+			snprintf(message, message_size, "s3v2:// needs libs3, and %s cannot be loaded here (libs3-2)",
+				 LIBS3_FILE);
 	}
 	if (rc != 0) {
 		v2_destroy(&v2->base);
