@@ -285,6 +285,17 @@ static int settle(struct replay *replay)
 	return status == 0 ? rp_origins_store(replay) : status;
 }
 
+/* As StartupCommitTs (commit_ts.c): a checkpoint from before the setting was turned on knows of no times yet, though pg_control has the setting. */
+static int begin_commit_times(struct replay *replay)
+{
+	uint32_t next = (uint32_t)replay->counters.next_xid;
+	if (!replay->control.parameters.track_commit_timestamp || replay->counters.oldest_commit_ts != 0)
+		return 0;
+	replay->counters.oldest_commit_ts = replay->counters.newest_commit_ts = next;
+	int status = rp_slru_have(replay->slru, WA_SLRU_COMMIT_TS, next / WA_COMMIT_TS_PER_PAGE);
+	return status < 0 ? rp_fail(replay, status, "pg_commit_ts: %s", strerror(-status)) : 0;
+}
+
 int rp_run(struct replay *replay)
 {
 	int status = start_log(replay, replay->start);
@@ -298,6 +309,8 @@ int rp_run(struct replay *replay)
 		status = rp_prepared_load(replay);
 	if (status == 0)
 		status = rp_origins_load(replay);
+	if (status == 0)
+		status = begin_commit_times(replay);
 	if (status < 0)
 		return status;
 	status = redo(replay);

@@ -145,7 +145,7 @@ static int take_op(void *arg, const struct wa_state_op *op)
 	return 0;
 }
 
-/* CHECKPOINT_SHUTDOWN is believed to the letter; CHECKPOINT_ONLINE was begun earlier, so that its counters are minima and its oid is old. */
+/* CHECKPOINT_SHUTDOWN is believed to the letter but for commit times; CHECKPOINT_ONLINE was begun earlier, so that its counters are minima and its oid is old. */
 static void take_checkpoint(struct wa_counters *counters, const struct wa_counters *seen, bool shutdown)
 {
 	struct wa_counters old = *counters;
@@ -155,6 +155,11 @@ static void take_checkpoint(struct wa_counters *counters, const struct wa_counte
 		counters->oldest_multi = old.oldest_multi;
 		counters->oldest_multi_db = old.oldest_multi_db;
 	}
+	/* Redo takes commit times from no checkpoint (xlog_redo): one that ended a server without them says 0, also where they are tracked since. */
+	if (old.newest_commit_ts != 0 && (seen->newest_commit_ts == 0 || precedes(seen->newest_commit_ts, old.newest_commit_ts)))
+		counters->newest_commit_ts = old.newest_commit_ts;
+	if (old.oldest_commit_ts != 0 && precedes(seen->oldest_commit_ts, old.oldest_commit_ts))
+		counters->oldest_commit_ts = old.oldest_commit_ts;
 	if (shutdown)
 		return;
 	if (old.next_xid > seen->next_xid)
@@ -167,10 +172,6 @@ static void take_checkpoint(struct wa_counters *counters, const struct wa_counte
 		counters->oldest_xid = old.oldest_xid;
 		counters->oldest_xid_db = old.oldest_xid_db;
 	}
-	if (old.newest_commit_ts != 0 && (seen->newest_commit_ts == 0 || precedes(seen->newest_commit_ts, old.newest_commit_ts)))
-		counters->newest_commit_ts = old.newest_commit_ts;
-	if (old.oldest_commit_ts != 0 && precedes(seen->oldest_commit_ts, old.oldest_commit_ts))
-		counters->oldest_commit_ts = old.oldest_commit_ts;
 }
 
 /* END_OF_RECOVERY: time i64, timeline u32, previous timeline u32. */
