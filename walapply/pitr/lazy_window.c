@@ -182,6 +182,12 @@ static int make_by_reading(struct window *window, struct bd_inode *inode, uint32
 	return got < 0 ? (int)got : 0;
 }
 
+/* Bytes that are damaged or cannot be read, which says nothing of other blocks. */
+static bool is_of_block(int error)
+{
+	return error == -EIO || error == -EUCLEAN || error == -EBADMSG;
+}
+
 static int whole_blocks(const struct drain *drain, const struct lz_file *file, uint32_t *ret_blocks)
 {
 	struct bd_inode *inode;
@@ -213,8 +219,12 @@ static int add_file(struct window *window, const struct lz_file *file, uint32_t 
 	if (error == 0)
 		error = bd_layer_unmade(inode, drain->epoch, *from, at, room, &count);
 	*from = error == 0 && count == room ? at[count - 1] + 1 : UINT32_MAX;
-	for (; error == 0 && count > 0 && at[count - 1] >= whole; count--)
+	for (; error == 0 && count > 0 && at[count - 1] >= whole; count--) {
 		error = make_by_reading(window, inode, at[count - 1]);
+		/* As one that cannot be made: it stays unmade, and does not keep the others. */
+		window->drain->has_failed |= is_of_block(error); /* under the lock */
+		error = is_of_block(error) ? 0 : error;
+	}
 	for (size_t i = 0; error == 0 && i < count; i++, window->count++) {
 		struct wa_batch_block *block = &window->blocks[window->count];
 		block->block = file->first;

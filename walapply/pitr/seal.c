@@ -2,16 +2,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/nf_log.h"
 #include "walapply/pitr/history_impl.h"
 #include "walapply/summary/wa_summary.h"
 
 struct makers {
 	struct wa_index_builder *index; /* used again for each segment */
-	struct wa_summary_builder *summary; /* a new one for each */
+	struct wa_summary_builder *summary; /* a new one for each; NULL: this one has none */
 };
 
+/* One that would be too large is not made: then the segment is decoded. */
+static int add_to_summary(struct makers *makers, const struct wa_record *record, struct wa_error *bad)
+{
+	int error = makers->summary != NULL ? wa_summary_add(makers->summary, record, bad) : 0;
+	if (error != -EFBIG)
+		return error;
+	nf_warn("the WAL segment that has " NF_LSN_FMT " changes too many relations: it gets no summary, and is read where one would do",
+		NF_LSN_ARG(record->lsn));
+	wa_summary_builder_free(makers->summary);
+	makers->summary = NULL;
+	return 0;
+}
+
 /* Records of the segment from `sealed` on into the builders. 1 all; 0 the last one is not complete yet; -EBADMSG the log breaks off inside it. */
-static int read_segment(struct wh_entry *entry, struct bd_inode *live, const struct makers *makers, struct wh_tail *tail,
+static int read_segment(struct wh_entry *entry, struct bd_inode *live, struct makers *makers, struct wh_tail *tail,
 			char *why, size_t size)
 {
 	struct wa_facts *facts = &entry->facts;
@@ -29,7 +43,7 @@ static int read_segment(struct wh_entry *entry, struct bd_inode *live, const str
 	while ((status = wh_log_next(&log, &record)) == 1 && record->lsn.v < limit) {
 		int error = wa_index_add(makers->index, record, &bad);
 		if (error == 0)
-			error = wa_summary_add(makers->summary, record, &bad);
+			error = add_to_summary(makers, record, &bad);
 		if (error == 0)
 			error = wh_observe(entry, record);
 		if (error != 0) {
@@ -62,11 +76,11 @@ static int write_results(struct wh_entry *entry, const struct makers *makers, si
 	uint8_t *index = NULL, *summary = NULL;
 	size_t index_size = 0, summary_size = 0;
 	int error = wa_index_finish(makers->index, &index, &index_size);
-	if (error == 0)
+	if (error == 0 && makers->summary != NULL)
 		error = wa_summary_finish(makers->summary, &summary, &summary_size);
 	wa_segment_name(name, wa_facts_timeline_of(&entry->facts, entry->facts.sealed), entry->facts.sealed,
 			entry->facts.segment_size);
-	if (error == 0)
+	if (error == 0 && summary != NULL)
 		error = wh_write(entry->summary, name, 0400, summary, summary_size);
 	if (error == 0)
 		error = wh_write(entry->index, name, 0400, index, index_size);

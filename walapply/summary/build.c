@@ -39,9 +39,14 @@ struct chunk_key {
 	uint32_t number;
 };
 
+/* A handful of blocks is a list of them; more are bits: so a chunk takes no more memory than some times what its records take in the log. */
+#define LISTED_MAX 30u
+
 struct chunk {
 	struct chunk_key key;
-	uint64_t words[WA_SUMMARY_WORDS];
+	uint16_t listed_count;
+	uint16_t listed[LISTED_MAX]; /* in no order; none when there are words */
+	uint64_t *words; /* NULL, or WA_SUMMARY_WORDS */
 	UT_hash_handle hh;
 };
 
@@ -62,6 +67,7 @@ struct wa_summary_builder {
 	size_t ended_count, ended_room;
 	struct fork *forks;
 	struct chunk *chunks, *recent;
+	size_t memory, memory_max; /* bytes of forks and chunks */
 	struct bytes items, blocks;
 };
 
@@ -207,6 +213,7 @@ static void tell_record(struct wa_summary_builder *builder, const struct wa_reco
 static void forget_fork(struct wa_summary_builder *builder, struct fork *fork)
 {
 	HASH_DEL(builder->forks, fork);
+	builder->memory -= sizeof(*fork);
 	free(fork);
 }
 
@@ -247,21 +254,56 @@ static void close_relation(struct wa_summary_builder *builder, struct wa_locator
 
 /* ---------------------------------------------------------------- blocks */
 
+/* Memory that stays as long as the builder, or NULL. */
+static void *allocate(struct wa_summary_builder *builder, size_t size, int *ret_status)
+{
+	void *at = builder->memory_max - builder->memory >= size ? calloc(1, size) : NULL;
+	*ret_status = at != NULL ? 0 : builder->memory_max - builder->memory >= size ? -ENOMEM : -EFBIG;
+	builder->memory += at != NULL ? size : 0;
+	return at;
+}
+
 static int touch_fork(struct wa_summary_builder *builder, const struct wa_block *block, bool grows)
 {
 	struct fork_key key = {block->rel, block->fork};
 	struct fork *fork;
 	HASH_FIND(hh, builder->forks, &key, sizeof(key), fork);
 	if (fork == NULL) {
-		fork = calloc(1, sizeof(*fork));
+		int status;
+		fork = allocate(builder, sizeof(*fork), &status);
 		if (fork == NULL)
-			return -ENOMEM;
+			return status;
 		fork->key = key;
 		HASH_ADD(hh, builder->forks, key, sizeof(fork->key), fork);
 	}
 	if (grows)
 		fork->blocks = NF_MAX(fork->blocks, block->blkno + 1);
 	return 0;
+}
+
+/* From a list to bits. */
+static int widen(struct wa_summary_builder *builder, struct chunk *chunk)
+{
+	int status;
+	chunk->words = allocate(builder, WA_SUMMARY_WORDS * sizeof(*chunk->words), &status);
+	for (uint16_t i = 0; status == 0 && i < chunk->listed_count; i++)
+		chunk->words[chunk->listed[i] / 64] |= UINT64_C(1) << chunk->listed[i] % 64;
+	return status;
+}
+
+static int touch_in_chunk(struct wa_summary_builder *builder, struct chunk *chunk, uint32_t inside)
+{
+	for (uint16_t i = 0; chunk->words == NULL && i < chunk->listed_count; i++)
+		if (chunk->listed[i] == inside)
+			return 0;
+	if (chunk->words == NULL && chunk->listed_count < LISTED_MAX) {
+		chunk->listed[chunk->listed_count++] = (uint16_t)inside;
+		return 0;
+	}
+	int status = chunk->words == NULL ? widen(builder, chunk) : 0;
+	if (status == 0)
+		chunk->words[inside / 64] |= UINT64_C(1) << inside % 64;
+	return status;
 }
 
 static int touch_block(struct wa_summary_builder *builder, const struct wa_block *block)
@@ -272,15 +314,15 @@ static int touch_block(struct wa_summary_builder *builder, const struct wa_block
 	if (chunk == NULL || memcmp(&chunk->key, &key, sizeof(key)) != 0)
 		HASH_FIND(hh, builder->chunks, &key, sizeof(key), chunk);
 	if (chunk == NULL) {
-		chunk = calloc(1, sizeof(*chunk));
+		int status;
+		chunk = allocate(builder, sizeof(*chunk), &status);
 		if (chunk == NULL)
-			return -ENOMEM;
+			return status;
 		chunk->key = key;
 		HASH_ADD(hh, builder->chunks, key, sizeof(chunk->key), chunk);
 	}
 	builder->recent = chunk;
-	chunk->words[inside / 64] |= UINT64_C(1) << inside % 64;
-	return 0;
+	return touch_in_chunk(builder, chunk, inside);
 }
 
 /* Replay opens every fork that a record names, and makes it as long as what it changes there. *ret_others: forks whose pages are not made later. */
@@ -441,11 +483,22 @@ static int compare_chunks(const struct chunk *a, const struct chunk *b)
 	return 0;
 }
 
+/* Its bits, in `room` where it has none. */
+static const uint64_t *words_of(const struct chunk *chunk, uint64_t room[WA_SUMMARY_WORDS])
+{
+	if (chunk->words != NULL)
+		return chunk->words;
+	memset(room, 0, WA_SUMMARY_WORDS * sizeof(*room));
+	for (uint16_t i = 0; i < chunk->listed_count; i++)
+		room[chunk->listed[i] / 64] |= UINT64_C(1) << chunk->listed[i] % 64;
+	return room;
+}
+
 /* The first block from `from` on that is set, or not; WA_SUMMARY_CHUNK when there is none. */
-static uint32_t find(const struct chunk *chunk, uint32_t from, bool set)
+static uint32_t find(const uint64_t words[WA_SUMMARY_WORDS], uint32_t from, bool set)
 {
 	while (from < WA_SUMMARY_CHUNK) {
-		uint64_t word = (set ? chunk->words[from / 64] : ~chunk->words[from / 64]) >> from % 64;
+		uint64_t word = (set ? words[from / 64] : ~words[from / 64]) >> from % 64;
 		if (word != 0)
 			return from + (uint32_t)__builtin_ctzll(word);
 		from = (from / 64 + 1) * 64;
@@ -454,12 +507,12 @@ static uint32_t find(const struct chunk *chunk, uint32_t from, bool set)
 }
 
 /* The runs into `runs`; returns how many. */
-static uint32_t make_runs(const struct chunk *chunk, struct bytes *runs)
+static uint32_t make_runs(const uint64_t words[WA_SUMMARY_WORDS], struct bytes *runs)
 {
 	uint32_t count = 0, at = 0;
 	runs->size = 0;
-	for (uint32_t first; (first = find(chunk, at, true)) < WA_SUMMARY_CHUNK; count++) {
-		uint32_t end = find(chunk, first, false);
+	for (uint32_t first; (first = find(words, at, true)) < WA_SUMMARY_CHUNK; count++) {
+		uint32_t end = find(words, first, false);
 		put_varint(runs, first - at);
 		put_varint(runs, end - first);
 		at = end;
@@ -467,25 +520,27 @@ static uint32_t make_runs(const struct chunk *chunk, struct bytes *runs)
 	return count;
 }
 
-static void put_bits(struct bytes *blocks, const struct chunk *chunk)
+static void put_bits(struct bytes *blocks, const uint64_t words[WA_SUMMARY_WORDS])
 {
 	uint32_t size = SM_BITS_MAX;
-	uint64_t words[WA_SUMMARY_WORDS];
-	while (size > 0 && !(chunk->words[(size - 1) / 8] >> (size - 1) % 8 * 8 & 0xFF))
+	uint64_t bits[WA_SUMMARY_WORDS];
+	while (size > 0 && !(words[(size - 1) / 8] >> (size - 1) % 8 * 8 & 0xFF))
 		size--;
 	for (unsigned i = 0; i < WA_SUMMARY_WORDS; i++)
-		words[i] = htole64(chunk->words[i]);
+		bits[i] = htole64(words[i]);
 	put_varint(blocks, size);
-	put(blocks, words, size);
+	put(blocks, bits, size);
 }
 
 static void put_chunks(struct wa_summary_builder *builder)
 {
 	struct bytes runs = {0};
+	uint64_t room[WA_SUMMARY_WORDS];
 	const struct fork_key *last = NULL;
 	HASH_SORT(builder->chunks, compare_chunks);
 	for (const struct chunk *chunk = builder->chunks; chunk != NULL; chunk = chunk->hh.next) {
-		uint32_t count = make_runs(chunk, &runs);
+		const uint64_t *words = words_of(chunk, room);
+		uint32_t count = make_runs(words, &runs);
 		bool is_same = last != NULL && memcmp(last, &chunk->key.of, sizeof(*last)) == 0;
 		bool as_bits = runs.size > SM_BITS_MAX;
 		uint8_t tag = (uint8_t)((as_bits ? SM_BITS : SM_RUNS) | (is_same ? SM_SAME_FORK : 0));
@@ -494,7 +549,7 @@ static void put_chunks(struct wa_summary_builder *builder)
 			put_fork(&builder->blocks, &chunk->key.of);
 		put_varint(&builder->blocks, chunk->key.number);
 		if (as_bits) {
-			put_bits(&builder->blocks, chunk);
+			put_bits(&builder->blocks, words);
 		} else {
 			put_varint(&builder->blocks, count);
 			put(&builder->blocks, runs.at, runs.size);
@@ -576,6 +631,7 @@ int wa_summary_builder_new(const struct wa_summary_config *config, struct wa_sum
 		return -ENOMEM;
 	builder->version = config->version;
 	builder->keeps_times = config->commit_times;
+	builder->memory_max = config->memory_max > 0 ? config->memory_max : WA_SUMMARY_MEMORY_MAX;
 	builder->info = (struct wa_summary_info){.major = config->version.major,
 						 .system_id = config->system_id,
 						 .base = config->base,
@@ -596,6 +652,7 @@ void wa_summary_builder_free(struct wa_summary_builder *builder)
 	HASH_ITER(hh, builder->chunks, chunk, next_chunk)
 	{
 		HASH_DEL(builder->chunks, chunk);
+		free(chunk->words);
 		free(chunk);
 	}
 	free(builder->ended);

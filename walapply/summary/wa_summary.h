@@ -15,6 +15,7 @@
 #define WA_SUMMARY_VERSION 1u
 #define WA_SUMMARY_CHUNK 32768u /* blocks of a chunk: what is said of touched blocks at once */
 #define WA_SUMMARY_WORDS (WA_SUMMARY_CHUNK / 64)
+#define WA_SUMMARY_MEMORY_MAX ((size_t)256 << 20)
 
 /* ------------------------------------------------------------- building */
 
@@ -23,6 +24,7 @@ struct wa_summary_config {
 	uint64_t system_id;
 	struct nf_lsn base, limit; /* the segment: records that start in [base, limit) */
 	bool commit_times; /* track_commit_timestamp is on: keep when each transaction committed */
+	size_t memory_max; /* bytes that building may take beside the items; 0 = WA_SUMMARY_MEMORY_MAX */
 };
 
 struct wa_summary_builder;
@@ -33,7 +35,7 @@ void wa_summary_builder_free(struct wa_summary_builder *builder); /* NULL is leg
 
 /* Take the next record, in the order of the log.
  * Returns 0; -EINVAL it starts outside of the range or not behind the one before; -EBADMSG its bytes are not what its type has (error);
- * -ENOMEM. After an error the builder can only be freed. */
+ * -EFBIG it touches more forks and regions than memory_max allows: this segment has no summary; -ENOMEM. After an error the builder can only be freed. */
 NF_MUST_CHECK int wa_summary_add(struct wa_summary_builder *builder, const struct wa_record *record, struct wa_error *error);
 
 /* The summary of the records taken: *ret_size bytes to be freed with free(). The builder can only be freed then. Returns 0; -EINVAL; -ENOMEM. */

@@ -1,4 +1,5 @@
 /* The summary of a segment: what it says is what its records say, in an order that leads to the same; damage is refused. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -82,15 +83,24 @@ struct log {
 	uint64_t at, last;
 };
 
-static void log_start(struct log *log, bool times, struct state *state)
+static void log_start_within(struct log *log, bool times, struct state *state, size_t memory_max)
 {
-	const struct wa_summary_config config = {
-		.version = version, .system_id = 7, .base = {BASE}, .limit = {BASE + SEGMENT}, .commit_times = times};
+	const struct wa_summary_config config = {.version = version,
+						 .system_id = 7,
+						 .base = {BASE},
+						 .limit = {BASE + SEGMENT},
+						 .commit_times = times,
+						 .memory_max = memory_max};
 	*log = (struct log){.at = BASE + 40, .last = BASE - 100, .state = state};
 	assert_int_equal(wa_summary_builder_new(&config, &log->builder), 0);
 }
 
-static void log_put(struct log *log, struct rec *rec)
+static void log_start(struct log *log, bool times, struct state *state)
+{
+	log_start_within(log, times, state, 0);
+}
+
+static int log_try(struct log *log, struct rec *rec)
 {
 	struct wa_record record;
 	struct wa_error error;
@@ -98,12 +108,18 @@ static void log_put(struct log *log, struct rec *rec)
 	assert_int_equal(wa_decode_record(version.major, rec->bytes, rec->size, (struct nf_lsn){log->at}, &record, &error), 0);
 	record.end.v = log->at + (rec->size + 7) / 8 * 8;
 	record.timeline = 3;
-	assert_int_equal(wa_summary_add(log->builder, &record, &error), 0);
-	if (log->state != NULL)
+	int status = wa_summary_add(log->builder, &record, &error);
+	if (status == 0 && log->state != NULL)
 		apply_record(log->state, &record);
 	log->last = log->at;
 	log->at = record.end.v;
 	rec_free(rec);
+	return status;
+}
+
+static void log_put(struct log *log, struct rec *rec)
+{
+	assert_int_equal(log_try(log, rec), 0);
 }
 
 static void put_plain(struct log *log, uint8_t rmid, uint8_t info, uint32_t xid, const void *main, size_t size)
@@ -120,14 +136,19 @@ static void put_end(struct log *log, uint32_t xid, uint8_t info)
 	put_plain(log, WA_RMGR_XACT, info, xid, &time_us, sizeof(time_us));
 }
 
-static void put_touch(struct log *log, struct wa_locator rel, unsigned fork, uint32_t blkno)
+static int try_touch(struct log *log, struct wa_locator rel, unsigned fork, uint32_t blkno)
 {
 	struct rec rec;
 	uint8_t main[14] = {0};
 	rec_start(&rec, WA_RMGR_BTREE, 0xC0, 0); /* VACUUM */
 	rec_block(&rec, 0, &rel, fork | HAS_DATA, blkno, main, sizeof(main));
 	rec_main(&rec, main, 4);
-	log_put(log, &rec);
+	return log_try(log, &rec);
+}
+
+static void put_touch(struct log *log, struct wa_locator rel, unsigned fork, uint32_t blkno)
+{
+	assert_int_equal(try_touch(log, rel, fork, blkno), 0);
 }
 
 static void put_truncate(struct log *log, struct wa_locator rel, uint32_t blocks)
@@ -305,6 +326,55 @@ static void blocks_are_those_touched(void **unused)
 	free(bytes);
 }
 
+/* A region's blocks are a list at first: each length of it, and beyond, each block twice. */
+static void a_handful_is_as_good_as_many(void **unused)
+{
+	static const struct wa_locator rel = {1663, 5, 16384};
+	uint32_t blocks[40 * 41 / 2], count = 0;
+	struct wa_summary summary;
+	struct wa_error error;
+	struct log log;
+	size_t size;
+	(void)unused;
+	log_start(&log, false, NULL);
+	for (uint32_t length = 1; length <= 40; length++)
+		for (uint32_t i = 0; i < length; i++)
+			blocks[count++] = length * WA_SUMMARY_CHUNK + i * (WA_SUMMARY_CHUNK - 1) / length;
+	for (unsigned i = count; i-- > 0;)
+		put_touch(&log, rel, WA_FORK_MAIN, blocks[i]);
+	for (unsigned i = 0; i < count; i++)
+		put_touch(&log, rel, WA_FORK_MAIN, blocks[i]);
+	uint8_t *bytes = log_finish(&log, &size, &summary);
+	struct expected expected = {.blocks = blocks, .count = count};
+	assert_int_equal(wa_summary_blocks(&summary, see, &expected, &error), 0);
+	assert_int_equal(expected.seen, expected.count);
+	free(bytes);
+}
+
+#define RELATIONS 3000u
+
+/* Records that touch a block each of very many relations, as no server writes them. */
+static void memory_has_a_bound(void **unused)
+{
+	struct wa_summary summary;
+	struct log log;
+	size_t size;
+	int status = 0;
+	uint32_t touched = 0;
+	(void)unused;
+	/* Some hundred bytes each, not a region's bits. */
+	log_start_within(&log, false, NULL, RELATIONS * (size_t)512);
+	for (uint32_t i = 0; i < RELATIONS; i++)
+		put_touch(&log, (struct wa_locator){1663, 5, 16384 + i}, WA_FORK_MAIN, i);
+	free(log_finish(&log, &size, &summary));
+	log_start_within(&log, false, NULL, RELATIONS * (size_t)32);
+	for (; status == 0 && touched < RELATIONS; touched++)
+		status = try_touch(&log, (struct wa_locator){1663, 5, 16384 + touched}, WA_FORK_MAIN, touched);
+	assert_int_equal(status, -EFBIG);
+	assert_in_range(touched, 100, RELATIONS / 2);
+	wa_summary_builder_free(log.builder);
+}
+
 static int pass(void *arg, const struct wa_block *first, const uint64_t words[WA_SUMMARY_WORDS])
 {
 	*(uint64_t *)arg += first->blkno + words[0];
@@ -383,6 +453,8 @@ int main(void)
 		cmocka_unit_test(times_are_kept_where_they_count),
 		cmocka_unit_test(lengths_stay_on_their_side_of_a_cut),
 		cmocka_unit_test(blocks_are_those_touched),
+		cmocka_unit_test(a_handful_is_as_good_as_many),
+		cmocka_unit_test(memory_has_a_bound),
 		cmocka_unit_test(damage_is_refused),
 		cmocka_unit_test(what_is_too_much_is_said_to_be_missing),
 	};
