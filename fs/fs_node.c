@@ -207,7 +207,8 @@ static int collect_head(struct fs *fs, struct bd_branch_id branch, struct bd_ino
 	return err;
 }
 
-int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch)
+int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch,
+		      bool (*has_changed)(const void *arg, struct bd_file_id file), const void *arg)
 {
 	struct bd_inode **inodes;
 	size_t count;
@@ -217,7 +218,9 @@ int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch)
 	/* Without the locks of nodes: the kernel may have to ask for something first. */
 	pthread_rwlock_rdlock(&fs->session_lock);
 	for (size_t i = 0; i < count; i++) {
-		if (err == 0 && fs->connected)
+		struct bd_attr attr;
+		bd_inode_attr(inodes[i], &attr);
+		if (err == 0 && fs->connected && has_changed(arg, attr.file))
 			err = fuse_lowlevel_notify_inval_inode(fs->session, (fuse_ino_t)(uintptr_t)inodes[i], 0, 0);
 		if (err == -ENOENT)
 			err = 0;

@@ -1,7 +1,10 @@
 /* Compare two stopped data directories of one cluster at one LSN: ours and that of Postgres itself. Every file that Postgres keeps is
  * compared; pages are masked as Postgres does for its own consistency checks, but their LSNs must be equal.
  *
- *   same_cluster MAJOR OURS THEIRS     prints what differs; exits with 1 when something does, 2 when it cannot tell
+ *   same_cluster MAJOR OURS THEIRS [LIST]     prints what differs; exits with 1 when something does, 2 when it cannot tell
+ *
+ * LIST: a file of paths below the data directory, a line each. Of relation files that are not in it only names and sizes are compared: they are what
+ * both were made of.
  *
  * Left out: the free space map (never logged), statistics, what is emptied at every start (pg_subtrans and its likes), the log itself. */
 #include <dirent.h>
@@ -26,6 +29,8 @@ static struct wa_counters counters; /* of our pg_control */
 static const char *ours, *theirs;
 static unsigned differences;
 static unsigned long files, pages;
+static char **listed; /* in their order; NULL: all are */
+static size_t listed_count;
 
 static void NF_PRINTF(1, 2) differ(const char *format, ...)
 {
@@ -118,6 +123,45 @@ static void compare_page(const char *path, bool is_vm, uint32_t blkno, const uin
 		differ("%s block %u (%s): differs at byte %u %s", path, blkno, wa_rmgr_name(manager_of(b)), at, error.text);
 }
 
+static int compare_lines(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool load_list(const char *name)
+{
+	size_t room = 0, length = 0;
+	char *line = NULL;
+	FILE *file = fopen(name, "re");
+	if (file == NULL)
+		return false;
+	listed = calloc(1, sizeof(*listed));
+	while (listed != NULL && getline(&line, &length, file) > 0) {
+		line[strcspn(line, "\n")] = '\0';
+		if (listed_count + 1 >= room)
+			listed = reallocarray(listed, room = 2 * room + 64, sizeof(*listed));
+		if (listed != NULL)
+			listed[listed_count++] = strdup(line);
+	}
+	free(line);
+	fclose(file);
+	if (listed != NULL)
+		qsort(listed, listed_count, sizeof(*listed), compare_lines);
+	return listed != NULL;
+}
+
+/* Both have the file, of one size, and it is not listed. */
+static bool is_passed_over(const char *path)
+{
+	char a[4096], b[4096];
+	struct stat x, y;
+	if (listed == NULL || bsearch(&path, listed, listed_count, sizeof(*listed), compare_lines) != NULL)
+		return false;
+	return snprintf(a, sizeof(a), "%s/%s", ours, path) < (int)sizeof(a) &&
+	       snprintf(b, sizeof(b), "%s/%s", theirs, path) < (int)sizeof(b) && stat(a, &x) == 0 && stat(b, &y) == 0 &&
+	       x.st_size == y.st_size;
+}
+
 /* "16384_vm.2": fork is what follows the number. */
 static bool is_relation(const char *name, const char **ret_fork)
 {
@@ -128,6 +172,10 @@ static bool is_relation(const char *name, const char **ret_fork)
 
 static void compare_relation(const char *path, const char *name, const char *fork)
 {
+	if (is_passed_over(path)) {
+		files++;
+		return;
+	}
 	size_t x, y;
 	uint8_t *a = read_file(ours, path, &x), *b = read_file(theirs, path, &y);
 	const char *dot = strchr(name, '.');
@@ -328,8 +376,8 @@ static void plain_entry(const char *path, const char *name)
 
 int main(int argc, char **argv)
 {
-	if (argc != 4) {
-		fprintf(stderr, "usage: same_cluster MAJOR OURS THEIRS\n");
+	if (argc < 4 || argc > 5 || (argc == 5 && !load_list(argv[4]))) {
+		fprintf(stderr, "usage: same_cluster MAJOR OURS THEIRS [LIST]\n");
 		return 2;
 	}
 	version.major = atoi(argv[1]);

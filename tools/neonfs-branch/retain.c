@@ -5,6 +5,9 @@
 #include "tools/lib/format.h"
 #include "tools/neonfs-branch/branch.h"
 
+/* Less than a WAL segment is no history: whole segments are kept. */
+#define RETAIN_BYTES_MIN (UINT64_C(16) << 20)
+
 /* "7d", "50GB", "7d,50GB" or "off". TL_OK, or TL_USAGE with a message. */
 static int parse_retention(const char *word, uint64_t *ret_seconds, uint64_t *ret_bytes)
 {
@@ -27,6 +30,8 @@ static int parse_retention(const char *word, uint64_t *ret_seconds, uint64_t *re
 			return tl_usage("%s is no retention; write a time (7d, 12h), a size (50GB), both (7d,50GB), or off",
 					quoted);
 	}
+	if (*ret_bytes != 0 && *ret_bytes < RETAIN_BYTES_MIN)
+		return tl_usage("%s is less than a segment of WAL, of which only whole ones can be kept; ask for 16MiB or more", quoted);
 	return TL_OK;
 }
 

@@ -91,6 +91,9 @@ static void print_show(const json_t *branch)
 	}
 	printf("%-10s %zu\n", "children", json_array_size(children));
 	json_array_foreach(children, index, one) printf("           %s\n", json_string_value(one));
+	if (branch_number(branch, "layers") > 0)
+		printf("%-10s %lld (pages that are made when they are read, until the background has made them all)\n", "layers",
+		       (long long)branch_number(branch, "layers"));
 	print_history(json_object_get(branch, "history"));
 }
 

@@ -5,6 +5,7 @@
 
 #include "tools/neonfs/control_call.h"
 #include "tools/neonfs/control_names.h"
+#include "tools/neonfs/control_source.h"
 
 int ctl_branch_list(struct ctl_call *call)
 {
@@ -69,16 +70,22 @@ int ctl_branch_rename(struct ctl_call *call)
 {
 	struct bd_branch_info branch;
 	struct fs_hold *hold;
+	struct ctl_claim claim;
 	const char *new_name = ctl_text(call, "new_name");
 	if (new_name == NULL || ctl_branch_argument(call, "name", &branch) != 0 ||
-	    ctl_check_name(call, "branch", new_name) != 0 || ctl_hold_unused(call, &branch, &hold) != 0)
+	    ctl_check_name(call, "branch", new_name) != 0 || ctl_claim_name(call, &branch, &claim) != 0)
 		return -1;
+	if (ctl_hold_unused(call, &branch, &hold) != 0) {
+		ctl_claim_end(&claim);
+		return -1;
+	}
 	int rc = bd_branch_rename(call->store, branch.id, new_name);
 	if (rc == 0) {
 		fs_branch_changed(call->fs, branch.name);
 		fs_branch_changed(call->fs, new_name);
 	}
 	fs_hold_end(hold);
+	ctl_claim_end(&claim);
 	if (rc == -EEXIST)
 		return ctl_error(call, "exists", "branch \"%s\" exists already; choose another name", new_name);
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot rename the branch");

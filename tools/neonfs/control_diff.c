@@ -29,11 +29,23 @@ static int send_difference(void *arg, enum bd_diff_kind kind, const char *path, 
 						   (json_int_t)blocks));
 }
 
+/* A point of history has no view of files. */
+static int find_view(struct ctl_call *call, const char *text, struct bd_view *ret_view)
+{
+	if (ctl_find_view(call, "branch", text, ret_view, NULL) == 0)
+		return 0;
+	size_t used = strlen(call->error_message);
+	if (strchr(text, '@') != NULL)
+		snprintf(call->error_message + used, sizeof(call->error_message) - used,
+			 "; points in history (an LSN, a time, a restore point) are compared with --pages");
+	return -1;
+}
+
 static int diff_files(struct ctl_call *call, const char *a_text, const char *b_text)
 {
 	struct bd_view a, b;
 	struct diff diff = {.call = call};
-	if (ctl_find_view(call, "branch", a_text, &a, NULL) != 0 || ctl_find_view(call, "branch", b_text, &b, NULL) != 0)
+	if (find_view(call, a_text, &a) != 0 || find_view(call, b_text, &b) != 0)
 		return -1;
 	int rc = bd_diff(call->store, a, b, send_difference, &diff);
 	if (rc != 0)

@@ -56,6 +56,11 @@ static int put_control(const struct ctl_call *call, struct bd_branch_id branch)
 	return 0;
 }
 
+static bool is_touched(const void *layer, struct bd_file_id file)
+{
+	return wa_lazy_touches(layer, file);
+}
+
 int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struct bd_branch_info *branch, json_t *facts,
 		 bool *ret_is_laid)
 {
@@ -75,7 +80,8 @@ int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struc
 	*ret_is_laid = true;
 	rc = bd_layer_create(call->store, branch->id, bytes, size, &epoch);
 	if (rc == 0)
-		rc = fs_branch_refresh(call->fs, branch->id);
+		rc = fs_branch_refresh(call->fs, branch->id, is_touched, layer);
+	ctl_note_time(facts, "refresh", &began_ns);
 	if (rc == 0)
 		rc = put_control(call, branch->id);
 	if (rc != 0)

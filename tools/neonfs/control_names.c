@@ -166,11 +166,11 @@ json_t *ctl_branch_json(const struct daemon_config *config, const struct bd_bran
 	char created[TL_NUMBER_MAX], path[PATH_MAX + BD_BRANCH_NAME_MAX + 2];
 	snprintf(path, sizeof(path), "%s/%s", config->mountpoint, info->name);
 	json_t *parent = info->parent.v != 0 ? json_string(info->parent_name) : json_null();
-	return json_pack("{s:s, s:I, s:o, s:I, s:I, s:s, s:I, s:I, s:I, s:b, s:I, s:o}", "name", info->name, "id",
+	return json_pack("{s:s, s:I, s:o, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:b, s:I, s:o}", "name", info->name, "id",
 			 (json_int_t)info->id.v, "parent", parent, "parent_epoch", (json_int_t)info->parent_epoch.v, "epoch",
 			 (json_int_t)info->epoch.v, "created", tl_time(created, info->created_ns), "created_ns",
 			 (json_int_t)info->created_ns, "children", (json_int_t)info->children, "snapshots",
-			 (json_int_t)info->snapshots, "protected", (int)info->is_protected, "in_use", (json_int_t)info->in_use,
+			 (json_int_t)info->snapshots, "layers", (json_int_t)info->layers, "protected", (int)info->is_protected, "in_use", (json_int_t)info->in_use,
 			 "path", tl_json_text(path));
 }
 

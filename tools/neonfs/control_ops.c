@@ -11,6 +11,7 @@ static const struct {
 	{"store.sync", ctl_store_sync},
 	{"store.gc", ctl_store_gc},
 	{"store.scrub", ctl_store_scrub},
+	{"store.torn", ctl_store_torn},
 	{"daemon.wait", ctl_daemon_wait},
 	{"branch.list", ctl_branch_list},
 	{"branch.show", ctl_branch_show},

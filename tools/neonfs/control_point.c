@@ -5,6 +5,7 @@
 #include "tools/neonfs/control_point.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -65,15 +66,46 @@ static bool wait_for_writer(const struct ctl_call *call, const struct bd_branch_
 	return true;
 }
 
+#define POINT_EPOCH_2000_S INT64_C(946684800)
+
 /* ------------------------------------------------------------------- LSNs */
+
+/* What a restore put aside has the points from before it. Of several the oldest that was still there at `time_us` (-1: the newest). */
+static void hint_old_head(struct ctl_call *call, const struct bd_branch_info *branch, int64_t time_us)
+{
+	char prefix[BD_BRANCH_NAME_MAX + 16], best[BD_BRANCH_NAME_MAX + 1] = "", asked[32] = "";
+	struct bd_branch_info *infos;
+	size_t count, used = strlen(call->error_message), length;
+	time_t seconds = (time_t)(time_us / 1000000 + POINT_EPOCH_2000_S);
+	struct tm parts;
+	length = (size_t)snprintf(prefix, sizeof(prefix), "%s" CTL_OLD_HEAD, branch->name);
+	if (time_us >= 0 && gmtime_r(&seconds, &parts) != NULL)
+		strftime(asked, sizeof(asked), CTL_OLD_STAMP, &parts);
+	if (bd_branch_list(call->store, &infos, &count) != 0)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		const char *stamp = infos[i].name + length;
+		if (strncmp(infos[i].name, prefix, length) != 0 || (asked[0] != '\0' && strcmp(stamp, asked) < 0))
+			continue;
+		if (best[0] == '\0' || (strcmp(infos[i].name, best) < 0) == (asked[0] != '\0'))
+			snprintf(best, sizeof(best), "%s", infos[i].name);
+	}
+	free(infos);
+	if (best[0] != '\0')
+		snprintf(call->error_message + used, sizeof(call->error_message) - used,
+			 "; what \"%s\" was before it was restored is \"%s\"", branch->name, best);
+}
 
 static int check_window(struct ctl_call *call, const struct bd_branch_info *branch, const struct wa_history_status *status,
 			struct nf_lsn lsn)
 {
-	if (lsn.v < status->earliest.v)
-		return ctl_error(call, "out-of-range",
-				 NF_LSN_FMT " is before what branch \"%s\" keeps: the earliest point is " NF_LSN_FMT,
-				 NF_LSN_ARG(lsn), branch->name, NF_LSN_ARG(status->earliest));
+	if (lsn.v < status->earliest.v) {
+		(void)ctl_error(call, "out-of-range",
+				NF_LSN_FMT " is before what branch \"%s\" keeps: the earliest point is " NF_LSN_FMT,
+				NF_LSN_ARG(lsn), branch->name, NF_LSN_ARG(status->earliest));
+		hint_old_head(call, branch, -1);
+		return -1;
+	}
 	if (lsn.v > status->latest.v)
 		return ctl_error(call, "out-of-range",
 				 NF_LSN_FMT " is past the end of branch \"%s\": the latest point is " NF_LSN_FMT, NF_LSN_ARG(lsn),
@@ -102,11 +134,24 @@ static int place_lsn(struct ctl_call *call, const struct wa_history_status *stat
 
 /* ------------------------------------------------------------------ times */
 
+static int64_t now_us(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (now.tv_sec - POINT_EPOCH_2000_S) * INT64_C(1000000) + now.tv_nsec / 1000;
+}
+
 static int find_time(struct ctl_call *call, const struct bd_branch_info *branch, int64_t time_us, struct nf_lsn *ret_lsn)
 {
 	char message[WA_HISTORY_MESSAGE_MAX] = "";
 	int rc = wa_history_at_time(call->history, branch->id, time_us, ret_lsn, message, sizeof(message));
-	return rc == 0 ? 0 : ctl_history_error(call, rc, message);
+	if (rc == 0)
+		return 0;
+	(void)ctl_history_error(call, rc, message);
+	/* In the future there is nothing of it either. */
+	if (rc == -ERANGE && time_us <= now_us())
+		hint_old_head(call, branch, NF_MAX(time_us, INT64_C(0)));
+	return -1;
 }
 
 /* ------------------------------------------------------------------ names */

@@ -5,6 +5,10 @@
 #include "common/nf_lsn.h"
 #include "tools/neonfs/control_call.h"
 
+/* The name that restore gives the old head: NAME, this, and the time as strftime writes it. */
+#define CTL_OLD_HEAD "_old_"
+#define CTL_OLD_STAMP "%Y%m%d-%H%M%S"
+
 enum ctl_place_kind { CTL_PLACE_HEAD, CTL_PLACE_SNAPSHOT, CTL_PLACE_LSN };
 
 struct ctl_place {

@@ -1,5 +1,7 @@
 /* See control_postgres.h.
  *
+ * Refused first: WAL that makes a tablespace outside of the branch. Replay would make it in the files of the branch that the WAL is of.
+ *
  * What the branch gets: every segment from the base's redo pointer to the LSN (blocks shared with where they are kept), the timelines' histories, a
  * pg_control that says where it is consistent, recovery.signal, and lines at the end of postgresql.auto.conf, which is read from the data directory
  * wherever the other configuration lies. The lines end in a mark, and recovery_end_command takes the marked ones away: nothing of them is left
@@ -19,11 +21,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tools/lib/format.h"
 #include "tools/neonfs/control_cluster.h"
+#include "tools/neonfs/control_tablespace.h"
 
 #define MARK "# neonfs, until promoted"
 #define SETTINGS_MAX 2048
 #define SEGMENT_NAME 24
+#define SPACE_SHOWN_MAX 256 /* of a path: enough to know it by */
 
 /* What is done to one child. */
 struct put {
@@ -219,12 +224,30 @@ static int open_child(struct put *put, const struct bd_branch_info *child)
 	return rc;
 }
 
+/* Postgres would make it again, in the files of the branch that the WAL is of. */
+static int check_spaces(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base)
+{
+	char message[WA_HISTORY_MESSAGE_MAX] = "", quoted[SPACE_SHOWN_MAX], what[SPACE_SHOWN_MAX + 128];
+	struct wa_history_space space;
+	int rc = wa_history_space_outside(call->history, place->branch.id, base->redo, place->lsn, &space, message,
+					  sizeof(message));
+	if (rc < 0)
+		return ctl_history_error(call, rc, message);
+	if (rc == 0)
+		return 0;
+	tl_quote(quoted, sizeof(quoted), space.path);
+	snprintf(what, sizeof(what), "tablespace %u is made outside of the directory, in %s", space.spc, quoted);
+	return ctl_refuse_on_the_way(call, what);
+}
+
 int ctl_put_wal(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base,
 		const struct bd_branch_info *child)
 {
 	char message[WA_HISTORY_MESSAGE_MAX] = "";
 	struct wa_history_status status;
 	struct nf_lsn before, after;
+	if (check_spaces(call, place, base) != 0)
+		return -1;
 	int rc = wa_history_status(call->history, place->branch.id, &status);
 	if (rc == 0)
 		rc = wa_history_boundary(call->history, place->branch.id, (struct nf_lsn){place->lsn.v - 1}, &before, &after,

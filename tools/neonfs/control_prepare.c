@@ -21,6 +21,7 @@
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_postgres.h"
 #include "tools/neonfs/control_replay.h"
+#include "tools/neonfs/control_source.h"
 #include "tools/neonfs/control_tablespace.h"
 #include "tools/neonfs/trees.h"
 #include "walapply/pitr/wa_history.h"
@@ -265,7 +266,9 @@ static int prepare_once(struct ctl_call *call, const struct ctl_place *place, en
 	return rc;
 }
 
-static int prepare_lsn(struct ctl_call *call, const struct ctl_place *place, enum ctl_recovery how, struct ctl_prepared *prepared)
+/* With the source's name held. */
+static int prepare_claimed(struct ctl_call *call, const struct ctl_place *place, enum ctl_recovery how,
+			   struct ctl_prepared *prepared)
 {
 	struct preparer_answer answer = {0};
 	int rc = prepare_once(call, place, how, prepared, &answer);
@@ -282,6 +285,17 @@ static int prepare_lsn(struct ctl_call *call, const struct ctl_place *place, enu
 	json_object_set_new(prepared->facts, "recovery", json_string(how == CTL_RECOVERY_POSTGRES ? "postgres" : "instant"));
 	set_lsn(prepared->facts, "lsn", place->lsn);
 	return 0;
+}
+
+static int prepare_lsn(struct ctl_call *call, const struct ctl_place *place, enum ctl_recovery how, struct ctl_prepared *prepared)
+{
+	struct ctl_place now = *place;
+	struct ctl_claim claim;
+	if (ctl_claim_source(call, &now.branch, &claim) != 0)
+		return -1;
+	int rc = prepare_claimed(call, &now, how, prepared);
+	ctl_claim_end(&claim);
+	return rc;
 }
 
 /* ---------------------------------------------------------------- all of it */

@@ -8,6 +8,7 @@
 #include "tools/neonfs/control_cluster.h"
 #include "tools/neonfs/control_crashed.h"
 #include "tools/neonfs/control_prepare.h"
+#include "tools/neonfs/control_tablespace.h"
 
 static int run_preparer(struct ctl_call *call, const struct ctl_place *place, const struct bd_branch_info *child,
 			uint32_t parent_timeline, bool state_only, struct preparer_answer *ret_answer)
@@ -58,12 +59,7 @@ static int preparer_error(struct ctl_call *call, int rc, const struct preparer_a
 		return ctl_error(call, "failed", "neonfs-wal, which must lie beside the daemon's program, cannot be run: %s",
 				 strerror(-rc));
 	if (answer->is_outside)
-		return ctl_error(
-			call, "tablespace",
-			"%s, on the way to that point, and its files are as they are now; points before that can be had, and "
-			"later ones once its tables are moved to pg_default, or to a tablespace made inside of the data "
-			"directory (allow_in_place_tablespaces), it is dropped, and a snapshot is taken",
-			answer->message);
+		return ctl_refuse_on_the_way(call, answer->message);
 	return ctl_error(call, answer->is_unsupported ? "unsupported" : "failed", "%s", answer->message);
 }
 

@@ -10,6 +10,7 @@
 #include "tools/neonfs/control_cluster.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_prepare.h"
+#include "tools/neonfs/control_source.h"
 #include "tools/neonfs/trees.h"
 #include "walapply/pitr/wa_history.h"
 
@@ -22,8 +23,8 @@ static int old_name(struct ctl_call *call, const char *name, char ret_old[BD_BRA
 	time_t now = time(NULL);
 	struct tm parts;
 	gmtime_r(&now, &parts);
-	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &parts);
-	if (snprintf(ret_old, BD_BRANCH_NAME_MAX + 1, "%s_old_%s", name, stamp) > BD_BRANCH_NAME_MAX)
+	strftime(stamp, sizeof(stamp), CTL_OLD_STAMP, &parts);
+	if (snprintf(ret_old, BD_BRANCH_NAME_MAX + 1, "%s" CTL_OLD_HEAD "%s", name, stamp) > BD_BRANCH_NAME_MAX)
 		return ctl_error(
 			call, "failed",
 			"the old head could not keep a name: \"%s_old_%s\" is longer than %d bytes; rename the branch first",
@@ -53,8 +54,14 @@ static void inherit(struct ctl_call *call, const struct bd_branch_info *old, con
 static int replace(struct ctl_call *call, const struct bd_branch_info *old, const char *kept_name, struct ctl_prepared *prepared)
 {
 	char internal[BD_BRANCH_NAME_MAX + 1];
+	struct ctl_claim claim;
 	memcpy(internal, prepared->branch.name, sizeof(internal));
+	if (ctl_claim_name(call, old, &claim) != 0) {
+		ctl_prepare_drop(call, prepared);
+		return -1;
+	}
 	int rc = bd_branch_replace(call->store, prepared->branch.id, old->id, kept_name);
+	ctl_claim_end(&claim);
 	if (rc != 0) {
 		ctl_prepare_drop(call, prepared);
 		if (rc == -EBUSY)

@@ -6,6 +6,7 @@
 #include "common/nf_log.h"
 #include "tools/lib/format.h"
 #include "tools/neonfs/control_call.h"
+#include "tools/neonfs/control_cluster.h"
 #include "tools/neonfs/store_json.h"
 
 static json_t *request_counts(const struct fs_stats *stats)
@@ -66,6 +67,40 @@ int ctl_store_gc(struct ctl_call *call)
 		return ctl_store_error(call, rc, "cannot collect garbage");
 	call->result = store_gc_json(&result);
 	return 0;
+}
+
+/* Enough to see that something is wrong; a store may have ten thousand. */
+#define TORN_LOOKED_AT_MAX 1000
+#define TORN_TOLD_MAX 5
+
+static bool has_no_images(struct ctl_call *call, struct bd_branch_id branch)
+{
+	struct ctl_cluster cluster;
+	struct bd_inode *root;
+	if (bd_root(call->store, (struct bd_view){.branch = branch, .epoch = BD_EPOCH_HEAD}, &root) != 0)
+		return false;
+	int rc = ctl_cluster_read(root, &cluster);
+	bd_inode_unref(root, 1);
+	return rc == 0 && !cluster.control.copy.full_page_writes;
+}
+
+/* Branches whose Postgres writes no page images (full_page_writes=off at its last checkpoint): a mount that gathers writes may tear their pages. */
+int ctl_store_torn(struct ctl_call *call)
+{
+	struct bd_branch_info *infos;
+	size_t count;
+	json_t *names = json_array();
+	int rc = bd_branch_list(call->store, &infos, &count);
+	if (rc != 0) {
+		json_decref(names);
+		return ctl_store_error(call, rc, "cannot list the branches");
+	}
+	for (size_t i = 0; i < NF_MIN(count, (size_t)TORN_LOOKED_AT_MAX) && json_array_size(names) < TORN_TOLD_MAX; i++)
+		if (call->config->cache == FS_CACHE_BACK && has_no_images(call, infos[i].id))
+			rc |= json_array_append_new(names, json_string(infos[i].name));
+	free(infos);
+	call->result = json_pack("{s:o}", "branches", names);
+	return rc == 0 ? 0 : ctl_store_error(call, -ENOMEM, "cannot list the branches");
 }
 
 static void send_finding(void *arg, const char *line)

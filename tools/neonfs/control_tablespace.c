@@ -154,3 +154,13 @@ int ctl_check_tablespaces(struct ctl_call *call, struct bd_view view, enum ctl_t
 	bd_inode_unref(root, 1);
 	return rc;
 }
+
+int ctl_refuse_on_the_way(struct ctl_call *call, const char *what)
+{
+	return ctl_error(
+		call, "tablespace",
+		"%s, on the way to that point, and its files are as they are now; points before that can be had, and "
+		"later ones once its tables are moved to pg_default, or to a tablespace made inside of the data "
+		"directory (allow_in_place_tablespaces), it is dropped, and a snapshot is taken",
+		what);
+}

@@ -15,4 +15,7 @@ enum ctl_tablespace_use {
  * behind it were. 0 for a view that is no data directory. */
 NF_MUST_CHECK int ctl_check_tablespaces(struct ctl_call *call, struct bd_view view, enum ctl_tablespace_use use);
 
+/* Refuse a point because the WAL up to it makes a tablespace outside of the branch, which `what` says in a clause. Returns -1. */
+int ctl_refuse_on_the_way(struct ctl_call *call, const char *what);
+
 #endif

@@ -310,6 +310,26 @@ static int run_in_foreground(struct daemon_config *config)
 	return daemon_run(config, say_ready, config, message) == 0 ? TL_OK : tl_fail("%s", message);
 }
 
+/* To whoever mounts: what was mounted with --cache=through may have been told that it can do without page images. It is in service whatever happens here. */
+static void warn_of_torn(const struct daemon_config *config)
+{
+	struct tl_client *client;
+	struct tl_answer answer = {0};
+	char message[TL_MESSAGE_MAX];
+	size_t index;
+	json_t *name;
+	if (config->cache != FS_CACHE_BACK || tl_client_open(config->store, &client, message) != 0)
+		return;
+	if (tl_client_call(client, "store.torn", NULL, NULL, &answer) == 0 && answer.ok) {
+		json_array_foreach(json_object_get(answer.result, "branches"), index, name)
+			tl_warn("branch \"%s\" has full_page_writes=off, which wants --cache=through: as it is mounted now, a power cut "
+				"may tear its pages; set full_page_writes=on there, or mount with --cache=through",
+				json_string_value(name));
+	}
+	tl_answer_free(&answer);
+	tl_client_close(client);
+}
+
 int run_mount(const struct tl_call *call)
 {
 	static struct daemon_config config;
@@ -322,5 +342,10 @@ int run_mount(const struct tl_call *call)
 		code = check_mountpoint(call->args[1], &config);
 	if (code != TL_OK)
 		return code;
-	return config.foreground ? run_in_foreground(&config) : start_daemon(&config);
+	if (config.foreground)
+		return run_in_foreground(&config);
+	code = start_daemon(&config);
+	if (code == TL_OK)
+		warn_of_torn(&config);
+	return code;
 }

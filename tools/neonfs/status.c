@@ -119,6 +119,9 @@ static void print_status(const json_t *status)
 		printf("%-14s READ-ONLY: %s\n", "state", error);
 	print_number("branches", facts, "branches");
 	print_number("snapshots", facts, "snapshots");
+	if (fact(facts, "layers") > 0)
+		printf("%-14s %llu (pages still made when they are read; %llu blocks made since the start)\n", "redo layers",
+		       (unsigned long long)fact(facts, "layers"), (unsigned long long)fact(facts, "made_blocks"));
 	if (fact(facts, "size_limit_bytes") > 0)
 		print_bytes("size limit", facts, "size_limit_bytes");
 	print_bytes("data", facts, "extent_bytes");

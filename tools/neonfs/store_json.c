@@ -42,6 +42,8 @@ json_t *store_status_json(const struct bd_status *status)
 		FIELD(status, memory_limit_bytes),
 		FIELD(status, branches),
 		FIELD(status, snapshots),
+		FIELD(status, layers),
+		FIELD(status, made_blocks),
 		FIELD(status, inodes_in_memory),
 		FIELD(status, blocks_in_memory),
 		FIELD(status, reads),

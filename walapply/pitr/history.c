@@ -18,6 +18,7 @@
 #include "walapply/pitr/history_impl.h"
 
 #define SNAPSHOT_EVERY_BYTES (UINT64_C(64) << 20)
+#define RETAIN_EVERY_MS 60000
 #define FACTS "facts"
 #define MERGES_A_TURN 8u
 #define TIMELINE "timeline" /* beside the branches' directories: the last number handed out, and its XXH3 */
@@ -262,28 +263,47 @@ static struct timespec in_ms(unsigned ms)
 	return at;
 }
 
-/* Sleep until somebody is woken, and not less than the pause; `retry`: at the latest after a while. False: stop. */
+/* Sleep until somebody is woken, and not less than the pause; at the latest until retention is due, or with `retry` for a while. False: stop. */
 static bool sleep_until_woken(struct wa_history *history, bool retry)
 {
 	struct timespec pause = in_ms(WA_HISTORY_PAUSE_MS), latest = in_ms(WA_HISTORY_RETRY_MS);
+	if (!retry)
+		latest = in_ms(history->options.retain_every_ms);
 	int error = 0;
 	pthread_mutex_lock(&history->lock);
 	while (!history->is_stopping && error == 0)
 		error = pthread_cond_timedwait(&history->cond, &history->lock, &pause);
 	error = 0;
 	while (!history->is_stopping && !history->has_woken && error == 0)
-		error = retry ? pthread_cond_timedwait(&history->cond, &history->lock, &latest)
-			      : pthread_cond_wait(&history->cond, &history->lock);
+		error = pthread_cond_timedwait(&history->cond, &history->lock, &latest);
 	history->has_woken = false;
 	bool go_on = !history->is_stopping;
 	pthread_mutex_unlock(&history->lock);
 	return go_on;
 }
 
+/* What has grown old on branches that nobody writes to goes too. */
+static void retain_all(struct wa_history *history)
+{
+	pthread_mutex_lock(&history->lock);
+	for (size_t i = 0; i < history->count && !history->is_stopping; i++) {
+		struct wh_entry *entry = history->entries[i]; /* lives until history is closed */
+		pthread_mutex_unlock(&history->lock);
+		pthread_mutex_lock(&entry->work);
+		int error = entry->is_on && entry->facts.retention.seconds > 0 ? wh_retain(entry) : 0;
+		pthread_mutex_unlock(&entry->work);
+		if (error != 0 && error != -ENOENT && error != -EROFS)
+			nf_warn("history of branch %u: what is too old cannot be let go now: %s", entry->branch.v, strerror(-error));
+		pthread_mutex_lock(&history->lock);
+	}
+	pthread_mutex_unlock(&history->lock);
+}
+
 static void *run(void *arg)
 {
 	struct wa_history *history = arg;
 	bool retry = false;
+	int64_t retained_ns = wh_monotonic_ns();
 	if (setpriority(PRIO_PROCESS, (id_t)gettid(), WA_HISTORY_NICE) != 0)
 		nf_debug("history cannot lower its priority: %s", strerror(errno));
 	while (sleep_until_woken(history, retry)) {
@@ -298,6 +318,10 @@ static void *run(void *arg)
 				continue; /* the next write wakes it */
 			again = grown;
 			again[count++] = entry;
+		}
+		if (wh_monotonic_ns() - retained_ns >= (int64_t)history->options.retain_every_ms * 1000000) {
+			retain_all(history);
+			retained_ns = wh_monotonic_ns();
 		}
 		pthread_mutex_lock(&history->lock);
 		for (size_t i = 0; i < count; i++)
@@ -421,6 +445,8 @@ int wa_history_open(struct bd_store *store, const struct wa_history_options *opt
 	history->options = *options;
 	if (history->options.snapshot_every_bytes == 0)
 		history->options.snapshot_every_bytes = SNAPSHOT_EVERY_BYTES;
+	if (history->options.retain_every_ms == 0)
+		history->options.retain_every_ms = RETAIN_EVERY_MS;
 	pthread_mutex_init(&history->lock, NULL);
 	pthread_mutex_init(&history->root_lock, NULL);
 	pthread_condattr_init(&attr);

@@ -6,7 +6,7 @@
 
 #include "common/nf_cursor.h"
 #include "walapply/decode/wa_records.h"
-#include "walapply/pitr/history_impl.h"
+#include "walapply/pitr/asked.h"
 
 #define INFO_MASK 0xF0
 #define XLOG_RESTORE_POINT 0x70
@@ -14,151 +14,6 @@
 /* Commits are not quite in the order of their times: a backend takes the time first. Segments whose commits are this much older than what is
  * looked for are not read. */
 #define COMMIT_SKEW_US (60 * INT64_C(1000000))
-
-/* An entry at work, with its pg_wal. */
-struct asked {
-	struct wh_entry *entry;
-	struct bd_inode *live;
-	char *message;
-	size_t message_size;
-};
-
-static int no_history(char *ret_message, size_t size)
-{
-	return wh_say(ret_message, size, -ENODATA, "the branch keeps no history; turn it on with neonfs-branch retain");
-}
-
-static void leave(struct asked *asked)
-{
-	bd_inode_unref(asked->live, 1);
-	pthread_mutex_unlock(&asked->entry->work);
-}
-
-/* Take the branch's work lock; `all`: after bringing it up to its end. On success leave() is due. */
-static int enter(struct wa_history *history, struct bd_branch_id branch, bool all, struct asked *ret_asked, char *ret_message,
-		 size_t size)
-{
-	struct wh_entry *entry = wh_find(history, branch);
-	if (entry == NULL)
-		return no_history(ret_message, size);
-	pthread_mutex_lock(&entry->work);
-	int error = entry->is_on ? 0 : no_history(ret_message, size);
-	if (error == 0 && (all || entry->facts.segment_size == 0))
-		error = wh_follow(entry, all, ret_message, size);
-	if (error == 0)
-		error = wh_path(history->store, wh_head(branch), "pg_wal", &ret_asked->live);
-	if (error != 0) {
-		pthread_mutex_unlock(&entry->work);
-		return error;
-	}
-	*ret_asked = (struct asked){.entry = entry, .live = ret_asked->live, .message = ret_message, .message_size = size};
-	return 0;
-}
-
-/* Enter, with x inside the window. */
-static int enter_at(struct wa_history *history, struct bd_branch_id branch, struct nf_lsn x, struct asked *ret_asked,
-		    char *ret_message, size_t size)
-{
-	int error = enter(history, branch, false, ret_asked, ret_message, size);
-	if (error == 0 && x.v > ret_asked->entry->tail.end.v) {
-		leave(ret_asked);
-		error = enter(history, branch, true, ret_asked, ret_message, size);
-	}
-	if (error != 0)
-		return error;
-	const struct wa_facts_base *oldest = wa_facts_oldest(&ret_asked->entry->facts);
-	struct nf_lsn latest = ret_asked->entry->tail.end;
-	if (oldest == NULL || x.v < oldest->written.v)
-		error = wh_say(ret_message, size, -ERANGE, NF_LSN_FMT " is before the earliest point kept, " NF_LSN_FMT,
-			       NF_LSN_ARG(x), NF_LSN_ARG(oldest != NULL ? oldest->written : latest));
-	else if (x.v > latest.v)
-		error = wh_say(ret_message, size, -ERANGE, NF_LSN_FMT " is behind the end of the branch's WAL, " NF_LSN_FMT,
-			       NF_LSN_ARG(x), NF_LSN_ARG(latest));
-	if (error != 0)
-		leave(ret_asked);
-	return error;
-}
-
-/* ------------------------------------------------------------- scanning */
-
-/* Each record from the segment at `start` on; a non-zero return of `each` ends it: 1 is success. */
-static int scan(struct asked *asked, struct nf_lsn start, int (*each)(void *arg, const struct wa_record *record), void *arg)
-{
-	struct wh_entry *entry = asked->entry;
-	struct wh_log log;
-	const struct wa_record *record;
-	/* Before the oldest base's redo pointer a segment may hold anything. */
-	struct wh_log_start from = {.lsn = start, .find = true};
-	const struct wa_facts_base *oldest = wa_facts_oldest(&entry->facts);
-	if (oldest != NULL && oldest->redo.v > start.v && oldest->redo.v - start.v < entry->facts.segment_size)
-		from = (struct wh_log_start){.lsn = oldest->redo};
-	int status = wh_log_open(&log, &entry->facts, asked->live, entry->wal, from);
-	if (status != 0)
-		return wh_say(asked->message, asked->message_size, status, "cannot read the WAL: %s", strerror(-status));
-	int done = 0;
-	while (done == 0 && (status = wh_log_next(&log, &record)) == 1 && record->end.v <= entry->tail.end.v)
-		done = each(arg, record);
-	if (status < 0)
-		wh_say(asked->message, asked->message_size, status, "cannot read the WAL at " NF_LSN_FMT ": %s",
-		       NF_LSN_ARG(log.error.lsn), status == -EBADMSG ? log.error.text : strerror(-status));
-	wh_log_close(&log);
-	return done < 0 ? done : status < 0 ? status : 0;
-}
-
-/* The file of the segment's index, whose name becomes *name. */
-static int open_index(struct asked *asked, struct nf_lsn start, char name[WA_SEGMENT_NAME + 1], struct bd_inode **ret_file)
-{
-	const struct wa_facts *facts = &asked->entry->facts;
-	wa_segment_name(name, wa_facts_timeline_of(facts, start), start, facts->segment_size);
-	int error = bd_lookup(asked->entry->index, name, ret_file);
-	if (error == -ENOENT) /* of before a switch of timelines that came in this segment */
-		return wh_say(asked->message, asked->message_size, -EUCLEAN, "the index of segment %s is missing", name);
-	return error == 0 ? 0
-			  : wh_say(asked->message, asked->message_size, error, "cannot read the index of segment %s: %s", name,
-				   strerror(-error));
-}
-
-/* What the index says of its segment: its head alone is read. */
-static int index_info(struct asked *asked, struct nf_lsn start, struct wa_index_info *ret_info)
-{
-	char name[WA_SEGMENT_NAME + 1];
-	struct bd_inode *file;
-	struct wa_error why;
-	int error = open_index(asked, start, name, &file);
-	if (error != 0)
-		return error;
-	uint8_t *bytes = nf_io_buffer(NF_BLOCK_SIZE);
-	ssize_t got = bytes != NULL ? bd_read(file, 0, bytes, NF_BLOCK_SIZE) : -ENOMEM;
-	bd_inode_unref(file, 1);
-	if (got < 0)
-		error = wh_say(asked->message, asked->message_size, (int)got, "cannot read the index of segment %s: %s", name,
-			       strerror((int)-got));
-	else if (wa_index_read_info(bytes, (size_t)got, ret_info, &why) < 0)
-		error = wh_say(asked->message, asked->message_size, -EUCLEAN, "the index of segment %s: %s", name, why.text);
-	free(bytes);
-	return error;
-}
-
-/* All of it, its bytes to be freed. */
-static int load_index(struct asked *asked, struct nf_lsn start, struct wa_index *ret_index, uint8_t **ret_bytes)
-{
-	char name[WA_SEGMENT_NAME + 1];
-	struct bd_inode *file;
-	struct wa_error why;
-	size_t size;
-	int error = open_index(asked, start, name, &file);
-	if (error != 0)
-		return error;
-	error = wh_read(file, UINT32_MAX, ret_bytes, &size);
-	bd_inode_unref(file, 1);
-	if (error != 0)
-		return wh_say(asked->message, asked->message_size, error, "cannot read the index of segment %s: %s", name,
-			      strerror(-error));
-	if (wa_index_open(*ret_bytes, size, ret_index, &why) == 0)
-		return 0;
-	free(*ret_bytes);
-	return wh_say(asked->message, asked->message_size, -EUCLEAN, "the index of segment %s: %s", name, why.text);
-}
 
 static struct nf_lsn before(struct nf_lsn start, uint32_t segment_size)
 {
@@ -189,7 +44,7 @@ static int find_foreign(struct asked *asked, struct nf_lsn from, struct nf_lsn t
 		struct wa_index_info info;
 		if (start.v >= asked->entry->clean_from.v && start.v < asked->entry->clean_to.v)
 			continue;
-		int error = index_info(asked, start, &info);
+		int error = wh_index_info(asked, start, &info);
 		if (error != 0)
 			return error;
 		*ret_foreign = info.foreign;
@@ -220,7 +75,7 @@ static int set_limits(struct asked *asked, struct nf_lsn x, struct wa_base *base
 	base->is_minimal = wa_facts_is_minimal(facts, base->redo, x);
 	int error = find_foreign(asked, base->redo, x, &base->is_foreign);
 	if (error == 0 && !base->is_foreign && x.v > facts->sealed.v) {
-		error = scan(asked, facts->sealed, look_for_foreign, &search);
+		error = wh_scan(asked, facts->sealed, look_for_foreign, &search);
 		base->is_foreign = search.found;
 	}
 	return error;
@@ -256,7 +111,7 @@ int wa_history_base(struct wa_history *history, struct bd_branch_id branch, stru
 {
 	struct asked asked;
 	struct wa_base base;
-	int error = enter_at(history, branch, x, &asked, ret_message, message_size);
+	int error = wh_enter_at(history, branch, x, &asked, ret_message, message_size);
 	if (error != 0)
 		return error;
 	do {
@@ -276,7 +131,7 @@ int wa_history_base(struct wa_history *history, struct bd_branch_id branch, stru
 		error = set_limits(&asked, x, &base);
 	if (error == 0)
 		*ret_base = base;
-	leave(&asked);
+	wh_leave(&asked);
 	return error;
 }
 
@@ -306,7 +161,7 @@ int wa_history_boundary(struct wa_history *history, struct bd_branch_id branch, 
 {
 	struct asked asked;
 	struct bounds bounds = {.x = x};
-	int error = enter_at(history, branch, x, &asked, ret_message, message_size);
+	int error = wh_enter_at(history, branch, x, &asked, ret_message, message_size);
 	if (error != 0)
 		return error;
 	const struct wa_facts *facts = &asked.entry->facts;
@@ -314,7 +169,7 @@ int wa_history_boundary(struct wa_history *history, struct bd_branch_id branch, 
 	struct nf_lsn start = {wa_segment_start(x, facts->segment_size)};
 	for (;;) {
 		bounds = (struct bounds){.x = x};
-		error = scan(&asked, start, look_for_bounds, &bounds);
+		error = wh_scan(&asked, start, look_for_bounds, &bounds);
 		if (error != 0 || bounds.before.v != 0 || start.v <= facts->kept_from.v)
 			break;
 		start = before(start, facts->segment_size);
@@ -325,7 +180,7 @@ int wa_history_boundary(struct wa_history *history, struct bd_branch_id branch, 
 		*ret_before = bounds.before;
 		*ret_after = bounds.after.v != 0 ? bounds.after : bounds.before;
 	}
-	leave(&asked);
+	wh_leave(&asked);
 	return error;
 }
 
@@ -341,7 +196,7 @@ static int first_later(struct asked *asked, int64_t time_us, struct nf_lsn *ret_
 		struct wa_index_info info = {0};
 		/* A segment without commits says nothing: ask the one before it. */
 		for (;;) {
-			int error = index_info(asked, (struct nf_lsn){at * facts->segment_size}, &info);
+			int error = wh_index_info(asked, (struct nf_lsn){at * facts->segment_size}, &info);
 			if (error != 0)
 				return error;
 			if (info.last_commit_us != 0 || at == low)
@@ -364,7 +219,7 @@ static int step_back(struct asked *asked, int64_t time_us, struct nf_lsn *start)
 	while (start->v > facts->kept_from.v) {
 		struct wa_index_info info;
 		*start = before(*start, facts->segment_size);
-		int error = index_info(asked, *start, &info);
+		int error = wh_index_info(asked, *start, &info);
 		if (error != 0)
 			return error;
 		if (info.last_commit_us != 0 && info.last_commit_us < time_us - COMMIT_SKEW_US)
@@ -412,14 +267,14 @@ int wa_history_at_time(struct wa_history *history, struct bd_branch_id branch, i
 	struct time_search search = {.time_us = time_us};
 	if (time_us > wh_now_us())
 		return wh_say(ret_message, message_size, -ERANGE, "that time has not come yet");
-	int error = enter(history, branch, true, &asked, ret_message, message_size);
+	int error = wh_enter(history, branch, true, &asked, ret_message, message_size);
 	if (error != 0)
 		return error;
 	error = first_later(&asked, time_us, &start);
 	if (error == 0)
 		error = step_back(&asked, time_us, &start);
 	if (error == 0)
-		error = scan(&asked, start, look_for_later, &search);
+		error = wh_scan(&asked, start, look_for_later, &search);
 	const struct wa_facts_base *oldest = wa_facts_oldest(&asked.entry->facts);
 	/* Before the oldest base only the end of a transaction in the WAL that is kept can tell that nothing ended between then and the base. */
 	if (error == 0 && oldest == NULL)
@@ -428,7 +283,7 @@ int wa_history_at_time(struct wa_history *history, struct bd_branch_id branch, i
 		error = say_before_window(oldest->time_us, ret_message, message_size);
 	if (error == 0)
 		*ret_lsn = search.end;
-	leave(&asked);
+	wh_leave(&asked);
 	return error;
 }
 
@@ -454,13 +309,13 @@ int wa_history_time_at(struct wa_history *history, struct bd_branch_id branch, s
 {
 	struct asked asked;
 	struct last_commit last = {.until = lsn};
-	int error = enter_at(history, branch, lsn, &asked, ret_message, message_size);
+	int error = wh_enter_at(history, branch, lsn, &asked, ret_message, message_size);
 	if (error != 0)
 		return error;
 	const struct wa_facts *facts = &asked.entry->facts;
 	struct nf_lsn start = {wa_segment_start(lsn, facts->segment_size)};
 	for (;;) {
-		error = scan(&asked, start, note_commit, &last);
+		error = wh_scan(&asked, start, note_commit, &last);
 		if (error != 0 || last.time_us != 0 || start.v <= facts->kept_from.v)
 			break;
 		start = before(start, facts->segment_size);
@@ -468,7 +323,7 @@ int wa_history_time_at(struct wa_history *history, struct bd_branch_id branch, s
 	}
 	if (error == 0)
 		*ret_time_us = last.time_us;
-	leave(&asked);
+	wh_leave(&asked);
 	return error;
 }
 
@@ -515,12 +370,12 @@ static int search_sealed(struct asked *asked, struct name_search *search)
 		uint8_t *bytes;
 		search->until = start;
 		start = before(start, facts->segment_size);
-		int error = load_index(asked, start, &index, &bytes);
+		int error = wh_load_index(asked, start, &index, &bytes);
 		if (error != 0)
 			return error;
 		bool has = has_restore_points(&index);
 		free(bytes);
-		error = has ? scan(asked, start, look_for_name, search) : 0;
+		error = has ? wh_scan(asked, start, look_for_name, search) : 0;
 		if (error != 0)
 			return error;
 	}
@@ -532,10 +387,10 @@ int wa_history_restore_point(struct wa_history *history, struct bd_branch_id bra
 {
 	struct asked asked;
 	struct name_search search = {.name = name, .until = {UINT64_MAX}};
-	int error = enter(history, branch, true, &asked, ret_message, message_size);
+	int error = wh_enter(history, branch, true, &asked, ret_message, message_size);
 	if (error != 0)
 		return error;
-	error = scan(&asked, asked.entry->facts.sealed, look_for_name, &search);
+	error = wh_scan(&asked, asked.entry->facts.sealed, look_for_name, &search);
 	if (error == 0)
 		error = search_sealed(&asked, &search);
 	const struct wa_facts_base *oldest = wa_facts_oldest(&asked.entry->facts);
@@ -544,6 +399,6 @@ int wa_history_restore_point(struct wa_history *history, struct bd_branch_id bra
 			       name);
 	if (error == 0)
 		*ret_lsn = search.end;
-	leave(&asked);
+	wh_leave(&asked);
 	return error;
 }

@@ -19,6 +19,7 @@ struct wa_history;
 
 struct wa_history_options {
 	uint64_t snapshot_every_bytes; /* of WAL; 0 = 64 MiB */
+	unsigned retain_every_ms; /* how often time retention is applied to branches that nobody writes to; 0 = a minute */
 };
 
 /* Start (a thread of its own; nothing is made in the store before the first wa_history_retain or wa_history_new_timeline). Only one a store: it takes
@@ -87,6 +88,16 @@ struct wa_base {
  * latest); -ENODATA no history. Waits. */
 NF_MUST_CHECK int wa_history_base(struct wa_history *history, struct bd_branch_id branch, struct nf_lsn x,
 				  struct wa_base *ret_base, char *ret_message, size_t message_size);
+
+struct wa_history_space {
+	uint32_t spc;
+	char path[1024]; /* where it is made, cut off when it is longer */
+};
+
+/* Does the WAL in (from, to] make a tablespace outside of the data directory? 1 with the first one; 0 none; -ERANGE, -ENODATA as above. Waits. */
+NF_MUST_CHECK int wa_history_space_outside(struct wa_history *history, struct bd_branch_id branch, struct nf_lsn from,
+					   struct nf_lsn to, struct wa_history_space *ret_space, char *ret_message,
+					   size_t message_size);
 
 /* The record around or ending at x: *ret_before = the greatest end of a record <= x, *ret_after = the least >= x (both x when it is one). x behind a
  * page's or segment's header and before the first byte of a record counts as the end before it. -ERANGE, -ENODATA as above. Waits. */

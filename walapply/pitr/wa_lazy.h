@@ -55,6 +55,8 @@ NF_MUST_CHECK int wa_lazy_seal(struct wa_lazy_layer *layer, struct bd_branch_id 
 			       char *ret_message, size_t message_size);
 /* Blocks that are to be made, known once it is sealed. */
 uint64_t wa_lazy_blocks(const struct wa_lazy_layer *layer);
+/* Does it change what the file shows? Known once it is sealed. */
+bool wa_lazy_touches(const struct wa_lazy_layer *layer, struct bd_file_id file);
 /* Done with it. keep: a layer was made of it; else what was gathered is removed. NULL is legal. */
 void wa_lazy_end(struct wa_lazy_layer *layer, bool keep);
 

@@ -12,6 +12,7 @@ from .workplace import Skip, TestFailure, kill_tree, run, wait_until
 BIN = os.environ.get('NEONFS_PG_BINDIR', '/usr/lib/postgresql/15/bin')
 USER = 'postgres'
 PORT = '5432'   # names the socket file only
+CONNECTIONS = 50   # WAL tells of it
 
 
 def require_postgres():
@@ -61,7 +62,7 @@ class Cluster:
         """Start and wait until it takes connections (after its own recovery)."""
         command = [f'{BIN}/postgres', '-D', self.datadir, '-p', PORT, '-c', 'listen_addresses=',
                    '-c', f'unix_socket_directories={self.sockets}', '-c', 'logging_collector=off',
-                   '-c', 'log_checkpoints=off', '-c', 'max_connections=50', '-c', 'restart_after_crash=off']
+                   '-c', 'log_checkpoints=off', '-c', f'max_connections={CONNECTIONS}', '-c', 'restart_after_crash=off']
         for setting in settings:
             command += ['-c', setting]
         for path in glob.glob(f'{self.sockets}/.s.PGSQL.*'):

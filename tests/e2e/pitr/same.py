@@ -8,7 +8,7 @@ from harness.cluster import BIN, Cluster, as_postgres
 from harness.workplace import TestFailure, run, say
 
 SETTINGS = ['shared_buffers=32MB', 'max_prepared_transactions=200', 'track_commit_timestamp=on', 'autovacuum_naptime=2s',
-            'max_wal_size=64MB', 'wal_keep_size=0']
+            'max_wal_size=64MB', 'wal_keep_size=0', 'allow_in_place_tablespaces=on']
 
 
 def check(condition, what):

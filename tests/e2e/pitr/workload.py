@@ -32,6 +32,10 @@ create table d{n} as select generate_series(1, 2000) x; drop table d{n}
 begin; create table r{n} as select generate_series(1, 2000) x; rollback
 create unlogged table u{n} (id int primary key, v text); insert into u{n} select i, 'u' from generate_series(1, 300) i
 select lo_from_bytea(0, decode(repeat('ab', 20000), 'hex')); select lo_put(loid, 10, 'hello') from (select min(oid) as loid from pg_largeobject_metadata) x where loid is not null
+set allow_in_place_tablespaces = on; create tablespace sp{n} location ''; create table in_sp{n} (id int primary key, v text) tablespace sp{n}; insert into in_sp{n} select i, md5(i::text) from generate_series(1, 600) i; alter table in_sp{n} set tablespace pg_default; alter table in_sp{n} set tablespace sp{n}; create index on in_sp{n} (v) tablespace sp{n}
+set allow_in_place_tablespaces = on; create tablespace gone{n} location ''; create table in_gone{n} tablespace gone{n} as select generate_series(1, 500) x; drop table in_gone{n}; drop tablespace gone{n}
+create database copied strategy file_copy
+drop database if exists copied
 select pg_create_restore_point('rp{n}'); select pg_logical_emit_message(false, 'neonfs', 'between')
 alter table b add column c{n} int default {n}; alter table b drop column c{n}
 insert into b select i, repeat(md5(i::text), 100) from generate_series(2000000 + {n} * 100, 2000000 + {n} * 100 + 60) i; vacuum (freeze) b
@@ -48,15 +52,17 @@ DATABASES = ['create database by_log strategy wal_log', 'create database by_copy
 class Mixed:
     """Runs lines in random order, with pgbench beside them. `cluster` has been started."""
 
-    def __init__(self, cluster, seed):
+    def __init__(self, cluster, seed, first=0):
+        """`first`: names of what is made have numbers behind it."""
         self.cluster = cluster
         self.random = random.Random(seed)
-        self.number = 0
+        self.number = first
 
-    def prepare(self):
+    def prepare(self, with_pgbench=True):
         # One transaction at a time: psql -c sends a string as one.
         self.script(BEFORE.strip().splitlines())
-        self.cluster.run_pgbench('-i', '-s', '1', '-q')
+        if with_pgbench:
+            self.cluster.run_pgbench('-i', '-s', '1', '-q')
 
     def script(self, lines, database='postgres'):
         """Each statement by itself; which of them failed is told."""
@@ -66,13 +72,13 @@ class Mixed:
                      **as_postgres())
         return [line for line in result.stderr.splitlines() if 'ERROR' in line]
 
-    def round(self, lines):
-        """`lines` random lines; every third prepared transaction stays for later rounds."""
+    def round(self, count, lines=LINES):
+        """`count` random lines; every third prepared transaction stays for later rounds."""
         errors = []
-        for _ in range(lines):
+        for _ in range(count):
             self.number += 1
             n = self.number
-            errors += self.script([self.random.choice(LINES).replace('{n}', str(n))])
+            errors += self.script([self.random.choice(lines).replace('{n}', str(n))])
             if n % 3 == 0:
                 self.script([f"commit prepared 'p{n - 2}'", f"rollback prepared 'left{n - 5}'"])
         return errors

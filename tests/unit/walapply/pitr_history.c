@@ -2,6 +2,7 @@
  * is done as fs/ does it: the hook, then the change of the name. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/nf_crc32c.h"
@@ -150,7 +151,7 @@ static void checkpoint(struct server *server)
 
 static void open_history(struct server *server)
 {
-	const struct wa_history_options options = {.snapshot_every_bytes = 4 * SEGMENT};
+	const struct wa_history_options options = {.snapshot_every_bytes = 4 * SEGMENT, .retain_every_ms = 300};
 	assert_ok(wa_history_open(server->api->store, &options, &server->history));
 	server->pg_wal = api_lookup(server->api->root, "pg_wal");
 }
@@ -560,6 +561,27 @@ static void what_is_old_goes(void **state)
 	assert_int_equal(bytes, status.index_bytes);
 	assert_true(indexes >= 3 && indexes <= 7);
 	assert_int_equal(indexes, summaries);
+}
+
+/* What is asked for lasts a second, and nobody writes any more. */
+static void what_is_old_goes_without_a_write(void **state)
+{
+	const struct timespec pause = {.tv_nsec = 100000000};
+	struct server *server = *state;
+	work(server, SEGMENT);
+	retain(server, 1, 0);
+	long_work(server, 9);
+	struct wa_history_status before = catch_up(server), status = before;
+	assert_true(before.snapshots >= 2);
+	/* Not asked for anything that looks at the branch. */
+	for (unsigned i = 0; i < 100 && status.snapshots > 1; i++) {
+		nanosleep(&pause, NULL);
+		assert_ok(wa_history_status(server->history, main_id(server), &status));
+	}
+	assert_int_equal(status.snapshots, 1);
+	assert_true(status.earliest.v > before.earliest.v);
+	assert_int_equal(status.latest.v, before.latest.v);
+	assert_false(has_segment(server, "wal", FIRST));
 }
 
 static void what_is_held_stays(void **state)
@@ -1253,6 +1275,7 @@ int main(void)
 		server_test(bounds_of_records),
 		server_test(times_and_restore_points),
 		server_test(what_is_old_goes),
+		server_test(what_is_old_goes_without_a_write),
 		server_test(what_is_held_stays),
 		server_test(a_crash_loses_nothing),
 		server_test(damaged_facts),
