@@ -51,6 +51,7 @@ struct bd_format_options {
 struct bd_open_options {
 	uint64_t memory_limit_bytes;	/* caches, maps and buffers together; 0 = 384 MiB; at least 64 MiB */
 	bool no_background;		/* no checkpoint and collection threads: the caller drives them (tests) */
+	unsigned spare_idle_s;		/* files that may be used again are deleted after so long; 0 = 60 */
 	bool read_only;			/* nothing is written, not even recovery's result to the extents (scrub) */
 };
 

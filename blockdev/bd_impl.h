@@ -201,6 +201,7 @@ struct bd_store {
 	char *path;
 	struct nf_io *io;
 	bool owns_io, read_only, no_background;
+	unsigned spare_idle_s; /* 0 = the default */
 	uint64_t store_id, size_limit_bytes, memory_limit_bytes;
 	int lock_fd;
 	struct bd_index *index;

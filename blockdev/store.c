@@ -285,6 +285,7 @@ static struct bd_store *store_new(const char *path, struct nf_io *io, const stru
 	store->lock_fd = -1;
 	store->read_only = options->read_only;
 	store->no_background = options->no_background;
+	store->spare_idle_s = options->spare_idle_s;
 	store->memory_limit_bytes = options->memory_limit_bytes != 0
 					    ? NF_MAX(options->memory_limit_bytes, LEAST_MEMORY_BYTES)
 					    : DEFAULT_MEMORY_BYTES;
@@ -405,6 +406,8 @@ static int load(struct bd_store *store, char *message, size_t size)
 		error = bd_makers_init(store);
 	if (error == 0)
 		error = bd_extents_init(store);
+	if (error == 0 && !store->read_only)
+		error = bd_extents_remove_leftovers(store);
 	if (error == 0)
 		error = bd_extents_load(store);
 	if (error == 0)

@@ -78,8 +78,11 @@ static int grow_to(struct bd_store *store, enum bd_stream stream, struct bd_exte
 {
 	uint64_t grow = (uint64_t)(target - extent->allocated) * NF_BLOCK_SIZE;
 	int error = try_grow(store, stream, extent, target, grow);
-	if (error == -ENOSPC && spares_drop(store) > 0)
+	/* Once more after the last spare: somebody else may have deleted it meanwhile. */
+	for (bool dropped = true; error == -ENOSPC && dropped;) {
+		dropped = spare_drop(store);
 		error = try_grow(store, stream, extent, target, grow);
+	}
 	if (error != 0)
 		return error;
 	struct bd_extents *extents = store->extents;
@@ -119,7 +122,7 @@ static int extent_trim(struct bd_store *store, struct bd_extent *extent)
 	return 0;
 }
 
-/* The extent's file, with header and empty table, durable but for its name. What it leaves behind when it fails is not called `path`. */
+/* The extent's file, with header and empty table, durable but for its name. When it fails it leaves no file behind, if it can. */
 static int create_file(struct bd_store *store, enum bd_stream stream, struct bd_extent *extent, const char *path)
 {
 	char spare[EXTENT_PATH_SIZE];
@@ -218,8 +221,8 @@ static int stream_fill_current(struct bd_store *store, enum bd_stream stream, st
 		pthread_cond_wait(&s->prepared, &s->lock);
 	}
 	if (s->current == NULL) {
-		s->current = s->spare;
-		s->spare = NULL;
+		s->current = s->next;
+		s->next = NULL;
 	}
 	return s->current != NULL ? 0 : extent_create(store, stream, &s->current);
 }
@@ -229,13 +232,13 @@ static int stream_fill_current(struct bd_store *store, enum bd_stream stream, st
 static void stream_prepare(struct bd_store *store, enum bd_stream stream)
 {
 	struct extent_stream *s = &store->extents->streams[stream];
-	struct bd_extent *spare = NULL;
-	int error = extent_create(store, stream, &spare);
+	struct bd_extent *next = NULL;
+	int error = extent_create(store, stream, &next);
 	if (error != 0)
 		nf_debug("the next extent could not be made ahead: %s", strerror(-error));
 	pthread_mutex_lock(&s->lock);
 	s->preparing = false;
-	s->spare = spare;
+	s->next = next;
 	pthread_cond_broadcast(&s->prepared);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -263,9 +266,9 @@ int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want
 		pthread_mutex_unlock(&extents->lock);
 		*ret_extent = extent;
 		*ret_count = count;
-		/* Nobody waits for moves. And not in a small store: the spare extent would be a large part of it. */
+		/* Nobody waits for moves. And not in a small store: that extent would be a large part of it. */
 		prepare = stream == BD_STREAM_FRONT && extent->used >= EXTENT_PREPARE_SLOTS && s->tried != extent->id + 1 &&
-			  s->spare == NULL && !s->preparing && grow_step(extents) >= EXTENT_PREPARE_STEP;
+			  s->next == NULL && !s->preparing && grow_step(extents) >= EXTENT_PREPARE_STEP;
 		if (prepare) {
 			s->preparing = true;
 			s->tried = extent->id + 1;
@@ -299,8 +302,8 @@ int bd_extents_trim_open(struct bd_store *store)
 		pthread_mutex_lock(&s->lock);
 		if (s->current != NULL)
 			error = extent_trim(store, s->current);
-		if (error == 0 && s->spare != NULL)
-			error = extent_trim(store, s->spare);
+		if (error == 0 && s->next != NULL)
+			error = extent_trim(store, s->next);
 		pthread_mutex_unlock(&s->lock);
 	}
 	return error;

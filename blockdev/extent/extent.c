@@ -37,6 +37,7 @@ int bd_extents_init(struct bd_store *store)
 		return -ENOMEM;
 	pthread_mutex_init(&extents->lock, NULL);
 	pthread_mutex_init(&extents->sync_lock, NULL);
+	pthread_mutex_init(&extents->drop_lock, NULL);
 	for (unsigned i = 0; i < BD_STREAMS; i++)
 		stream_init(&extents->streams[i]);
 	store->extents = extents;
@@ -63,6 +64,7 @@ void bd_extents_free(struct bd_store *store)
 	spares_free(extents);
 	for (unsigned i = 0; i < BD_STREAMS; i++)
 		stream_destroy(&extents->streams[i]);
+	pthread_mutex_destroy(&extents->drop_lock);
 	pthread_mutex_destroy(&extents->sync_lock);
 	pthread_mutex_destroy(&extents->lock);
 	free(extents);
@@ -402,11 +404,12 @@ int bd_extent_remove(struct bd_store *store, uint32_t id)
 	pthread_mutex_unlock(&extents->lock);
 	if (extent == NULL)
 		return -ENOENT;
-	bool kept = spare_keep(store, extent);
+	bool kept;
+	int error = spare_keep(store, extent, &kept);
 	bd_extent_put(store, extent);
 	char path[EXTENT_PATH_SIZE];
 	extent_path(id, path);
-	return kept ? 0 : nf_io_unlink(store->io, path);
+	return kept ? error : nf_io_unlink(store->io, path);
 }
 
 /* Under lock. */

@@ -42,6 +42,8 @@ struct bd_extent_stat {
 NF_MUST_CHECK int bd_extents_init(struct bd_store *store);
 /* Load what the index says of extents. */
 NF_MUST_CHECK int bd_extents_load(struct bd_store *store);
+/* Before anything is written: remove spare files that a crash has left. One that cannot be removed is told and left. */
+NF_MUST_CHECK int bd_extents_remove_leftovers(struct bd_store *store);
 /* After the log was replayed: remove files that nothing knows. */
 NF_MUST_CHECK int bd_extents_settle(struct bd_store *store);
 void bd_extents_free(struct bd_store *store);
@@ -114,7 +116,7 @@ struct bd_extent_totals {
 	uint64_t spare_bytes;				 /* beside them: files that wait to be used again */
 };
 struct bd_extent_totals bd_extents_totals(struct bd_store *store);
-/* Once a second: delete spare files that nobody has wanted for a while, and all when the disk gets full. */
+/* Delete all spare files when the disk gets full; else one that nobody has wanted for a while, at most one a second. To be called often. */
 void bd_extents_age_spares(struct bd_store *store);
 /* Set the count of live slots as a scrub has found it. */
 void bd_extent_set_live(struct bd_store *store, uint32_t id, uint32_t live);

@@ -38,16 +38,16 @@ struct bd_extent {
 struct extent_stream {
 	pthread_mutex_t lock; /* around allocation; no inode lock may be held */
 	struct bd_extent *current;
-	struct bd_extent *spare;  /* empty, to be the next */
-	bool preparing;		  /* one thread is making the spare, without the lock */
-	uint32_t tried;		  /* id + 1 of the extent that was current when a spare was last tried */
+	struct bd_extent *next;	  /* empty, to be the next */
+	bool preparing;		  /* one thread is making the next, without the lock */
+	uint32_t tried;		  /* id + 1 of the extent that was current when one was last made ahead */
 	pthread_cond_t prepared;  /* no more */
 };
 
 struct extent_spare {
 	struct nf_file *file;
 	uint32_t id;	    /* of the extent that it was, and in its name */
-	uint32_t allocated; /* slots, all written before */
+	uint32_t allocated; /* slots; but for what a crash left reserved, all written before */
 	int64_t since_s;    /* monotonic */
 };
 
@@ -59,6 +59,8 @@ struct bd_extents {
 	uint64_t sequence, synced, bytes;
 	int64_t live;
 	bool settled; /* recovery is over: files may be kept */
+	pthread_mutex_t drop_lock; /* one deletes spares at a time; before `lock` */
+	int64_t aged_s;		   /* when spares were last looked at for their age */
 	struct extent_spare spares[EXTENT_SPARES]; /* the first `spare_ready`, oldest first */
 	unsigned spare_ready, spare_count;	   /* count: with those that readers still hold */
 	uint64_t spare_bytes;			   /* of all counted */
@@ -66,7 +68,6 @@ struct bd_extents {
 };
 
 void extent_path(uint32_t id, char path[EXTENT_PATH_SIZE]);
-void extent_spare_path(uint32_t id, char path[EXTENT_PATH_SIZE]);
 size_t extent_value(const struct bd_extent *extent, uint8_t value[EXTENT_VALUE_MAX]);
 struct bd_extent *extent_make(uint32_t id);
 void extent_destroy(struct bd_extent *extent);
@@ -75,15 +76,15 @@ int extents_insert(struct bd_extents *extents, struct bd_extent *extent);
 int extents_adopt(struct bd_store *store, struct bd_extent *extent);
 
 /* Spares (spare.c). */
-/* The extent is out of the table and its record durably deleted: keep its file, if there is room for it. Returns whether the file has lost
- * its name; else the caller deletes it. The caller holds the extent. */
-bool spare_keep(struct bd_store *store, struct bd_extent *extent);
+/* The extent is out of the table and its record durably deleted: keep its file, if there is room for it. *ret_kept: the file has lost its name; else the
+ * caller deletes it. Not 0: a flush of the directory failed. The caller holds the extent. */
+NF_MUST_CHECK int spare_keep(struct bd_store *store, struct bd_extent *extent, bool *ret_kept);
 /* Nobody holds the extent any more. Under lock. */
 void spare_add(struct bd_extents *extents, struct bd_extent *extent);
 /* Give the new extent a spare's file and slots. False when there is none. `path` is the file's name until it is renamed. */
 bool spare_take(struct bd_extents *extents, struct bd_extent *extent, char path[EXTENT_PATH_SIZE]);
-/* Delete all spares. Returns how many there were. */
-unsigned spares_drop(struct bd_store *store);
+/* Delete one spare, after whoever else is deleting one. False when there is none. */
+bool spare_drop(struct bd_store *store);
 /* At the end: close them. */
 void spares_free(struct bd_extents *extents);
 

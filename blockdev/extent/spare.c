@@ -3,23 +3,27 @@
  * Disk that was written before is cheaper to write than disk that is only reserved: the host file system has nothing of its own to
  * record, so neither writes nor flushes wait for its journal. And deleting large files stops some disks for tenths of a second.
  *
- * A file becomes a spare in two steps. The collector gives it the name extents/spare.%08x, durably, so that no crash can make it
- * the extent again that it was; then, when the last reader has put that extent, its bytes may be written over. It becomes an extent
- * by a new header and an empty table, durable, before it gets the extent's name. What a crash leaves under a spare's name is removed
- * by the next open (table.c); a clean close leaves none.
+ * A file becomes a spare in two steps. The collector gives it the name extents/spare.%08x, durably; then, when the last reader has put
+ * the extent, its bytes may be written over. It becomes an extent by a new header and an empty table, and then the extent's name; both are durable
+ * before the log has the extent's record. Why the first name must be durable before the header changes: after a crash the index may still have the
+ * old extent's record, which only the log deletes, and opening that file under its old name would find another extent's header: damage.
  *
- * Spares are a quarter of what lives at most, are given back when the disk gets full, and one by one when nobody wants them. */
+ * Nothing needs a spare. They are a quarter of what lives at most (but 16 MiB), and 4 GiB; they go one a second when nobody has wanted them for a
+ * minute, and all of them before anybody is refused disk, or when the disk gets full. What a crash leaves goes with the next open, before anything is
+ * written there; a clean close leaves none. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "blockdev/extent/extent_impl.h"
 #include "common/nf_log.h"
 
 #define SPARE_BYTES_LEAST (UINT64_C(16) << 20)
-#define SPARE_SHARE 4u	  /* of what lives */
+#define SPARE_SHARE 4u /* of what lives */
 #define SPARE_IDLE_S 60
+#define SPARE_SLOTS_LEAST EXTENT_GROW_SLOTS /* a new table costs as much as 48 slots */
 
-void extent_spare_path(uint32_t id, char path[EXTENT_PATH_SIZE])
+static void spare_path(uint32_t id, char path[EXTENT_PATH_SIZE])
 {
 	snprintf(path, EXTENT_PATH_SIZE, "extents/" EXTENT_SPARE_PREFIX "%08x", id);
 }
@@ -31,12 +35,20 @@ static int64_t monotonic_s(void)
 	return ts.tv_sec;
 }
 
+/* The index and others need what is left. When in doubt, no. */
+static bool disk_gets_full(struct bd_store *store)
+{
+	uint64_t free_bytes, total_bytes;
+	return nf_io_free_bytes(store->io, &free_bytes, &total_bytes) != 0 ||
+	       free_bytes < 2 * bd_extents_reserve(total_bytes);
+}
+
 /* Under lock: count the extent among the spares to be, if there is room for it. */
 static bool reserve(struct bd_extents *extents, const struct bd_extent *extent)
 {
 	uint64_t bytes = (uint64_t)extent->allocated * NF_BLOCK_SIZE;
 	uint64_t live = (uint64_t)NF_MAX(extents->live, 0) * NF_BLOCK_SIZE;
-	if (!extents->settled || bytes == 0 || extents->spare_count == EXTENT_SPARES ||
+	if (!extents->settled || extent->allocated < SPARE_SLOTS_LEAST || extents->spare_count == EXTENT_SPARES ||
 	    extents->spare_bytes + bytes > NF_MAX(live / SPARE_SHARE, SPARE_BYTES_LEAST))
 		return false;
 	extents->spare_count++;
@@ -51,30 +63,46 @@ static void unreserve(struct bd_extents *extents, uint32_t allocated)
 	extents->spare_bytes -= (uint64_t)allocated * NF_BLOCK_SIZE;
 }
 
-bool spare_keep(struct bd_store *store, struct bd_extent *extent)
+static void delete_file(struct bd_store *store, uint32_t id)
+{
+	char path[EXTENT_PATH_SIZE];
+	spare_path(id, path);
+	int error = nf_io_unlink(store->io, path);
+	if (error != 0)
+		nf_warn("%s: could not be removed: %s; the next mount does it", path, strerror(-error));
+}
+
+int spare_keep(struct bd_store *store, struct bd_extent *extent, bool *ret_kept)
 {
 	struct bd_extents *extents = store->extents;
+	*ret_kept = false;
+	if (disk_gets_full(store)) {
+		bd_store_drop_spares(store);
+		return 0;
+	}
 	pthread_mutex_lock(&extents->lock);
 	bool keep = reserve(extents, extent);
 	pthread_mutex_unlock(&extents->lock);
 	if (!keep)
-		return false;
+		return 0;
 	char path[EXTENT_PATH_SIZE], spare[EXTENT_PATH_SIZE];
 	extent_path(extent->id, path);
-	extent_spare_path(extent->id, spare);
-	int error = nf_io_rename(store->io, path, spare);
-	bool renamed = error == 0;
-	if (renamed)
-		error = nf_io_sync_dir(store->io, "extents");
+	spare_path(extent->id, spare);
+	bool renamed = nf_io_rename(store->io, path, spare) == 0;
+	int error = renamed ? nf_io_sync_dir(store->io, "extents") : 0;
+	keep = renamed && error == 0;
 	pthread_mutex_lock(&extents->lock);
-	extent->keep_file = error == 0;
-	if (error != 0)
+	extent->keep_file = keep;
+	if (!keep)
 		unreserve(extents, extent->allocated);
 	pthread_mutex_unlock(&extents->lock);
-	/* It may still be the extent after a crash: its bytes stay as they are, and it goes as one that nothing refers to. */
-	if (renamed && error != 0 && nf_io_unlink(store->io, spare) != 0)
-		nf_warn("%s: could not be removed; the next mount does it", spare);
-	return renamed;
+	/* Not known to be durable: it may come back as the extent after a crash, and goes then as one that nothing refers to. */
+	if (renamed && error != 0) {
+		nf_warn("%s: its new name could not be made durable: %s", path, strerror(-error));
+		delete_file(store, extent->id);
+	}
+	*ret_kept = renamed;
+	return error;
 }
 
 void spare_add(struct bd_extents *extents, struct bd_extent *extent)
@@ -95,17 +123,18 @@ bool spare_take(struct bd_extents *extents, struct bd_extent *extent, char path[
 		extents->bytes += (uint64_t)spare.allocated * NF_BLOCK_SIZE;
 		extent->file = spare.file;
 		extent->allocated = spare.allocated;
-		extent_spare_path(spare.id, path);
+		spare_path(spare.id, path);
 	}
 	pthread_mutex_unlock(&extents->lock);
 	return any;
 }
 
-/* Delete the spare that waits longest, if it has for so long. */
+/* Delete the spare that waits longest, if it has for so long. When this returns, nobody else is half-way through either. */
 static bool drop_oldest(struct bd_store *store, int64_t idle_s)
 {
 	struct bd_extents *extents = store->extents;
 	struct extent_spare spare;
+	pthread_mutex_lock(&extents->drop_lock);
 	pthread_mutex_lock(&extents->lock);
 	bool any = extents->spare_ready > 0 && monotonic_s() - extents->spares[0].since_s >= idle_s;
 	if (any) {
@@ -114,42 +143,75 @@ static bool drop_oldest(struct bd_store *store, int64_t idle_s)
 		unreserve(extents, spare.allocated);
 	}
 	pthread_mutex_unlock(&extents->lock);
-	if (!any)
-		return false;
-	char path[EXTENT_PATH_SIZE];
-	extent_spare_path(spare.id, path);
-	nf_io_close(spare.file);
-	int error = nf_io_unlink(store->io, path);
-	if (error != 0)
-		nf_warn("%s: could not be removed: %s; the next mount does it", path, strerror(-error));
-	return true;
+	if (any) {
+		nf_io_close(spare.file);
+		delete_file(store, spare.id);
+	}
+	pthread_mutex_unlock(&extents->drop_lock);
+	return any;
 }
 
-unsigned spares_drop(struct bd_store *store)
+bool spare_drop(struct bd_store *store)
 {
-	unsigned dropped = 0;
-	while (drop_oldest(store, 0))
-		dropped++;
-	return dropped;
+	return drop_oldest(store, 0);
 }
 
 void bd_store_drop_spares(struct bd_store *store)
 {
-	spares_drop(store);
+	while (drop_oldest(store, 0))
+		;
 }
 
 void bd_extents_age_spares(struct bd_store *store)
 {
 	struct bd_extents *extents = store->extents;
-	uint64_t free_bytes, total_bytes;
+	int64_t now_s = monotonic_s();
 	pthread_mutex_lock(&extents->lock);
-	bool any = extents->spare_ready > 0;
+	bool any = extents->spare_ready > 0, again = extents->aged_s == now_s;
+	extents->aged_s = now_s;
 	pthread_mutex_unlock(&extents->lock);
-	if (!any || drop_oldest(store, SPARE_IDLE_S))
+	if (!any)
 		return;
-	/* Others fill the disk too, and the index must not find it full. */
-	if (nf_io_free_bytes(store->io, &free_bytes, &total_bytes) == 0 && free_bytes < 2 * bd_extents_reserve(total_bytes))
-		spares_drop(store);
+	if (disk_gets_full(store))
+		bd_store_drop_spares(store);
+	else if (!again)
+		(void)drop_oldest(store, store->spare_idle_s != 0 ? store->spare_idle_s : SPARE_IDLE_S);
+}
+
+struct leftovers {
+	uint32_t *ids;
+	size_t count;
+};
+
+static int note_leftover(void *arg, const char *name)
+{
+	struct leftovers *found = arg;
+	size_t prefix = strlen(EXTENT_SPARE_PREFIX);
+	char *end;
+	if (strncmp(name, EXTENT_SPARE_PREFIX, prefix) != 0 || strlen(name + prefix) != 8)
+		return 0;
+	unsigned long id = strtoul(name + prefix, &end, 16);
+	if (*end != '\0')
+		return 0;
+	uint32_t *ids = realloc(found->ids, (found->count + 1) * sizeof(*ids));
+	if (ids == NULL)
+		return -ENOMEM;
+	found->ids = ids;
+	found->ids[found->count++] = (uint32_t)id;
+	return 0;
+}
+
+int bd_extents_remove_leftovers(struct bd_store *store)
+{
+	struct leftovers found = {0};
+	int error = nf_io_list(store->io, "extents", note_leftover, &found);
+	for (size_t i = 0; error == 0 && i < found.count; i++) {
+		delete_file(store, found.ids[i]);
+		/* As with any extent that was: its id may stand in old log records. */
+		bd_extents_set_next_id(store, found.ids[i] + 1);
+	}
+	free(found.ids);
+	return error;
 }
 
 void spares_free(struct bd_extents *extents)

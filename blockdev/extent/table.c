@@ -86,33 +86,24 @@ int bd_extent_replay_record(struct bd_store *store, const void *key, size_t key_
 }
 
 /* What removal needs of a directory scan. */
-struct stray {
-	uint32_t id;
-	bool spare;
-};
-
 struct stray_scan {
 	struct bd_store *store;
-	struct stray *strays;
+	uint32_t *ids;
 	size_t count;
 };
 
 static int collect_stray(void *arg, const char *name)
 {
 	struct stray_scan *scan = arg;
-	size_t prefix = strlen(EXTENT_SPARE_PREFIX);
-	bool spare = strncmp(name, EXTENT_SPARE_PREFIX, prefix) == 0;
-	if (spare)
-		name += prefix;
 	char *end;
 	unsigned long id = strtoul(name, &end, 16);
-	if (*end != '\0' || strlen(name) != 8 || (!spare && bd_extent_exists(scan->store, (uint32_t)id)))
+	if (*end != '\0' || strlen(name) != 8 || bd_extent_exists(scan->store, (uint32_t)id))
 		return 0;
-	struct stray *strays = realloc(scan->strays, (scan->count + 1) * sizeof(*strays));
-	if (strays == NULL)
+	uint32_t *ids = realloc(scan->ids, (scan->count + 1) * sizeof(*ids));
+	if (ids == NULL)
 		return -ENOMEM;
-	scan->strays = strays;
-	scan->strays[scan->count++] = (struct stray){.id = (uint32_t)id, .spare = spare};
+	scan->ids = ids;
+	scan->ids[scan->count++] = (uint32_t)id;
 	return 0;
 }
 
@@ -122,18 +113,13 @@ static int remove_strays(struct bd_store *store)
 	int error = nf_io_list(store->io, "extents", collect_stray, &scan);
 	for (size_t i = 0; i < scan.count && error == 0; i++) {
 		char path[EXTENT_PATH_SIZE];
-		struct stray stray = scan.strays[i];
-		if (stray.spare) {
-			extent_spare_path(stray.id, path);
-		} else {
-			extent_path(stray.id, path);
-			nf_info("extent %08x: nothing refers to it; removed", stray.id);
-		}
+		extent_path(scan.ids[i], path);
+		nf_info("extent %08x: nothing refers to it; removed", scan.ids[i]);
 		error = nf_io_unlink(store->io, path);
 		/* Its id may stand in old log records: not to be used again. */
-		store->extents->next_id = NF_MAX(store->extents->next_id, stray.id + 1);
+		store->extents->next_id = NF_MAX(store->extents->next_id, scan.ids[i] + 1);
 	}
-	free(scan.strays);
+	free(scan.ids);
 	return error;
 }
 

@@ -98,6 +98,7 @@ int bd_tidy_if_needed(struct bd_store *store)
 static int flusher_step(struct bd_store *store, int64_t now_s, int64_t *last_checkpoint_s)
 {
 	int error = 0;
+	bd_extents_age_spares(store);
 	if (bd_log_is_long(store->log)) {
 		error = shorten_log(store);
 		*last_checkpoint_s = now_s;
@@ -298,7 +299,6 @@ static void *collector_main(void *arg)
 				error = bd_sweep_pending(store, NULL, NULL, &result.versions_dropped);
 			if (error == 0)
 				error = collect_all(store, false, 4, NULL, NULL, &result);
-			bd_extents_age_spares(store);
 			pthread_mutex_unlock(&store->collect_lock);
 			if (error != 0 && error != -ECANCELED)
 				nf_warn("collecting garbage stopped: %s; it goes on by itself", strerror(-error));

@@ -72,6 +72,8 @@ static int checkpoint(struct bd_store *store)
 	struct bd_index_batch *batch = bd_index_batch_new();
 	if (batch == NULL)
 		return -ENOMEM;
+	/* The index is about to need disk. */
+	bd_extents_age_spares(store);
 	uint64_t number = atomic_fetch_add(&store->checkpoint_begun, 1) + 1;
 	uint64_t replay = bd_log_tail(store->log), retain = replay, synced;
 	/* After the tail: what was logged before it has a sequence up to here, and what has one up to here will be logged in step 2. */

@@ -1,10 +1,10 @@
-/* Collecting an extent: move the versions that still live, then delete the file.
+/* Collecting an extent: move the versions that still live, then remove it.
  *
  *   1. no new references to its slots (clones copy instead); a barrier waits for those under way
  *   2. candidates: the owner that the slot table names, and clone rows
  *   3. move the live ones (move.c)
  *   4. everything in memory that may supersede what the index would go back to after a crash is made durable
- *   5. the extent's record and clone rows are deleted through the log, durably; then the file */
+ *   5. the extent's record and clone rows are deleted through the log, durably; then the extent goes, and its file is deleted or used again */
 #include <stdlib.h>
 
 #include "blockdev/extent/extent.h"

@@ -362,6 +362,8 @@ static int make_index(struct rebuild *rebuild, const char *path, char *message, 
 	if (error == 0)
 		error = bd_extents_init(store);
 	if (error == 0)
+		error = bd_extents_remove_leftovers(store);
+	if (error == 0)
 		error = fill_index(rebuild, message, size);
 	else
 		snprintf(message, size, "the index cannot be made again: %s", strerror(-error));
