@@ -38,9 +38,12 @@ uint64_t bd_extents_reserve(uint64_t total_bytes)
 }
 
 /* Slots to reserve at a time: half of what lives, so that a small store stays small. Each step stops the writes to the
- * extent (ext4's fallocate waits for all direct I/O on the file): a large store takes a whole extent at once. */
-static uint32_t grow_step(struct bd_extents *extents)
+ * extent (ext4's fallocate waits for all direct I/O on the file): a large store takes a whole extent at once. Nobody waits for moves, and the
+ * collector works where disk is short: it takes what it needs. */
+static uint32_t grow_step(struct bd_extents *extents, enum bd_stream stream)
 {
+	if (stream == BD_STREAM_MOVED)
+		return EXTENT_GROW_SLOTS;
 	pthread_mutex_lock(&extents->lock);
 	uint64_t slots = (uint64_t)NF_MAX(extents->live, 0) / EXTENT_GROW_SHARE;
 	pthread_mutex_unlock(&extents->lock);
@@ -98,8 +101,9 @@ static int extent_grow(struct bd_store *store, enum bd_stream stream, struct bd_
 {
 	if (slots <= extent->allocated)
 		return 0;
-	uint32_t least = (uint32_t)NF_MIN(nf_round_up(slots, EXTENT_GROW_SLOTS), BD_EXTENT_SLOTS);
-	uint32_t target = NF_MIN(NF_MAX(least, extent->allocated + grow_step(store->extents)), BD_EXTENT_SLOTS);
+	uint32_t unit = stream == BD_STREAM_MOVED ? EXTENT_MOVED_SLOTS : EXTENT_GROW_SLOTS;
+	uint32_t least = (uint32_t)NF_MIN(nf_round_up(slots, unit), BD_EXTENT_SLOTS);
+	uint32_t target = NF_MIN(NF_MAX(least, extent->allocated + grow_step(store->extents, stream)), BD_EXTENT_SLOTS);
 	int error = grow_to(store, stream, extent, target);
 	if (error == -ENOSPC && target > least)
 		error = grow_to(store, stream, extent, least);
@@ -137,7 +141,7 @@ static int create_file(struct bd_store *store, enum bd_stream stream, struct bd_
 	int error = nf_io_open(store->io, path, NF_OPEN_CREATE, &extent->file);
 	if (error != 0)
 		return error;
-	error = extent_grow(store, stream, extent, EXTENT_GROW_SLOTS);
+	error = extent_grow(store, stream, extent, 1);
 	if (error == 0)
 		error = write_header(store, extent, false);
 	if (error != 0 && nf_io_unlink(store->io, path) != 0)
@@ -243,6 +247,27 @@ static void stream_prepare(struct bd_store *store, enum bd_stream stream)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* Under the stream's lock, with `current` set: disk for up to `want` slots of it. Where there is no more, what is reserved is used up first, also that of
+ * the extent made ahead. */
+static int stream_reserve(struct bd_store *store, enum bd_stream stream, struct extent_stream *s, unsigned want, unsigned *ret_count)
+{
+	for (;;) {
+		struct bd_extent *extent = s->current;
+		unsigned count = NF_MIN(want, BD_EXTENT_SLOTS - extent->used);
+		int error = extent_grow(store, stream, extent, extent->used + count);
+		if (error == -ENOSPC && extent->allocated > extent->used) {
+			count = NF_MIN(count, extent->allocated - extent->used);
+			error = 0;
+		}
+		*ret_count = count;
+		if (error != -ENOSPC || s->next == NULL)
+			return error;
+		extent_seal(store->extents, extent);
+		s->current = s->next;
+		s->next = NULL;
+	}
+}
+
 int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want, struct bd_extent **ret_extent,
 		    uint32_t *ret_slot, unsigned *ret_count)
 {
@@ -250,13 +275,11 @@ int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want
 	struct extent_stream *s = &extents->streams[stream];
 	pthread_mutex_lock(&s->lock);
 	int error = stream_fill_current(store, stream, s);
-	struct bd_extent *extent = s->current;
 	unsigned count = 0;
 	bool prepare = false;
-	if (error == 0) {
-		count = NF_MIN(want, BD_EXTENT_SLOTS - extent->used);
-		error = extent_grow(store, stream, extent, extent->used + count);
-	}
+	if (error == 0)
+		error = stream_reserve(store, stream, s, want, &count);
+	struct bd_extent *extent = s->current;
 	if (error == 0) {
 		pthread_mutex_lock(&extents->lock);
 		*ret_slot = extent->used;
@@ -268,7 +291,7 @@ int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want
 		*ret_count = count;
 		/* Nobody waits for moves. And not in a small store: that extent would be a large part of it. */
 		prepare = stream == BD_STREAM_FRONT && extent->used >= EXTENT_PREPARE_SLOTS && s->tried != extent->id + 1 &&
-			  s->next == NULL && !s->preparing && grow_step(extents) >= EXTENT_PREPARE_STEP;
+			  s->next == NULL && !s->preparing && grow_step(extents, stream) >= EXTENT_PREPARE_STEP;
 		if (prepare) {
 			s->preparing = true;
 			s->tried = extent->id + 1;

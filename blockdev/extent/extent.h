@@ -101,7 +101,7 @@ uint32_t bd_extents_next_id(struct bd_store *store);
 void bd_extents_set_next_id(struct bd_store *store, uint32_t least);
 /* Disk space that front writes leave alone, of a disk of this size. */
 uint64_t bd_extents_reserve(uint64_t total_bytes);
-/* At a clean close: give back what open extents reserved and did not use. */
+/* Give back what open extents reserved and did not use: at a clean close, and after a collection that was asked for. */
 NF_MUST_CHECK int bd_extents_trim_open(struct bd_store *store);
 /* While an extent is being collected its slots must not get new references. */
 void bd_extent_set_collecting(struct bd_store *store, uint32_t id, bool collecting);

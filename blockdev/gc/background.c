@@ -275,6 +275,8 @@ int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, stru
 		error = bd_checkpoint(store);
 	if (error == 0)
 		error = bd_sweep_finish(store);
+	if (error == 0)
+		error = bd_extents_trim_open(store);
 	pthread_mutex_unlock(&store->collect_lock);
 	if (error == 0)
 		*ret_result = result;

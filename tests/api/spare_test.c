@@ -301,6 +301,8 @@ static void a_size_limit_counts_them(void **state)
 		status = status_of(&api);
 		assert_true(status.extent_bytes + status.spare_bytes + status.log_bytes <= limit + 4 * MIB);
 	}
+	status = status_of(&api);
+	print_message("filled %d MiB; extents %d, live %d\n", (int)(filled >> 20), (int)(status.extent_bytes >> 20), (int)(status.live_bytes >> 20));
 	assert_true(filled > limit - 16 * MIB - SMALL - 6 * MIB);
 	assert_int_equal(status_of(&api).spare_bytes, 0);
 	bd_inode_unref(file, 1);
