@@ -6,6 +6,7 @@
  * Both sleep on a condition; an idle store wakes each of them once a second. */
 #include "blockdev/gc/background.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -170,12 +171,29 @@ static int compare_worth(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-/* The next extent worth collecting, or UINT32_MAX. */
-static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id)
+/* Slots that moves may take: half of what is kept free for the index and the collector is the index's. */
+static int slots_to_move_to(struct bd_store *store, uint64_t *ret_slots)
+{
+	uint64_t free_bytes, total_bytes;
+	int error = nf_io_free_bytes(store->io, &free_bytes, &total_bytes);
+	if (error != 0)
+		return error;
+	uint64_t kept = bd_extents_reserve(total_bytes) / 2;
+	*ret_slots = free_bytes > kept ? (free_bytes - kept) / NF_BLOCK_SIZE : 0;
+	return 0;
+}
+
+/* The next extent worth collecting, or UINT32_MAX. One that cannot be emptied for lack of disk is passed over: half moved it would only
+ * take what is left. *ret_short: so many slots of disk would do for the first of those; 0 when there are none. */
+static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id, uint64_t *ret_short)
 {
 	struct bd_extent_stat *stats;
 	size_t count;
-	int error = bd_extents_list(store, &stats, &count);
+	uint64_t room;
+	*ret_short = 0;
+	int error = slots_to_move_to(store, &room);
+	if (error == 0)
+		error = bd_extents_list(store, &stats, &count);
 	if (error != 0)
 		return error;
 	uint64_t garbage = 0, live = 0;
@@ -197,8 +215,10 @@ static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id)
 		uint64_t slots = slots_of(s);
 		bool worth = s->live == 0 || (!young && (uint64_t)s->live * 8 <= slots * eighths) ||
 			     (thorough && (uint64_t)s->live * 10 <= slots * 9);
-		if (worth)
+		if (worth && s->live <= room)
 			*ret_id = s->id;
+		else if (worth && *ret_short == 0)
+			*ret_short = s->live;
 	}
 	free(stats);
 	return 0;
@@ -243,7 +263,13 @@ static int collect_all(struct bd_store *store, bool thorough, unsigned limit, bd
 	int error = 0;
 	for (unsigned n = 0; n < limit && error == 0 && !bd_background_is_stopping(store); n++) {
 		uint32_t id;
-		error = choose(store, thorough, &id);
+		uint64_t needed;
+		error = choose(store, thorough, &id, &needed);
+		if (error == 0 && id == UINT32_MAX && needed > 0 && thorough) {
+			nf_warn("collecting garbage: the disk is too full to move blocks: %" PRIu64 " MiB more than is kept free are needed",
+				needed * NF_BLOCK_SIZE / (1 << 20) + 1);
+			error = -ENOSPC;
+		}
 		if (error != 0 || id == UINT32_MAX)
 			break;
 		error = collect_one(store, id, result);

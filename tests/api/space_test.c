@@ -109,6 +109,41 @@ static void free_space_follows_use(void **state)
 	bd_inode_unref(file, 1);
 }
 
+/* Where blocks cannot be moved for lack of disk, collecting says so and takes nothing. */
+static void a_collection_that_has_no_room_takes_nothing(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_status before, after;
+	uint64_t free_bytes, total_bytes;
+
+	/* Extents of which three quarters live. */
+	api_put(file, 0, 1, 256 * MIB);
+	assert_ok(bd_fsync(file, true));
+	for (unsigned i = 0; i < 256; i += 4)
+		api_put(file, i * MIB, 2, MIB);
+	assert_ok(bd_fsync(file, true));
+	assert_ok(bd_store_checkpoint(api->store));
+	assert_ok(nf_io_free_bytes(api->io, &free_bytes, &total_bytes));
+	/* As much as front writes leave. */
+	nf_io_mem_set_capacity(api->io, (total_bytes - free_bytes) * 16 / 15);
+	assert_ok(bd_store_status(api->store, &before));
+	assert_int_equal(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}), -ENOSPC);
+	assert_ok(bd_store_status(api->store, &after));
+	assert_true(after.extent_bytes <= before.extent_bytes);
+	api_put(file, 0, 3, BLOCK);
+	assert_ok(bd_fsync(file, true));
+	/* With room it does its work, and gives back what it reserved. */
+	nf_io_mem_set_capacity(api->io, 0);
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_ok(bd_store_status(api->store, &after));
+	assert_true(after.extent_bytes < before.live_bytes + 8 * MIB);
+	api_expect(file, 0, 3, BLOCK);
+	api_expect(file, 4 * MIB, 2, MIB);
+	api_expect(file, MIB, 1, 3 * MIB);
+	bd_inode_unref(file, 1);
+}
+
 /* Disk reserved ahead comes back when an extent is closed before it is full. */
 static void sealing_gives_back_what_was_reserved(void **state)
 {
@@ -182,6 +217,7 @@ int main(void)
 		api_test(a_full_disk_keeps_what_it_has),
 		cmocka_unit_test(a_size_limit_is_a_full_disk),
 		api_test(free_space_follows_use),
+		api_test(a_collection_that_has_no_room_takes_nothing),
 		api_test(sealing_gives_back_what_was_reserved),
 		api_test(what_a_crash_left_reserved_is_collected),
 		api_test(the_extent_made_ahead_is_used_or_goes),
