@@ -34,7 +34,8 @@ static int write_header(struct bd_store *store, struct bd_extent *extent, bool c
 
 uint64_t bd_extents_reserve(uint64_t total_bytes)
 {
-	return NF_MIN(EXTENT_RESERVE_BYTES, total_bytes / 16);
+	uint64_t least = NF_MIN(EXTENT_RESERVE_LEAST, total_bytes / 5);
+	return NF_MIN(NF_MAX(total_bytes / 16, least), EXTENT_RESERVE_BYTES);
 }
 
 /* Slots to reserve at a time: half of what lives, so that a small store stays small. Each step stops the writes to the

@@ -15,7 +15,8 @@
 #define EXTENT_GROW_SHARE 2u			      /* and of half of what lives */
 #define EXTENT_PREPARE_STEP (BD_EXTENT_SLOTS / 2)     /* extents are made ahead in stores that grow by this much */
 #define EXTENT_PREPARE_SLOTS (BD_EXTENT_SLOTS / 2)    /* used of an extent when the next one is made */
-#define EXTENT_RESERVE_BYTES (UINT64_C(256) << 20)    /* kept free by front writes */
+#define EXTENT_RESERVE_BYTES (UINT64_C(256) << 20)    /* kept free by front writes at most, */
+#define EXTENT_RESERVE_LEAST (UINT64_C(96) << 20)     /* and at least: an extent to move to, and some for the index */
 
 #define EXTENT_SPARES 64u /* 4 GiB */
 #define EXTENT_SPARE_PREFIX "spare."

@@ -20,6 +20,8 @@
 /* Garbage that is left alone: this many slots, and this share of what lives. */
 #define GARBAGE_SLOTS 8192u
 #define GARBAGE_SHARE 5u /* one fifth */
+/* Moves leave this much of the disk to the index. */
+#define MOVES_LEAVE_BYTES (UINT64_C(32) << 20)
 /* Extents this young still lose blocks fast: copying them now would copy what is about to die. */
 #define YOUNG_EXTENTS 4u
 
@@ -171,14 +173,14 @@ static int compare_worth(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-/* Slots that moves may take: half of what is kept free for the index and the collector is the index's. */
+/* Slots that moves may take: of what is kept free the index has half, but no more than it needs. */
 static int slots_to_move_to(struct bd_store *store, uint64_t *ret_slots)
 {
 	uint64_t free_bytes, total_bytes;
 	int error = nf_io_free_bytes(store->io, &free_bytes, &total_bytes);
 	if (error != 0)
 		return error;
-	uint64_t kept = bd_extents_reserve(total_bytes) / 2;
+	uint64_t kept = NF_MIN(bd_extents_reserve(total_bytes) / 2, MOVES_LEAVE_BYTES);
 	*ret_slots = free_bytes > kept ? (free_bytes - kept) / NF_BLOCK_SIZE : 0;
 	return 0;
 }

@@ -227,6 +227,7 @@ int bd_sweep_finish(struct bd_store *store)
 			bd_log_leave(store->log);
 	}
 	bg->swept_count -= done;
-	memmove(bg->swept, bg->swept + done, bg->swept_count * sizeof(*bg->swept));
+	if (done > 0)
+		memmove(bg->swept, bg->swept + done, bg->swept_count * sizeof(*bg->swept));
 	return error;
 }

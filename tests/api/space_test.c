@@ -125,22 +125,53 @@ static void a_collection_that_has_no_room_takes_nothing(void **state)
 	assert_ok(bd_fsync(file, true));
 	assert_ok(bd_store_checkpoint(api->store));
 	assert_ok(nf_io_free_bytes(api->io, &free_bytes, &total_bytes));
-	/* As much as front writes leave. */
-	nf_io_mem_set_capacity(api->io, (total_bytes - free_bytes) * 16 / 15);
+	/* Others have filled the disk, but for what the index may need. */
+	nf_io_mem_set_capacity(api->io, total_bytes - free_bytes + 30 * MIB);
 	assert_ok(bd_store_status(api->store, &before));
 	assert_int_equal(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}), -ENOSPC);
 	assert_ok(bd_store_status(api->store, &after));
 	assert_true(after.extent_bytes <= before.extent_bytes);
-	api_put(file, 0, 3, BLOCK);
-	assert_ok(bd_fsync(file, true));
 	/* With room it does its work, and gives back what it reserved. */
 	nf_io_mem_set_capacity(api->io, 0);
+	api_put(file, 0, 3, BLOCK);
+	assert_ok(bd_fsync(file, true));
 	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
 	assert_ok(bd_store_status(api->store, &after));
 	assert_true(after.extent_bytes < before.live_bytes + 8 * MIB);
 	api_expect(file, 0, 3, BLOCK);
 	api_expect(file, 4 * MIB, 2, MIB);
 	api_expect(file, MIB, 1, 3 * MIB);
+	bd_inode_unref(file, 1);
+}
+
+/* What front writes leave is enough to get at garbage that is spread thinly. */
+static void a_full_store_can_be_collected(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_inode *fills = api_create(api->root, "fills", S_IFREG | 0600);
+	struct bd_statfs full, after;
+	uint64_t filled;
+
+	nf_io_mem_set_capacity(api->io, 500 * MIB);
+	api_put(file, 0, 1, 192 * MIB);
+	assert_ok(bd_fsync(file, true));
+	for (unsigned i = 0; i < 192; i += 7)
+		api_put(file, i * MIB, 2, MIB);
+	assert_ok(bd_fsync(file, true));
+	filled = fill(fills, 3);
+	assert_true(filled > 0);
+	assert_ok(bd_store_sync(api->store));
+	assert_ok(bd_statfs(api->store, &full));
+	assert_true(full.free_bytes < 5 * MIB);
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_ok(bd_statfs(api->store, &after));
+	assert_true(after.free_bytes >= full.free_bytes + 20 * MIB);
+	api_put(file, 192 * MIB, 4, 16 * MIB);
+	assert_ok(bd_fsync(file, true));
+	api_expect(file, 0, 2, MIB);
+	api_expect(file, MIB, 1, 6 * MIB);
+	bd_inode_unref(fills, 1);
 	bd_inode_unref(file, 1);
 }
 
@@ -218,6 +249,7 @@ int main(void)
 		cmocka_unit_test(a_size_limit_is_a_full_disk),
 		api_test(free_space_follows_use),
 		api_test(a_collection_that_has_no_room_takes_nothing),
+		api_test(a_full_store_can_be_collected),
 		api_test(sealing_gives_back_what_was_reserved),
 		api_test(what_a_crash_left_reserved_is_collected),
 		api_test(the_extent_made_ahead_is_used_or_goes),

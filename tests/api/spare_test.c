@@ -62,6 +62,19 @@ static void collect(struct api *api)
 	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
 }
 
+/* Others fill the disk: front writes have `bytes` left, beside the spares. */
+static void leave_free(struct api *api, struct nf_io *memory, uint64_t bytes)
+{
+	uint64_t free_bytes, total_bytes, spare = status_of(api).spare_bytes;
+	struct bd_statfs room = {0};
+
+	assert_ok(nf_io_free_bytes(memory, &free_bytes, &total_bytes));
+	for (uint64_t capacity = total_bytes - free_bytes + bytes; room.free_bytes < bytes + spare; capacity += MIB) {
+		nf_io_mem_set_capacity(memory, capacity);
+		assert_ok(bd_statfs(api->store, &room));
+	}
+}
+
 static void expect_sound(struct api *api)
 {
 	struct bd_scrub_result result;
@@ -120,7 +133,6 @@ static void removed_extents_are_used_again(void **state)
 static void a_full_disk_takes_them(void **state)
 {
 	struct api *api = *state;
-	uint64_t free_bytes, total_bytes;
 
 	put_file(api, "stays", 1, 5 * EXTENT);
 	put_file(api, "goes", 2, EXTENT);
@@ -128,10 +140,7 @@ static void a_full_disk_takes_them(void **state)
 	collect(api);
 	uint64_t spare = status_of(api).spare_bytes;
 	assert_true(spare >= EXTENT / 2);
-	/* So much is left that what is spare is needed too: the reserve is a sixteenth of the disk. */
-	assert_ok(nf_io_free_bytes(api->io, &free_bytes, &total_bytes));
-	uint64_t used = total_bytes - free_bytes;
-	nf_io_mem_set_capacity(api->io, (used + 4 * MIB) * 16 / 15);
+	leave_free(api, api->io, 4 * MIB);
 	put_file(api, "fills", 3, spare - 8 * MIB);
 	expect_file(api, "fills", 3, spare - 8 * MIB);
 	expect_file(api, "stays", 1, 5 * EXTENT);
@@ -178,15 +187,13 @@ static void a_full_disk_keeps_none(void **state)
 static void a_disk_that_others_fill_gets_them_back(void **state)
 {
 	struct api *api = *state;
-	uint64_t free_bytes, total_bytes;
 
 	put_file(api, "stays", 1, 5 * EXTENT);
 	put_file(api, "goes", 2, EXTENT);
 	assert_ok(bd_unlink(api->root, "goes"));
 	collect(api);
 	assert_true(status_of(api).spare_bytes > 0);
-	assert_ok(nf_io_free_bytes(api->io, &free_bytes, &total_bytes));
-	nf_io_mem_set_capacity(api->io, total_bytes - free_bytes + 2 * MIB);
+	leave_free(api, api->io, 6 * MIB);
 	put_file(api, "little", 3, BLOCK);
 	assert_ok(bd_store_checkpoint(api->store));
 	assert_int_equal(status_of(api).spare_bytes, 0);
@@ -223,7 +230,6 @@ static void before_unlink(void *arg, enum nf_fault_kind kind)
 static void who_needs_disk_waits_for_who_deletes(void **state)
 {
 	struct api *api = *state;
-	uint64_t free_bytes, total_bytes;
 
 	put_file(api, "stays", 1, 5 * EXTENT);
 	put_file(api, "goes", 2, EXTENT);
@@ -234,8 +240,7 @@ static void who_needs_disk_waits_for_who_deletes(void **state)
 	beside.file = api_create(api->root, "beside", S_IFREG | 0600);
 	assert_ok(bd_store_sync(api->store));
 	assert_true(status_of(api).spare_bytes > 32 * MIB);
-	assert_ok(nf_io_free_bytes(api->lower, &free_bytes, &total_bytes));
-	nf_io_mem_set_capacity(api->lower, (total_bytes - free_bytes + 4 * MIB) * 16 / 15);
+	leave_free(api, api->lower, 4 * MIB);
 	beside.armed = true;
 	nf_io_fault_hook(api->io, before_unlink, NULL);
 	bd_store_drop_spares(api->store);
