@@ -106,12 +106,21 @@ static int by_name(const void *a, const void *b)
 	return (x->timeline > y->timeline) - (x->timeline < y->timeline);
 }
 
-/* Recycled files that were never written have older or no contents, but the oldest by name has been written. */
+/* Recycled files that were never written have older or no contents, but the oldest by name has been written. A running server removes the oldest,
+ * also between our looking for names and opening files. */
 static int take_found(struct wal_files *files, const struct found *found, size_t count, struct wa_error *error)
 {
 	char name[32];
-	snprintf(name, sizeof(name), "%08" PRIX32 "%08" PRIX32 "%08" PRIX32, found[0].timeline, found[0].log, found[0].seg);
-	int status = read_segment_size(files->directory, name, &files->segment_size, error);
+	int status = -ENOENT;
+	for (size_t gone = 0; status == -ENOENT && gone < count; gone++) {
+		snprintf(name, sizeof(name), "%08" PRIX32 "%08" PRIX32 "%08" PRIX32, found[gone].timeline, found[gone].log,
+			 found[gone].seg);
+		status = read_segment_size(files->directory, name, &files->segment_size, error);
+		if (status == 0) {
+			found += gone;
+			count -= gone;
+		}
+	}
 	if (status < 0)
 		return status;
 	files->files = calloc(count, sizeof(*files->files));
