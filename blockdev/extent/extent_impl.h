@@ -76,6 +76,8 @@ void extent_destroy(struct bd_extent *extent);
 /* Into the table. Under lock; extents_adopt takes it, and counts the extent's slots too. -ENOMEM. */
 int extents_insert(struct bd_extents *extents, struct bd_extent *extent);
 int extents_adopt(struct bd_store *store, struct bd_extent *extent);
+/* The ids in the names in extents/ that are `prefix` and eight hexadecimal digits; free(*ret_ids), also after an error. */
+NF_MUST_CHECK int extents_names(struct bd_store *store, const char *prefix, uint32_t **ret_ids, size_t *ret_count);
 
 /* Spares (spare.c). */
 /* The extent is out of the table and its record durably deleted: keep its file, if there is room for it. *ret_kept: the file has lost its name; else the

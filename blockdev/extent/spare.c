@@ -178,39 +178,17 @@ void bd_extents_age_spares(struct bd_store *store)
 		(void)drop_oldest(store, store->spare_idle_s != 0 ? store->spare_idle_s : SPARE_IDLE_S);
 }
 
-struct leftovers {
-	uint32_t *ids;
-	size_t count;
-};
-
-static int note_leftover(void *arg, const char *name)
-{
-	struct leftovers *found = arg;
-	size_t prefix = strlen(EXTENT_SPARE_PREFIX);
-	char *end;
-	if (strncmp(name, EXTENT_SPARE_PREFIX, prefix) != 0 || strlen(name + prefix) != 8)
-		return 0;
-	unsigned long id = strtoul(name + prefix, &end, 16);
-	if (*end != '\0')
-		return 0;
-	uint32_t *ids = realloc(found->ids, (found->count + 1) * sizeof(*ids));
-	if (ids == NULL)
-		return -ENOMEM;
-	found->ids = ids;
-	found->ids[found->count++] = (uint32_t)id;
-	return 0;
-}
-
 int bd_extents_remove_leftovers(struct bd_store *store)
 {
-	struct leftovers found = {0};
-	int error = nf_io_list(store->io, "extents", note_leftover, &found);
-	for (size_t i = 0; error == 0 && i < found.count; i++) {
-		delete_file(store, found.ids[i]);
+	uint32_t *ids;
+	size_t count;
+	int error = extents_names(store, EXTENT_SPARE_PREFIX, &ids, &count);
+	for (size_t i = 0; error == 0 && i < count; i++) {
+		delete_file(store, ids[i]);
 		/* As with any extent that was: its id may stand in old log records. */
-		bd_extents_set_next_id(store, found.ids[i] + 1);
+		bd_extents_set_next_id(store, ids[i] + 1);
 	}
-	free(found.ids);
+	free(ids);
 	return error;
 }
 

@@ -6,6 +6,40 @@
 #include "blockdev/extent/extent_impl.h"
 #include "common/nf_log.h"
 
+/* Names of one kind that a directory scan has found. */
+struct name_scan {
+	const char *prefix;
+	uint32_t *ids;
+	size_t count;
+};
+
+static int collect_name(void *arg, const char *name)
+{
+	struct name_scan *scan = arg;
+	size_t prefix = strlen(scan->prefix);
+	char *end;
+	if (strncmp(name, scan->prefix, prefix) != 0 || strlen(name + prefix) != 8)
+		return 0;
+	unsigned long id = strtoul(name + prefix, &end, 16);
+	if (*end != '\0')
+		return 0;
+	uint32_t *ids = realloc(scan->ids, (scan->count + 1) * sizeof(*ids));
+	if (ids == NULL)
+		return -ENOMEM;
+	scan->ids = ids;
+	scan->ids[scan->count++] = (uint32_t)id;
+	return 0;
+}
+
+int extents_names(struct bd_store *store, const char *prefix, uint32_t **ret_ids, size_t *ret_count)
+{
+	struct name_scan scan = {.prefix = prefix};
+	int error = nf_io_list(store->io, "extents", collect_name, &scan);
+	*ret_ids = scan.ids;
+	*ret_count = scan.count;
+	return error;
+}
+
 /* Open the file of extent `id` and check its header. */
 static int open_file(struct bd_store *store, uint32_t id, struct nf_file **ret_file, uint64_t *ret_size)
 {
@@ -85,41 +119,22 @@ int bd_extent_replay_record(struct bd_store *store, const void *key, size_t key_
 	return error != 0 || bd_extent_exists(store, id) ? error : load_one(store, id, value, plain);
 }
 
-/* What removal needs of a directory scan. */
-struct stray_scan {
-	struct bd_store *store;
-	uint32_t *ids;
-	size_t count;
-};
-
-static int collect_stray(void *arg, const char *name)
-{
-	struct stray_scan *scan = arg;
-	char *end;
-	unsigned long id = strtoul(name, &end, 16);
-	if (*end != '\0' || strlen(name) != 8 || bd_extent_exists(scan->store, (uint32_t)id))
-		return 0;
-	uint32_t *ids = realloc(scan->ids, (scan->count + 1) * sizeof(*ids));
-	if (ids == NULL)
-		return -ENOMEM;
-	scan->ids = ids;
-	scan->ids[scan->count++] = (uint32_t)id;
-	return 0;
-}
-
 static int remove_strays(struct bd_store *store)
 {
-	struct stray_scan scan = {.store = store};
-	int error = nf_io_list(store->io, "extents", collect_stray, &scan);
-	for (size_t i = 0; i < scan.count && error == 0; i++) {
+	uint32_t *ids;
+	size_t count;
+	int error = extents_names(store, "", &ids, &count);
+	for (size_t i = 0; i < count && error == 0; i++) {
 		char path[EXTENT_PATH_SIZE];
-		extent_path(scan.ids[i], path);
-		nf_info("extent %08x: nothing refers to it; removed", scan.ids[i]);
+		if (bd_extent_exists(store, ids[i]))
+			continue;
+		extent_path(ids[i], path);
+		nf_info("extent %08x: nothing refers to it; removed", ids[i]);
 		error = nf_io_unlink(store->io, path);
 		/* Its id may stand in old log records: not to be used again. */
-		store->extents->next_id = NF_MAX(store->extents->next_id, scan.ids[i] + 1);
+		store->extents->next_id = NF_MAX(store->extents->next_id, ids[i] + 1);
 	}
-	free(scan.ids);
+	free(ids);
 	return error;
 }
 

@@ -84,15 +84,21 @@ static void expect_sound(struct api *api)
 	assert_int_equal(result.bad_keys, 0);
 }
 
-/* A store with much that lives, and garbage that was an extent of its own. */
-static void removed_extents_are_used_again(void **state)
+/* A store with much that lives, whose garbage was an extent of its own and is a spare now. */
+static void lay_out_large(struct api *api)
 {
-	struct api *api = *state;
-
 	put_file(api, "stays", 1, 5 * EXTENT);
 	put_file(api, "goes", 2, EXTENT);
 	assert_ok(bd_unlink(api->root, "goes"));
 	collect(api);
+	assert_true(status_of(api).spare_bytes > 0);
+}
+
+static void removed_extents_are_used_again(void **state)
+{
+	struct api *api = *state;
+
+	lay_out_large(api);
 	uint64_t spare = status_of(api).spare_bytes;
 	assert_true(spare > 0 && spare <= 5 * EXTENT / 4);
 	assert_true(names_of(api).spares > 0);
@@ -134,10 +140,7 @@ static void a_full_disk_takes_them(void **state)
 {
 	struct api *api = *state;
 
-	put_file(api, "stays", 1, 5 * EXTENT);
-	put_file(api, "goes", 2, EXTENT);
-	assert_ok(bd_unlink(api->root, "goes"));
-	collect(api);
+	lay_out_large(api);
 	uint64_t spare = status_of(api).spare_bytes;
 	assert_true(spare >= EXTENT / 2);
 	leave_free(api, api->io, 4 * MIB);
@@ -188,10 +191,7 @@ static void a_disk_that_others_fill_gets_them_back(void **state)
 {
 	struct api *api = *state;
 
-	put_file(api, "stays", 1, 5 * EXTENT);
-	put_file(api, "goes", 2, EXTENT);
-	assert_ok(bd_unlink(api->root, "goes"));
-	collect(api);
+	lay_out_large(api);
 	assert_true(status_of(api).spare_bytes > 0);
 	leave_free(api, api->io, 6 * MIB);
 	put_file(api, "little", 3, BLOCK);
@@ -258,10 +258,7 @@ static void a_rebuild_has_their_disk(void **state)
 	struct api *api = *state;
 	char message[512] = "";
 
-	put_file(api, "stays", 1, 5 * EXTENT);
-	put_file(api, "goes", 2, EXTENT);
-	assert_ok(bd_unlink(api->root, "goes"));
-	collect(api);
+	lay_out_large(api);
 	assert_true(names_of(api).spares > 0);
 	bd_inode_unref(api->root, 1);
 	bd_store_abandon(api->store);
