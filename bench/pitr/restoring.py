@@ -20,12 +20,16 @@ class Repository:
             raise Failure("pgbackrest cannot be installed; leave --pgbackrest out")
         for name in ("repo", "log", "lock", "spool"):
             os.makedirs(os.path.join(self.path, name))
+        # In a file: a command refuses options that are another's, but passes over such settings.
+        self.config = os.path.join(self.path, "pgbackrest.conf")
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write("[global]\n" + "".join(f"{name}={value}\n" for name, value in {
+                "repo1-path": f"{self.path}/repo", "log-path": f"{self.path}/log", "lock-path": f"{self.path}/lock",
+                "spool-path": f"{self.path}/spool", "compress-type": "lz4", "process-max": 2, "log-level-console": "warn"}.items()))
         host.run(["chown", "-R", f"{systems.OWNER}:", self.path])
 
     def _command(self, data, *words):
-        return [PROGRAM, "--stanza=main", f"--pg1-path={data}", f"--repo1-path={self.path}/repo", f"--log-path={self.path}/log",
-                f"--lock-path={self.path}/lock", f"--spool-path={self.path}/spool", "--compress-type=lz4", "--process-max=2",
-                "--log-level-console=warn", *words]
+        return [PROGRAM, f"--config={self.config}", "--stanza=main", f"--pg1-path={data}", *words]
 
     def settings(self, root):
         command = " ".join(self._command(os.path.join(root, "main"), "archive-push", "%p"))
