@@ -1,0 +1,32 @@
+/* A piece of the log as an object: records [from, to) as they are in the ring, and blocks that they name in extents.
+ *
+ * magic "NFP1" u32, version u32, store id u64, from u64, to u64, read_ns i64 (everything acknowledged before is in this piece or earlier ones), body size u64, frame size u64, XXH3 of the
+ * frame u64, XXH3 of the bytes before u64; then one zstd frame. Body: number of blocks u32, for each run of blocks extent u32, slot u32, count u32; then the
+ * bytes of the records, then the blocks'. */
+#ifndef BD_TIER_PIECE_H
+#define BD_TIER_PIECE_H
+
+#include "common/nf_base.h"
+
+struct bd_piece_run {
+	uint32_t extent, slot, count;
+};
+struct bd_piece {
+	uint64_t store_id, from, to;
+	int64_t read_ns;
+	struct bd_piece_run *runs;
+	uint32_t run_count;
+	const uint8_t *records; /* [to - from] */
+	const uint8_t *blocks;	/* of the runs in order */
+	void *memory;		/* of a decoded one */
+};
+
+NF_MUST_CHECK int bd_piece_encode(const struct bd_piece *piece, void **ret_bytes, size_t *ret_size);
+NF_MUST_CHECK int bd_piece_decode(const void *bytes, size_t size, struct bd_piece *ret_piece);
+void bd_piece_free(struct bd_piece *piece);
+
+#define BD_PIECE_KEY_SIZE 96
+void bd_piece_key(uint32_t generation, uint64_t from, uint64_t to, char key[BD_PIECE_KEY_SIZE]);
+bool bd_piece_key_parse(const char *key, uint32_t *ret_generation, uint64_t *ret_from, uint64_t *ret_to);
+
+#endif
