@@ -26,9 +26,10 @@
 #include "blockdev/log/log.h"
 #include "blockdev/log/record.h"
 
-#define BD_FORMAT_VERSION 2u /* the newest that is understood */
+#define BD_FORMAT_VERSION 3u /* the newest that is understood */
 #define BD_FORMAT_FIRST 1u   /* what a store begins with */
 #define BD_FORMAT_LAYERS 2u  /* since when there are redo layers ('L' records) */
+#define BD_FORMAT_TIER 3u    /* since when there are extents in an object store ('T' records) */
 
 /* ---- views as a chain: where to look for the version of a thing, nearest first */
 struct bd_hop {
@@ -196,6 +197,7 @@ struct bd_background;
 struct bd_journal;
 struct bd_makers;
 struct bd_later;
+struct bd_tier;
 
 struct bd_store {
 	char *path;
@@ -218,6 +220,7 @@ struct bd_store {
 	struct bd_layer *all_layers, *dead_layers;
 	struct bd_makers *makers; /* blocks that are being made (file/make.c) */
 	struct bd_later *later; /* made blocks that wait to be stored (file/make_later.c) */
+	struct bd_tier *tier;	/* the object store behind this one (tier/); NULL: none. Const while the store is open */
 	/* branch table: by id, grown under table_lock */
 	pthread_rwlock_t table_lock;
 	struct bd_branch **branches;

@@ -103,6 +103,9 @@ void bd_extents_set_next_id(struct bd_store *store, uint32_t least);
 uint64_t bd_extents_reserve(uint64_t total_bytes);
 /* Give back what open extents reserved and did not use: at a clean close, and after a collection that was asked for. */
 NF_MUST_CHECK int bd_extents_trim_open(struct bd_store *store);
+/* Will the file never change any more? Sealed, every slot filled or given up, its table on disk, and what describes its slots in the log lies before the
+ * position from which recovery would replay. So a checkpoint has begun and ended since the table was written. */
+bool bd_extent_is_settled(struct bd_store *store, uint32_t id);
 /* While an extent is being collected its slots must not get new references. */
 void bd_extent_set_collecting(struct bd_store *store, uint32_t id, bool collecting);
 void bd_extent_set_damaged(struct bd_store *store, uint32_t id);

@@ -35,6 +35,7 @@ struct bd_extent {
 	uint64_t last_sequence;
 	uint8_t *table;		/* in memory while it changes, else NULL */
 	uint32_t dirty_low, dirty_high; /* slots whose table entries are not written yet */
+	uint64_t table_done;	/* the last checkpoint that had begun when the table left memory; 0: before the store was opened */
 };
 
 struct extent_stream {

@@ -322,6 +322,7 @@ static int write_table(struct bd_store *store, struct bd_extent *extent, uint64_
 	if (error == 0 && extent->sealed && extent->unfilled == 0 && extent->dirty_high == 0) {
 		gone = extent->table;
 		extent->table = NULL;
+		extent->table_done = atomic_load(&store->checkpoint_begun);
 	}
 	pthread_mutex_unlock(&extents->lock);
 	free(gone);
@@ -359,6 +360,18 @@ int bd_extents_write_tables(struct bd_store *store, uint64_t until, struct bd_in
 		}
 	}
 	return error;
+}
+
+bool bd_extent_is_settled(struct bd_store *store, uint32_t id)
+{
+	struct bd_extents *extents = store->extents;
+	uint64_t done = atomic_load(&store->checkpoint_done);
+	pthread_mutex_lock(&extents->lock);
+	const struct bd_extent *extent = id < extents->slots ? extents->by_id[id] : NULL;
+	bool settled = extent != NULL && extent->sealed && extent->unfilled == 0 && extent->table == NULL && !extent->unsynced &&
+		       done > extent->table_done;
+	pthread_mutex_unlock(&extents->lock);
+	return settled;
 }
 
 int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, size_t *ret_count)

@@ -19,6 +19,11 @@ NF_MUST_CHECK int bd_cold_wait_room(struct bd_store *store, uint64_t bytes);
 /* An extent's file became evictable, or local bytes grew: look whether something has to go. Cheap. */
 void bd_cold_kick(struct bd_cold *cold);
 
+/* The smallest local limit that a store can work with, and the ring that goes with a limit (0: none): an eighth of it, 16 to 128 MiB. For init and attach,
+ * which refuse a smaller limit with a message that says this one. */
+uint64_t bd_cold_least_limit(void);
+uint64_t bd_cold_log_bytes(uint64_t local_limit_bytes);
+
 struct bd_cold_status {
 	uint64_t local_bytes, local_limit_bytes; /* of the store's directory, as du would say */
 	uint64_t cached_bytes;			 /* in cold/ */

@@ -20,6 +20,8 @@ struct bd_tier {
 	struct bd_cold *cold;
 	struct bd_ship *ship;	/* NULL: read-only */
 	uint32_t generation;
+	/* Of the manifest whose checkpoint comes next: the first one without what is removed now. Written by the ship, under checkpoint_lock. */
+	_Atomic uint32_t next_manifest;
 };
 
 /* In the order of opening a store:
