@@ -40,7 +40,7 @@ struct bd_manifest {
 	uint32_t file_count;
 	struct bd_manifest_part *parts;
 	uint32_t part_count;
-	struct bd_manifest_piece *pieces; /* of earlier generations, or this one's when it was put: they follow each other, from `retain` on */
+	struct bd_manifest_piece *pieces; /* of earlier generations, or this one's when it was put: they follow each other; the first begins at or before `retain` */
 	uint32_t piece_count;
 	struct bd_manifest_branch *branches;
 	uint32_t branch_count;

@@ -2,7 +2,10 @@
  *
  * magic "NFP1" u32, version u32, store id u64, from u64, to u64, read_ns i64 (everything acknowledged before is in this piece or earlier ones), body size u64, frame size u64, XXH3 of the
  * frame u64, XXH3 of the bytes before u64; then one zstd frame. Body: number of blocks u32, for each run of blocks extent u32, slot u32, count u32; then the
- * bytes of the records, then the blocks'. */
+ * bytes of the records, then the blocks'.
+ *
+ * What would be too much for one piece becomes several: those but the last have read_ns 0, may end in the middle of a record, and may lack blocks that a later one of
+ * them carries. So a chain of pieces ends behind its last one with a read_ns that is not 0; what follows counts for nothing. */
 #ifndef BD_TIER_PIECE_H
 #define BD_TIER_PIECE_H
 
@@ -13,7 +16,7 @@ struct bd_piece_run {
 };
 struct bd_piece {
 	uint64_t store_id, from, to;
-	int64_t read_ns;
+	int64_t read_ns; /* 0: no end, see above */
 	struct bd_piece_run *runs;
 	uint32_t run_count;
 	const uint8_t *records; /* [to - from] */

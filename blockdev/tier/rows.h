@@ -28,6 +28,16 @@ void bd_rows_release(struct bd_rows *rows, const struct bd_pack_map *map);
 bool bd_rows_is_settled(struct bd_rows *rows, uint32_t extent);
 void bd_rows_checkpointed(struct bd_rows *rows, uint64_t checkpoint);
 
+/* Doomed ones by rising extent id, from `from` on, `max` at most: what the ship deletes when no manifest in the window is older than (without_generation,
+ * without_number). Returns how many. */
+struct bd_rows_doomed {
+	uint32_t extent, generation;			/* the object's key */
+	uint32_t without_generation, without_number; /* the first manifest that does not refer to it */
+};
+size_t bd_rows_doomed(struct bd_rows *rows, uint32_t from, struct bd_rows_doomed *ret_doomed, size_t max);
+/* A doomed extent's object has been deleted: commit the deletion of its record. */
+NF_MUST_CHECK int bd_rows_forget(struct bd_store *store, uint32_t extent);
+
 /* "extent/0000000g-0000000e" */
 #define BD_TIER_KEY_SIZE 96
 void bd_rows_key(uint32_t generation, uint32_t extent, char key[BD_TIER_KEY_SIZE]);
