@@ -15,7 +15,8 @@ struct bd_tier {
 	struct bd_store *store;
 	struct bd_tier_config config;
 	struct ob_client *client;
-	struct bd_lease *lease; /* NULL: read-only, or without one by the user's wish */
+	struct ob_client *lease_client; /* the lease's own: its renewals never queue behind uploads */
+	struct bd_lease *lease; /* NULL: read-only */
 	struct bd_rows *rows;
 	struct bd_cold *cold;
 	struct bd_ship *ship;	/* NULL: read-only */
