@@ -19,9 +19,9 @@ struct bd_tier_config {
 	bool read_only;			  /* attached to look at only: no lease, nothing is written, locally neither but for the cache */
 };
 
-/* -ENOENT there is none; -EUCLEAN with a message. Unknown members are refused by name. */
+/* -ENOENT there is none; others with a message: -EUCLEAN it makes no sense. Numbers that are missing have their default. Unknown members are refused by name. */
 NF_MUST_CHECK int bd_tier_config_read(const char *store_path, struct bd_tier_config *ret_config, char *message, size_t size);
-/* Durable, by rename. */
+/* Durable, by rename. Numbers with a default that are 0 are written as the default. -EINVAL: could not be read again. */
 NF_MUST_CHECK int bd_tier_config_write(const char *store_path, const struct bd_tier_config *config);
 
 #endif

@@ -46,9 +46,9 @@ struct bd_manifest {
 	uint32_t branch_count;
 };
 
-/* malloc'd. -ENOMEM. */
+/* malloc'd. -ENOMEM; -E2BIG: a body has 256 MiB at most. */
 NF_MUST_CHECK int bd_manifest_encode(const struct bd_manifest *manifest, void **ret_bytes, size_t *ret_size);
-/* Free with bd_manifest_free, also the one encoded from. -EUCLEAN damaged; -EPROTONOSUPPORT newer. */
+/* Free with bd_manifest_free, also the one encoded from. -EUCLEAN damaged; -EPROTONOSUPPORT newer; -ENOMEM. */
 NF_MUST_CHECK int bd_manifest_decode(const void *bytes, size_t size, struct bd_manifest *ret_manifest);
 void bd_manifest_free(struct bd_manifest *manifest);
 
