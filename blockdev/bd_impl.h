@@ -254,6 +254,15 @@ NF_MUST_CHECK int bd_store_writable(struct bd_store *store);
 int64_t bd_now_ns(void);
 /* bd_log_sync; a failure fails the store: nothing more may be acknowledged, and status says so. */
 NF_MUST_CHECK int bd_sync_log(struct bd_store *store, uint64_t ticket);
+struct bd_superblock {
+	uint32_t version;
+	uint64_t store_id, size_limit_bytes, log_bytes;
+	int64_t created_ns;
+};
+/* What the store that `io` shows has written in its superblock. Errors and message as of bd_store_open. */
+NF_MUST_CHECK int bd_superblock_read(struct nf_io *io, struct bd_superblock *ret_superblock, char *message, size_t size);
+/* Give a store that was made piece by piece (tier/attach.c) its superblock, last of all: a store with one is whole. Durable on return. -EEXIST. */
+NF_MUST_CHECK int bd_superblock_make(struct nf_io *io, const struct bd_superblock *superblock);
 /* The id of the store that `io` shows. Errors and message as of bd_store_open. */
 NF_MUST_CHECK int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, size_t size);
 

@@ -28,12 +28,6 @@
 #define DEFAULT_MEMORY_BYTES (UINT64_C(384) << 20)
 #define LEAST_MEMORY_BYTES (UINT64_C(64) << 20)
 
-struct superblock {
-	uint32_t version;
-	uint64_t store_id, size_limit_bytes, log_bytes;
-	int64_t created_ns;
-};
-
 int64_t bd_now_ns(void)
 {
 	struct timespec ts;
@@ -63,7 +57,7 @@ int bd_store_writable(struct bd_store *store)
 	return store->read_only || atomic_load(&store->error) != 0 ? -EROFS : 0;
 }
 
-static int superblock_write(struct nf_io *io, const char *name, const struct superblock *sb)
+static int superblock_write(struct nf_io *io, const char *name, const struct bd_superblock *sb)
 {
 	uint8_t *page = nf_io_buffer(NF_IO_ALIGN);
 	if (page == NULL)
@@ -94,14 +88,14 @@ static int superblock_write(struct nf_io *io, const char *name, const struct sup
 	return error;
 }
 
-static int superblock_parse(const uint8_t *page, struct superblock *ret_sb, char *message, size_t size)
+static int superblock_parse(const uint8_t *page, struct bd_superblock *ret_sb, char *message, size_t size)
 {
 	struct nf_reader r = nf_reader_init(page, NF_IO_ALIGN);
 	if (memcmp(nf_read_bytes(&r, 8), SUPERBLOCK_MAGIC, 8) != 0) {
 		snprintf(message, size, "not a neonfs store (superblock has a foreign magic); check the path");
 		return -EMEDIUMTYPE;
 	}
-	struct superblock sb = {.version = nf_read_u32(&r)};
+	struct bd_superblock sb = {.version = nf_read_u32(&r)};
 	nf_read_u32(&r);
 	sb.store_id = nf_read_u64(&r);
 	sb.size_limit_bytes = nf_read_u64(&r);
@@ -121,7 +115,7 @@ static int superblock_parse(const uint8_t *page, struct superblock *ret_sb, char
 	return 0;
 }
 
-static int superblock_read(struct nf_io *io, struct superblock *ret_sb, char *message, size_t size)
+int bd_superblock_read(struct nf_io *io, struct bd_superblock *ret_sb, char *message, size_t size)
 {
 	struct nf_file *file;
 	int error = nf_io_open(io, SUPERBLOCK, NF_OPEN_READONLY, &file);
@@ -147,10 +141,15 @@ static int superblock_read(struct nf_io *io, struct superblock *ret_sb, char *me
 	return error;
 }
 
+int bd_superblock_make(struct nf_io *io, const struct bd_superblock *sb)
+{
+	return superblock_write(io, SUPERBLOCK, sb);
+}
+
 int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, size_t size)
 {
-	struct superblock sb;
-	int error = superblock_read(io, &sb, message, size);
+	struct bd_superblock sb;
+	int error = bd_superblock_read(io, &sb, message, size);
 	if (error == 0)
 		*ret_store_id = sb.store_id;
 	return error;
@@ -159,10 +158,10 @@ int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, si
 int bd_store_raise_format(struct bd_store *store, uint32_t version)
 {
 	char message[512] = "";
-	struct superblock sb;
+	struct bd_superblock sb;
 	if (store->format_version >= version)
 		return 0;
-	int error = superblock_read(store->io, &sb, message, sizeof(message));
+	int error = bd_superblock_read(store->io, &sb, message, sizeof(message));
 	if (error != 0) {
 		nf_error("%s", message);
 		return error;
@@ -214,7 +213,7 @@ static int format_index(const char *path)
 
 int bd_store_format_io(const char *path, struct nf_io *io, const struct bd_format_options *options)
 {
-	struct superblock sb = {.version = BD_FORMAT_FIRST, .size_limit_bytes = options->size_limit_bytes,
+	struct bd_superblock sb = {.version = BD_FORMAT_FIRST, .size_limit_bytes = options->size_limit_bytes,
 				.log_bytes = DEFAULT_LOG_BYTES, .created_ns = bd_now_ns()};
 	if (options->log_bytes != 0)
 		sb.log_bytes = options->log_bytes;
@@ -442,10 +441,10 @@ static int load(struct bd_store *store, char *message, size_t size)
 
 static int open_store(struct bd_store *store, struct bd_store **ret_store, char *message, size_t size)
 {
-	struct superblock sb;
+	struct bd_superblock sb;
 	int error = take_lock(store, message, size);
 	if (error == 0)
-		error = superblock_read(store->io, &sb, message, size);
+		error = bd_superblock_read(store->io, &sb, message, size);
 	if (error == 0) {
 		store->store_id = sb.store_id;
 		store->format_version = sb.version;
