@@ -206,6 +206,7 @@ struct bd_store {
 	unsigned spare_idle_s; /* 0 = the default */
 	uint64_t store_id, size_limit_bytes, memory_limit_bytes;
 	int lock_fd;
+	int64_t created_ns;
 	struct bd_index *index;
 	struct bd_log *log;
 	struct bd_journal *journal;
@@ -460,6 +461,9 @@ void bd_background_kick(struct bd_store *store);
 void bd_background_purge(struct bd_store *store, uint32_t branch, uint64_t file);
 /* Flush what is dirty, make it durable in the index, move the log's positions on (checkpoint.c). */
 NF_MUST_CHECK int bd_checkpoint(struct bd_store *store);
+/* The same, and `then` right behind it with checkpoint_lock still held: what is in the index files and in the slot tables on disk belongs together then, and no
+ * extent is removed. Its error is returned. */
+NF_MUST_CHECK int bd_checkpoint_then(struct bd_store *store, int (*then)(void *arg), void *arg);
 /* Remember inline blocks, so that they can be moved before their place in the ring is given up (retire.c). */
 NF_MUST_CHECK int bd_inline_note(struct bd_store *store, const struct bd_block_id *first, unsigned count, uint64_t loc,
 				 uint64_t record_lsn);

@@ -106,6 +106,10 @@ NF_MUST_CHECK int bd_extents_trim_open(struct bd_store *store);
 /* Will the file never change any more? Sealed, every slot filled or given up, its table on disk, and what describes its slots in the log lies before the
  * position from which recovery would replay. So a checkpoint has begun and ended since the table was written. */
 bool bd_extent_is_settled(struct bd_store *store, uint32_t id);
+/* Is the slot table on disk, and will not be written any more? (It may not be durable yet.) */
+bool bd_extent_table_is_final(struct bd_store *store, struct bd_extent *extent);
+/* Read `size` bytes of the file from `offset` (aligned), as they are on disk: header, slot table, slots. -ENODATA behind its end. */
+NF_MUST_CHECK int bd_extent_read_file(struct bd_store *store, struct bd_extent *extent, uint64_t offset, void *buf, size_t size);
 /* While an extent is being collected its slots must not get new references. */
 void bd_extent_set_collecting(struct bd_store *store, uint32_t id, bool collecting);
 void bd_extent_set_damaged(struct bd_store *store, uint32_t id);

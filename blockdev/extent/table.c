@@ -374,6 +374,19 @@ bool bd_extent_is_settled(struct bd_store *store, uint32_t id)
 	return settled;
 }
 
+bool bd_extent_table_is_final(struct bd_store *store, struct bd_extent *extent)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	bool final = extent->sealed && extent->unfilled == 0 && extent->table == NULL;
+	pthread_mutex_unlock(&store->extents->lock);
+	return final;
+}
+
+int bd_extent_read_file(struct bd_store *store, struct bd_extent *extent, uint64_t offset, void *buf, size_t size)
+{
+	return nf_io_run_one(store->io, NF_IO_READ, extent->file, offset, buf, size);
+}
+
 int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, size_t *ret_count)
 {
 	struct bd_extents *extents = store->extents;

@@ -11,6 +11,7 @@
 #include "blockdev/extent/extent.h"
 #include "blockdev/gc/background.h"
 #include "blockdev/journal/journal.h"
+#include "blockdev/tier/tier.h"
 
 static int flush_branches(struct bd_store *store)
 {
@@ -116,18 +117,32 @@ static int checkpoint(struct bd_store *store)
 		return bd_store_fail(store, error, "checkpoint");
 	bd_log_release(store->log, replay, retain);
 	atomic_store(&store->checkpoint_done, number);
+	bd_tier_checkpointed(store, number);
 	return 0;
 }
 
-int bd_checkpoint(struct bd_store *store)
+int bd_checkpoint_then(struct bd_store *store, int (*then)(void *arg), void *arg)
 {
 	int error = bd_store_writable(store);
 	if (error != 0)
 		return error;
 	pthread_mutex_lock(&store->checkpoint_lock);
 	error = checkpoint(store);
+	if (error == 0)
+		error = then(arg);
 	pthread_mutex_unlock(&store->checkpoint_lock);
 	return error;
+}
+
+static int nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+int bd_checkpoint(struct bd_store *store)
+{
+	return bd_checkpoint_then(store, nothing, NULL);
 }
 
 int bd_store_checkpoint(struct bd_store *store)

@@ -418,6 +418,18 @@ int bd_index_flush_wait(struct bd_index *index)
 	return 0;
 }
 
+int bd_index_checkpoint(struct bd_index *index, const char *path)
+{
+	char *error = NULL;
+	rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(index->db, &error);
+	/* The largest size: never flush (rocksdb/utilities/checkpoint.h, db/db_filesnapshot.cc). */
+	if (error == NULL)
+		rocksdb_checkpoint_create(checkpoint, path, UINT64_MAX, &error);
+	if (checkpoint != NULL)
+		rocksdb_checkpoint_object_destroy(checkpoint);
+	return take_error(error, "checkpoint");
+}
+
 uint64_t bd_index_disk_bytes(struct bd_index *index)
 {
 	return property(index, "rocksdb.total-sst-files-size");

@@ -66,6 +66,8 @@ uint64_t bd_index_unflushed_bytes(struct bd_index *index);
 NF_MUST_CHECK int bd_index_flush_begin(struct bd_index *index);
 /* Wait until it is there. */
 NF_MUST_CHECK int bd_index_flush_wait(struct bd_index *index);
+/* Make directory `path`, which must not exist, on the same file system: an index that is in the state of the last flush (no memtable is flushed), of hard links. */
+NF_MUST_CHECK int bd_index_checkpoint(struct bd_index *index, const char *path);
 uint64_t bd_index_disk_bytes(struct bd_index *index);
 uint64_t bd_index_memory_bytes(struct bd_index *index);
 

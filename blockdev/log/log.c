@@ -330,6 +330,15 @@ bool bd_log_is_retained(struct bd_log *log, uint64_t loc)
 	return retained;
 }
 
+bool bd_log_is_there(struct bd_log *log, uint64_t lsn)
+{
+	pthread_mutex_lock(&log->lock);
+	/* Whoever writes a record moves the tail before. */
+	bool there = log->tail <= lsn + log->ring_bytes;
+	pthread_mutex_unlock(&log->lock);
+	return there;
+}
+
 /* Under lock: where the open batch would end if it were written now. */
 static uint64_t open_end(const struct bd_log *log)
 {
@@ -423,6 +432,7 @@ void bd_log_fail(struct bd_log *log, int error)
 		return value;                                                                      \
 	}
 LOG_GETTER(bd_log_retain, retain)
+LOG_GETTER(bd_log_durable, durable)
 LOG_GETTER(bd_log_generation, generation)
 LOG_GETTER(bd_log_ring_bytes, ring_bytes)
 LOG_GETTER(bd_log_sync_count, sync_count)
@@ -434,4 +444,11 @@ uint64_t bd_log_tail(struct bd_log *log)
 	uint64_t tail = log->tail;
 	pthread_mutex_unlock(&log->lock);
 	return tail;
+}
+
+void bd_log_positions(struct bd_log *log, struct bd_log_position *ret_position)
+{
+	pthread_mutex_lock(&log->lock);
+	*ret_position = (struct bd_log_position){.replay = log->replay, .retain = log->retain, .generation = log->generation};
+	pthread_mutex_unlock(&log->lock);
 }

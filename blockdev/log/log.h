@@ -38,6 +38,8 @@
 
 #define BD_LOG_MIN_BYTES (UINT64_C(16) << 20)
 #define BD_LOG_RECORD_BLOCKS 128u
+#define BD_LOG_ITEMS_MAX (512u << 10)
+#define BD_LOG_RECORD_MAX (NF_IO_ALIGN + BD_LOG_RECORD_BLOCKS * NF_BLOCK_SIZE + BD_LOG_ITEMS_MAX)
 
 struct bd_log;
 
@@ -78,6 +80,18 @@ NF_MUST_CHECK int bd_log_sync(struct bd_log *log, uint64_t ticket);
 NF_MUST_CHECK int bd_log_read_op(struct bd_log *log, uint64_t loc, unsigned count, void *buf, struct nf_io_op *ret_op);
 bool bd_log_is_retained(struct bd_log *log, uint64_t loc);
 
+/* The record at position `lsn`, which is one's beginning before the durable end: its bytes as they are in the ring (of a pad the first page, then zeros), checked. It
+ * may lie before `retain`, as long as it has not been written over.
+ * buf        BD_LOG_RECORD_MAX bytes, NF_IO_ALIGN-aligned
+ * *ret_size  the record's; the next one is at lsn + *ret_size
+ * *ret_items for bd_log_next_item; in buf
+ * Returns 0; -ESTALE the ring has come round over it; -EUCLEAN it is damaged; -EIO. Thread-safe, beside appends. */
+NF_MUST_CHECK int bd_log_read_record(struct bd_log *log, uint64_t lsn, void *buf, uint32_t *ret_size, struct nf_reader *ret_items);
+/* The next item of a record. False at the end; `items->failed` when the bytes make no sense. */
+NF_MUST_CHECK bool bd_log_next_item(struct nf_reader *items, uint8_t *ret_type, struct nf_reader *ret_body);
+/* Would bd_log_read_record(lsn) still find it? */
+bool bd_log_is_there(struct bd_log *log, uint64_t lsn);
+
 /* What one operation may append between bd_log_enter and bd_log_leave. A few may take more: there is some slack. */
 #define BD_LOG_CLAIM_BYTES (384u << 10)
 /* Claim room for one operation, waiting for it. No lock may be held that making room needs (docs/locking.md). */
@@ -95,6 +109,9 @@ void bd_log_release(struct bd_log *log, uint64_t replay, uint64_t retain);
 void bd_log_fail(struct bd_log *log, int error);
 
 uint64_t bd_log_tail(struct bd_log *log);
+uint64_t bd_log_durable(struct bd_log *log);
+/* As the last checkpoint left them; the generation is this life's. */
+void bd_log_positions(struct bd_log *log, struct bd_log_position *ret_position);
 uint64_t bd_log_retain(struct bd_log *log);
 uint64_t bd_log_generation(struct bd_log *log);
 uint64_t bd_log_ring_bytes(struct bd_log *log);

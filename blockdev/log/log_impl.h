@@ -10,8 +10,6 @@
 #define BD_LOG_MAGIC 0x314c464eu /* "NFL1" */
 #define BD_LOG_FLAG_PAD 1u
 #define BD_LOG_ITEMS_OFFSET 80u
-#define BD_LOG_ITEMS_MAX (512u << 10)
-#define BD_LOG_RECORD_MAX (NF_IO_ALIGN + BD_LOG_RECORD_BLOCKS * NF_BLOCK_SIZE + BD_LOG_ITEMS_MAX)
 
 /* A record being filled or written. Payload lies in `buffer` behind the header page, items apart until the end. */
 struct log_batch {

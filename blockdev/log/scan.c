@@ -59,8 +59,7 @@ static struct nf_reader record_items(const uint8_t *buffer, const struct record 
 	return nf_reader_init(buffer + at, record->items_size);
 }
 
-/* The next item of a record. False at the end; `items->failed` when the bytes make no sense. */
-static bool next_item(struct nf_reader *items, uint8_t *ret_type, struct nf_reader *ret_body)
+bool bd_log_next_item(struct nf_reader *items, uint8_t *ret_type, struct nf_reader *ret_body)
 {
 	if (nf_reader_left(items) == 0)
 		return false;
@@ -78,7 +77,7 @@ static bool payload_is_whole(const uint8_t *buffer, const struct record *record,
 {
 	struct nf_reader items = record_items(buffer, record), body;
 	uint8_t type;
-	while (next_item(&items, &type, &body)) {
+	while (bd_log_next_item(&items, &type, &body)) {
 		struct bd_run run;
 		if (type != BD_ITEM_RUN || bd_item_run_parse(body, &run) != 0 || !bd_loc_is_log(run.loc))
 			continue;
@@ -123,12 +122,29 @@ static int record_read(struct bd_log *log, uint64_t lsn, uint64_t least_generati
 	return 0;
 }
 
+int bd_log_read_record(struct bd_log *log, uint64_t lsn, void *buf, uint32_t *ret_size, struct nf_reader *ret_items)
+{
+	struct record record;
+	int error = bd_log_is_there(log, lsn) ? record_read(log, lsn, 0, buf, &record) : -ESTALE;
+	/* What was read may have been written over meanwhile. */
+	if (error != -ESTALE && !bd_log_is_there(log, lsn))
+		error = -ESTALE;
+	if (error != 0)
+		return error == -ENODATA ? -EUCLEAN : error;
+	bool pad = record.flags == BD_LOG_FLAG_PAD;
+	if (pad)
+		memset((uint8_t *)buf + NF_IO_ALIGN, 0, record.size - NF_IO_ALIGN);
+	*ret_size = record.size;
+	*ret_items = pad ? nf_reader_init(buf, 0) : record_items(buf, &record);
+	return 0;
+}
+
 static int hand_out(struct bd_log *log, const uint8_t *buffer, const struct record *record, uint64_t lsn,
 		    bd_log_item_fn item, void *arg)
 {
 	struct nf_reader items = record_items(buffer, record), body;
 	uint8_t type;
-	while (next_item(&items, &type, &body)) {
+	while (bd_log_next_item(&items, &type, &body)) {
 		int error = item(arg, lsn, lsn >= log->replay, type, body);
 		if (error != 0)
 			return error;

@@ -31,6 +31,8 @@ struct bd_tier {
 NF_MUST_CHECK int bd_tier_open(struct bd_store *store, char *message, size_t size);
 /* The index is open: load the 'T' records. Before extents are loaded. */
 NF_MUST_CHECK int bd_tier_load(struct bd_store *store);
+/* A checkpoint has ended; checkpoint_lock is held. `number`: what store->checkpoint_begun was raised to by it. Cheap. */
+void bd_tier_checkpointed(struct bd_store *store, uint64_t number);
 /* The store is whole and writable: begin to upload. */
 NF_MUST_CHECK int bd_tier_start(struct bd_store *store);
 /* At a clean close, after the last checkpoint: upload what is missing, up to `tier->config.close_wait_s`; a warning says what is not safe then. Ends the threads, gives the lease back. */
