@@ -11,7 +11,6 @@
 #include "blockdev/extent/extent.h"
 #include "blockdev/gc/background.h"
 #include "blockdev/journal/journal.h"
-#include "blockdev/tier/tier.h"
 
 static int flush_branches(struct bd_store *store)
 {
@@ -117,7 +116,6 @@ static int checkpoint(struct bd_store *store)
 		return bd_store_fail(store, error, "checkpoint");
 	bd_log_release(store->log, replay, retain);
 	atomic_store(&store->checkpoint_done, number);
-	bd_tier_checkpointed(store, number);
 	return 0;
 }
 
