@@ -142,8 +142,8 @@ static int read_file(const char *path, char **ret_text, size_t *ret_size)
 
 int bd_tier_config_read(const char *store_path, struct bd_tier_config *ret_config, char *message, size_t size)
 {
-	char path[PATH_MAX], *text;
-	size_t text_size;
+	char path[PATH_MAX], *text = NULL;
+	size_t text_size = 0;
 	if (snprintf(path, sizeof(path), "%s/%s", store_path, BD_TIER_CONFIG_FILE) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	int error = read_file(path, &text, &text_size);
