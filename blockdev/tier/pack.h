@@ -25,6 +25,15 @@ struct bd_pack_map {
 	} group[]; /* [groups] */
 };
 
+/* The table's entries, here and in 'T' records: 12 bytes a group. */
+#define BD_PACK_ENTRY_SIZE 12u
+struct nf_reader;
+struct nf_writer;
+void bd_pack_map_write(const struct bd_pack_map *map, struct nf_writer *w);
+/* A map of `groups` entries read from `r`. -EUCLEAN: they are not those of an extent of `used` slots in an object of `object_size`. malloc'd. */
+NF_MUST_CHECK int bd_pack_map_parse(struct nf_reader *r, uint32_t extent, uint32_t used, uint32_t groups, uint64_t object_size,
+				    struct bd_pack_map **ret_map);
+
 /* Groups of a file of `used` slots; the bytes of group `group` in the file, and where they begin. */
 uint32_t bd_pack_group_count(uint32_t used);
 void bd_pack_group_range(uint32_t used, uint32_t group, uint64_t *ret_offset, uint64_t *ret_size);
@@ -37,7 +46,8 @@ NF_MUST_CHECK int bd_pack_add(struct bd_pack *pack, const void *bytes, size_t si
 NF_MUST_CHECK int bd_pack_end(struct bd_pack *pack, const void **ret_object, uint64_t *ret_size, struct bd_pack_map **ret_map);
 void bd_pack_free(struct bd_pack *pack);
 
-/* The map from the object's last bytes (`tail_size` of them, at least footer and table; -EAGAIN and *ret_need when they are too few). -EUCLEAN. malloc'd. */
+/* The map from the object's last bytes (`tail_size` of them, at least footer and table; -EAGAIN and *ret_need when they are too few). -EUCLEAN; -EPROTONOSUPPORT
+ * newer. malloc'd. */
 NF_MUST_CHECK int bd_pack_read_map(const void *tail, size_t tail_size, uint64_t object_size, uint64_t store_id, uint32_t extent, size_t *ret_need,
 				   struct bd_pack_map **ret_map);
 /* A group's bytes from what is stored. `bytes` has room for bd_pack_group_range's size. -EUCLEAN. */
