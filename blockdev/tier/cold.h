@@ -16,6 +16,25 @@ NF_MUST_CHECK int bd_cold_create(struct bd_tier *tier, struct nf_io *lower, stru
 /* Front writes call this before they take more disk: waits while the store is over its local limit and something can still be uploaded or evicted (told by a message after 10 s).
  * No lock may be held that uploading needs. -ENOSPC: nothing can be evicted and nothing uploaded (the message says what limit would do). */
 NF_MUST_CHECK int bd_cold_wait_room(struct bd_store *store, uint64_t bytes);
+/* Between these two the thread holds an operation's locks (bd_op_begin, bd_op_end), which others wait for: reads of what is not here do not wait but end in BD_LAZY, and
+ * who asked reads it once outside of the operation. */
+void bd_cold_forbid_waiting(void);
+void bd_cold_allow_waiting(void);
+/* Is the extent's file not here? False for any other file, and in a store without a tier. */
+bool bd_cold_is_away(struct bd_store *store, struct nf_file *file);
+/* Bytes that the disk itself has left, whatever the local limit says. */
+NF_MUST_CHECK int bd_cold_disk_bytes(struct bd_store *store, uint64_t *ret_free, uint64_t *ret_total);
+/* Is there too little room for front writes now? Without waiting. */
+bool bd_cold_is_tight(struct bd_store *store);
+
+/* The store is whole: eviction may ask it for checkpoints. */
+void bd_cold_start(struct bd_cold *cold);
+/* End the threads. Reads that wait, or come later for what is not here, end in -ECANCELED; writers that wait for room go on. May be called again. */
+void bd_cold_stop(struct bd_cold *cold);
+
+/* Make one extent cold now, or drop what is cached of it. -EBUSY: something reads it; -EPERM: it may not be dropped; -ENOENT: no such extent. */
+NF_MUST_CHECK int bd_cold_evict(struct bd_cold *cold, uint32_t extent);
+
 /* An extent's file became evictable, or local bytes grew: look whether something has to go. Cheap. */
 void bd_cold_kick(struct bd_cold *cold);
 
