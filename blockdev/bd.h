@@ -115,7 +115,7 @@ NF_MUST_CHECK int bd_store_scrub(struct bd_store *store, bd_progress_fn progress
 				 void (*report)(void *arg, const char *line), void *arg,
 				 struct bd_scrub_result *ret_result);
 /* Make a lost or damaged index again from extents and log. The store must not be open. The old index is kept
- * beside the new one as index.old. `ret_message` as in bd_store_open. */
+ * beside the new one as index.old. `ret_message` as in bd_store_open. -EOPNOTSUPP: it has an object store, which makes it anew (neonfs attach). */
 NF_MUST_CHECK int bd_store_rebuild(const char *path, bd_progress_fn progress, void *arg, char *ret_message,
 				   size_t message_size);
 /* Same on other block I/O (tests). `path` holds the index. */

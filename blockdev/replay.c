@@ -6,6 +6,8 @@
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/journal/journal.h"
+#include "blockdev/tier/rows.h"
+#include "blockdev/tier/tier.h"
 
 struct replay {
 	struct bd_store *store;
@@ -34,6 +36,17 @@ static int replay_clone(struct replay *replay, const void *key, size_t key_size)
 	return error;
 }
 
+/* A record of the object store, or (value NULL) its deletion. An extent that is there will not change any more. */
+static int replay_tier(struct bd_store *store, const void *key, size_t key_size, const void *value, size_t value_size)
+{
+	if (store->tier == NULL || store->tier->rows == NULL)
+		return 0;
+	int error = bd_rows_replay(store->tier->rows, key, key_size, value, value_size);
+	if (error == 0 && value != NULL)
+		bd_extent_replay_packed(store, key, key_size);
+	return error;
+}
+
 static int replay_put(struct replay *replay, struct nf_reader body)
 {
 	const void *key, *value;
@@ -46,6 +59,8 @@ static int replay_put(struct replay *replay, struct nf_reader body)
 	bd_journal_note_item(replay->store, BD_ITEM_PUT, body.data, body.size);
 	if (((const uint8_t *)key)[0] == 'E')
 		error = bd_extent_replay_record(replay->store, key, key_size, value, value_size);
+	else if (((const uint8_t *)key)[0] == 'T')
+		error = replay_tier(replay->store, key, key_size, value, value_size);
 	bd_index_batch_put(replay->batch, key, key_size, value, value_size);
 	return error;
 }
@@ -53,9 +68,12 @@ static int replay_put(struct replay *replay, struct nf_reader body)
 static int replay_delete(struct replay *replay, struct nf_reader body)
 {
 	bd_journal_note_item(replay->store, BD_ITEM_DELETE, body.data, body.size);
-	int error = body.size > 0 && body.data[0] == 'E'
-			    ? bd_extent_replay_record(replay->store, body.data, body.size, NULL, 0)
-			    : 0;
+	uint8_t kind = body.size > 0 ? body.data[0] : 0;
+	int error = 0;
+	if (kind == 'E')
+		error = bd_extent_replay_record(replay->store, body.data, body.size, NULL, 0);
+	else if (kind == 'T')
+		error = replay_tier(replay->store, body.data, body.size, NULL, 0);
 	bd_index_batch_delete(replay->batch, body.data, body.size);
 	return error;
 }

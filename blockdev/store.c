@@ -19,6 +19,7 @@
 #include "blockdev/journal/journal.h"
 #include "blockdev/layer/layer.h"
 #include "blockdev/replay.h"
+#include "blockdev/tier/tier.h"
 #include "common/nf_log.h"
 
 #define SUPERBLOCK "superblock"
@@ -529,9 +530,14 @@ int bd_statfs(struct bd_store *store, struct bd_statfs *ret_statfs)
 	if (error != 0)
 		return error;
 	struct bd_extent_totals extents = bd_extents_totals(store);
-	uint64_t own = extents.bytes + bd_log_ring_bytes(store->log);
+	uint64_t own = extents.bytes + bd_log_ring_bytes(store->log), reserve = bd_extents_reserve(total_bytes);
 	free_bytes += extents.spare_bytes;
-	free_bytes = free_bytes > bd_extents_reserve(total_bytes) ? free_bytes - bd_extents_reserve(total_bytes) : 0;
+	free_bytes = free_bytes > reserve ? free_bytes - reserve : 0;
+	if (store->tier != NULL) {
+		/* The object store takes everything; this disk keeps what is used, and writers wait while it is full. */
+		total_bytes = BD_TIER_BYTES;
+		free_bytes = BD_TIER_BYTES - NF_MIN(own, BD_TIER_BYTES);
+	}
 	if (store->size_limit_bytes != 0) {
 		uint64_t left = store->size_limit_bytes > own ? store->size_limit_bytes - own : 0;
 		free_bytes = NF_MIN(free_bytes, left);

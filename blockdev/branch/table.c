@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "blockdev/branch/branch.h"
+#include "blockdev/tier/cold.h"
 #include "blockdev/layer/layer.h"
 #include "common/nf_log.h"
 
@@ -392,6 +393,7 @@ int bd_op_begin(struct bd_inode *inode)
 		error = bd_log_enter(inode->store->log);
 	if (error != 0)
 		return error == -ENOSPC ? error : -EROFS;
+	bd_cold_forbid_waiting();
 	pthread_rwlock_rdlock(&inode->branch->epoch_lock);
 	if (inode->branch->dead) {
 		bd_op_end(inode);
@@ -403,5 +405,6 @@ int bd_op_begin(struct bd_inode *inode)
 void bd_op_end(struct bd_inode *inode)
 {
 	pthread_rwlock_unlock(&inode->branch->epoch_lock);
+	bd_cold_allow_waiting();
 	bd_log_leave(inode->store->log);
 }

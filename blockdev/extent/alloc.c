@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "blockdev/extent/extent_impl.h"
+#include "blockdev/tier/cold.h"
 #include "common/nf_log.h"
 
 /* Write the header, and with `clear_table` an empty slot table too, durably: before the log can name the extent. */
@@ -41,21 +42,27 @@ uint64_t bd_extents_reserve(uint64_t total_bytes)
 /* Slots to reserve at a time: half of what lives, so that a small store stays small. Each step stops the writes to the
  * extent (ext4's fallocate waits for all direct I/O on the file): a large store takes a whole extent at once. Nobody waits for moves, and the
  * collector works where disk is short: it takes what it needs. */
-static uint32_t grow_step(struct bd_extents *extents, enum bd_stream stream)
+static uint32_t grow_step(struct bd_store *store, enum bd_stream stream)
 {
+	struct bd_extents *extents = store->extents;
 	if (stream == BD_STREAM_MOVED)
 		return EXTENT_GROW_SLOTS;
+	uint64_t most = BD_EXTENT_SLOTS;
+	if (store->tier != NULL && store->tier->config.local_limit_bytes != 0)
+		most = NF_MIN(most, NF_MAX(store->tier->config.local_limit_bytes / EXTENT_LIMIT_SHARE / NF_BLOCK_SIZE, EXTENT_GROW_SLOTS));
 	pthread_mutex_lock(&extents->lock);
 	uint64_t slots = (uint64_t)NF_MAX(extents->live, 0) / EXTENT_GROW_SHARE;
 	pthread_mutex_unlock(&extents->lock);
-	return (uint32_t)NF_MIN(NF_MAX(nf_round_up(slots, EXTENT_GROW_SLOTS), EXTENT_GROW_SLOTS), BD_EXTENT_SLOTS);
+	return (uint32_t)NF_MIN(NF_MAX(nf_round_up(slots, EXTENT_GROW_SLOTS), EXTENT_GROW_SLOTS), most);
 }
 
-/* -ENOSPC when `grow` bytes more are not to be had. The front leaves a reserve that the index and the collector need to work. */
+/* -ENOSPC when `grow` bytes more are not to be had. The front leaves a reserve that the index and the collector need to work. A local limit (of a tier)
+ * is the front's: moves make room, and have to find some. */
 static int check_room(struct bd_store *store, enum bd_stream stream, uint64_t grow)
 {
 	uint64_t free_bytes, total_bytes;
-	int error = nf_io_free_bytes(store->io, &free_bytes, &total_bytes);
+	int error = stream == BD_STREAM_FRONT ? nf_io_free_bytes(store->io, &free_bytes, &total_bytes)
+					      : bd_cold_disk_bytes(store, &free_bytes, &total_bytes);
 	if (error != 0)
 		return error;
 	if (free_bytes < grow + (stream == BD_STREAM_FRONT ? bd_extents_reserve(total_bytes) : 0))
@@ -104,7 +111,7 @@ static int extent_grow(struct bd_store *store, enum bd_stream stream, struct bd_
 		return 0;
 	uint32_t unit = stream == BD_STREAM_MOVED ? EXTENT_MOVED_SLOTS : EXTENT_GROW_SLOTS;
 	uint32_t least = (uint32_t)NF_MIN(nf_round_up(slots, unit), BD_EXTENT_SLOTS);
-	uint32_t target = NF_MIN(NF_MAX(least, extent->allocated + grow_step(store->extents, stream)), BD_EXTENT_SLOTS);
+	uint32_t target = NF_MIN(NF_MAX(least, extent->allocated + grow_step(store, stream)), BD_EXTENT_SLOTS);
 	int error = grow_to(store, stream, extent, target);
 	if (error == -ENOSPC && target > least)
 		error = grow_to(store, stream, extent, least);
@@ -292,7 +299,7 @@ int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want
 		*ret_count = count;
 		/* Nobody waits for moves. And not in a small store: that extent would be a large part of it. */
 		prepare = stream == BD_STREAM_FRONT && extent->used >= EXTENT_PREPARE_SLOTS && s->tried != extent->id + 1 &&
-			  s->next == NULL && !s->preparing && grow_step(extents, stream) >= EXTENT_PREPARE_STEP;
+			  s->next == NULL && !s->preparing && grow_step(store, stream) >= EXTENT_PREPARE_STEP;
 		if (prepare) {
 			s->preparing = true;
 			s->tried = extent->id + 1;

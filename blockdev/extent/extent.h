@@ -90,6 +90,8 @@ NF_MUST_CHECK int bd_extents_write_tables(struct bd_store *store, uint64_t until
 NF_MUST_CHECK int bd_extent_replay_record(struct bd_store *store, const void *key, size_t key_size, const void *value,
 					  size_t size); /* an 'E' record put, or deleted (value NULL) */
 NF_MUST_CHECK int bd_extent_replay_run(struct bd_store *store, const struct bd_run *run);
+/* Recovery: the log has a 'T' record of that key. Was it made, the table on disk was whole by then: what was replayed into the one in memory is given up. */
+void bd_extent_replay_packed(struct bd_store *store, const void *key, size_t key_size);
 
 /* Collector. All sealed extents (malloc'd). */
 NF_MUST_CHECK int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, size_t *ret_count);

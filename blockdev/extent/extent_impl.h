@@ -13,6 +13,7 @@
 #define EXTENT_GROW_SLOTS 512u			      /* disk is reserved in steps of 4 MiB at least, */
 #define EXTENT_MOVED_SLOTS 16u			      /* less for the collector where there is not more, */
 #define EXTENT_GROW_SHARE 2u			      /* and of half of what lives */
+#define EXTENT_LIMIT_SHARE 32u			      /* and no more than that of the local limit of a store with a tier */
 #define EXTENT_PREPARE_STEP (BD_EXTENT_SLOTS / 2)     /* extents are made ahead in stores that grow by this much */
 #define EXTENT_PREPARE_SLOTS (BD_EXTENT_SLOTS / 2)    /* used of an extent when the next one is made */
 #define EXTENT_RESERVE_BYTES (UINT64_C(256) << 20)    /* kept free by front writes at most, */

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "blockdev/extent/extent_impl.h"
+#include "blockdev/tier/cold.h"
 #include "common/nf_log.h"
 
 #define SPARE_BYTES_LEAST (UINT64_C(16) << 20)
@@ -76,6 +77,8 @@ int spare_keep(struct bd_store *store, struct bd_extent *extent, bool *ret_kept)
 {
 	struct bd_extents *extents = store->extents;
 	*ret_kept = false;
+	if (bd_cold_is_away(store, extent->file))
+		return 0;
 	if (disk_gets_full(store)) {
 		bd_store_drop_spares(store);
 		return 0;

@@ -4,6 +4,8 @@
 #include <xxhash.h>
 
 #include "blockdev/extent/extent_impl.h"
+#include "blockdev/tier/cold.h"
+#include "blockdev/tier/rows.h"
 #include "common/nf_log.h"
 
 /* Names of one kind that a directory scan has found. */
@@ -40,20 +42,11 @@ int extents_names(struct bd_store *store, const char *prefix, uint32_t **ret_ids
 	return error;
 }
 
-/* Open the file of extent `id` and check its header. */
-static int open_file(struct bd_store *store, uint32_t id, struct nf_file **ret_file, uint64_t *ret_size)
+/* -EUCLEAN: the file is not that extent's. */
+static int check_header(struct bd_store *store, uint32_t id, struct nf_file *file)
 {
-	char path[EXTENT_PATH_SIZE];
-	extent_path(id, path);
-	struct nf_file *file;
-	int error = nf_io_open(store->io, path, store->read_only ? NF_OPEN_READONLY : 0, &file);
-	if (error != 0) {
-		if (error != -ENOENT)
-			nf_error("extent %08x: cannot be opened: %s", id, strerror(-error));
-		return error;
-	}
 	uint8_t *page = nf_io_buffer(NF_IO_ALIGN);
-	error = page != NULL ? nf_io_run_one(store->io, NF_IO_READ, file, 0, page, NF_IO_ALIGN) : -ENOMEM;
+	int error = page != NULL ? nf_io_run_one(store->io, NF_IO_READ, file, 0, page, NF_IO_ALIGN) : -ENOMEM;
 	if (error == -ENODATA)
 		error = -EUCLEAN;
 	if (error == 0) {
@@ -66,6 +59,23 @@ static int open_file(struct bd_store *store, uint32_t id, struct nf_file **ret_f
 			error = -EUCLEAN;
 	}
 	free(page);
+	return error;
+}
+
+/* Open the file of extent `id` and check its header; of one that is in the object store alone, whoever fetches it checks what comes. */
+static int open_file(struct bd_store *store, uint32_t id, struct nf_file **ret_file, uint64_t *ret_size)
+{
+	char path[EXTENT_PATH_SIZE];
+	extent_path(id, path);
+	struct nf_file *file;
+	int error = nf_io_open(store->io, path, store->read_only ? NF_OPEN_READONLY : 0, &file);
+	if (error != 0) {
+		if (error != -ENOENT)
+			nf_error("extent %08x: cannot be opened: %s", id, strerror(-error));
+		return error;
+	}
+	if (!bd_cold_is_away(store, file))
+		error = check_header(store, id, file);
 	if (error == 0)
 		error = nf_io_size(file, ret_size);
 	if (error != 0) {
@@ -153,6 +163,31 @@ static int check_present(struct bd_store *store, uint32_t id, const uint8_t *val
 	return -EUCLEAN;
 }
 
+/* Is it in the object store? Then nothing of it changes any more, table included. */
+static bool is_packed(struct bd_store *store, uint32_t id)
+{
+	return store->tier != NULL && store->tier->rows != NULL && bd_rows_find(store->tier->rows, id, NULL, NULL);
+}
+
+void bd_extent_replay_packed(struct bd_store *store, const void *key, size_t key_size)
+{
+	struct nf_reader r = nf_reader_init(key, key_size);
+	nf_read_u8(&r);
+	uint32_t id = nf_read_u32_be(&r);
+	struct bd_extents *extents = store->extents;
+	uint8_t *gone = NULL;
+	pthread_mutex_lock(&extents->lock);
+	struct bd_extent *extent = !r.failed && id < extents->slots ? extents->by_id[id] : NULL;
+	if (extent != NULL) {
+		gone = extent->table;
+		extent->table = NULL;
+		extent->dirty_low = BD_EXTENT_SLOTS;
+		extent->dirty_high = 0;
+	}
+	pthread_mutex_unlock(&extents->lock);
+	free(gone);
+}
+
 static int clear_torn(struct bd_store *store, struct bd_extent *extent);
 
 int bd_extents_settle(struct bd_store *store)
@@ -161,7 +196,7 @@ int bd_extents_settle(struct bd_store *store)
 	extents->sequence = NF_MAX(extents->sequence, bd_log_generation(store->log) << 40);
 	int error = bd_each_u32(store, 'E', check_present);
 	for (uint32_t id = 0; id < extents->slots && error == 0; id++) {
-		if (extents->by_id[id] != NULL && extents->by_id[id]->was_open)
+		if (extents->by_id[id] != NULL && extents->by_id[id]->was_open && !is_packed(store, id))
 			error = clear_torn(store, extents->by_id[id]);
 	}
 	if (error != 0 || store->read_only)
@@ -244,6 +279,12 @@ int bd_extent_replay_run(struct bd_store *store, const struct bd_run *run)
 	uint32_t id = bd_loc_extent_id(run->loc), slot = bd_loc_slot(run->loc);
 	if (slot + run->count > BD_EXTENT_SLOTS)
 		return -EUCLEAN;
+	if (is_packed(store, id)) {
+		/* Its table names all its slots: the run is a clone's. */
+		for (unsigned i = 0; i < run->count; i++)
+			bd_extent_count(store, bd_loc_extent(id, slot + i), 1);
+		return 0;
+	}
 	int error = bd_extent_get(store, id, &extent);
 	if (error == -ESTALE)
 		return 0; /* collected later in this log */

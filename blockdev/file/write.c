@@ -15,12 +15,14 @@
 
 #include "blockdev/file/slots.h"
 #include "blockdev/layer/layer.h"
+#include "blockdev/tier/cold.h"
 
 #define CHUNK_BLOCKS 128u
 #define INLINE_SYNC_BYTES (256u << 10) /* larger synchronous writes go to extents */
 #define INLINE_HOT_BYTES (64u << 10)
 #define HOT_INTERVAL_NS INT64_C(2000000000)
 #define LAZY_ATTEMPTS 16u
+#define ROOM_WAITS 16u
 
 /* One step of a write: whole blocks in memory. */
 struct chunk {
@@ -304,7 +306,8 @@ bool inode_begin_edges(struct bd_inode *inode, uint64_t from, uint64_t to, unsig
 		return false;
 	/* Only who lays one layer on the other all the time comes here. */
 	*error = (*attempt)++ < LAZY_ATTEMPTS ? 0 : -EIO;
-	if (*error == 0 && bd_inode_may_pass(inode) && bd_inode_is_head(inode))
+	/* Without layers: after it was found that they are not on this disk (tier/cold.h). */
+	if (*error == 0 && (bd_inode_may_pass(inode) || *attempt > 1) && bd_inode_is_head(inode))
 		*error = make_edges(inode, from, to);
 	if (*error == 0)
 		*error = bd_op_begin(inode);
@@ -334,9 +337,15 @@ int bd_write(struct bd_inode *inode, uint64_t offset, const void *buf, size_t si
 	bool sync = flags & BD_WRITE_SYNC;
 	bool is_inline = sync ? size <= INLINE_SYNC_BYTES : hot && size <= INLINE_HOT_BYTES;
 	uint64_t ticket = 0;
-	for (unsigned attempt = 0; inode_begin_edges(inode, offset, offset + size, &attempt, &error);) {
-		error = write_all(inode, offset, buf, size, flags, is_inline, &ticket);
-		bd_op_end(inode);
+	/* In a store with a tier that fills up, blocks go to the object store and make room: who finds none tries again. */
+	for (unsigned waits = 0; waits == 0 || (error == -ENOSPC && bd_cold_is_tight(store) && waits < ROOM_WAITS); waits++) {
+		error = bd_cold_wait_room(store, size);
+		if (error != 0)
+			break;
+		for (unsigned attempt = 0; inode_begin_edges(inode, offset, offset + size, &attempt, &error);) {
+			error = write_all(inode, offset, buf, size, flags, is_inline, &ticket);
+			bd_op_end(inode);
+		}
 	}
 	if (error == 0 && sync)
 		error = is_inline ? bd_sync_log(store, ticket) : bd_fsync(inode, true);

@@ -12,6 +12,7 @@
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/layer/layer.h"
+#include "blockdev/tier/cold.h"
 #include "common/nf_log.h"
 
 #define CHECKPOINT_INDEX_BYTES (UINT64_C(32) << 20)
@@ -181,6 +182,9 @@ static int slots_to_move_to(struct bd_store *store, uint64_t *ret_slots)
 	if (error != 0)
 		return error;
 	uint64_t kept = NF_MIN(bd_extents_reserve(total_bytes) / 2, MOVES_LEAVE_BYTES);
+	/* What the ring's blocks need to get out of it is not the collector's to take. */
+	if (bd_cold_is_tight(store))
+		free_bytes = 0;
 	*ret_slots = free_bytes > kept ? (free_bytes - kept) / NF_BLOCK_SIZE : 0;
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #include "blockdev/extent/extent.h"
 #include "blockdev/gc/background.h"
+#include "blockdev/tier/rows.h"
 
 struct candidates {
 	struct bd_move *moves;
@@ -131,6 +132,8 @@ static int remove_extent(struct bd_store *store, uint32_t id)
 	bd_key_u32(&key, 'C', id);
 	bd_key_u32(&end, 'C', id + 1);
 	bd_index_batch_delete_range(commit.batch, &key, &end);
+	if (store->tier != NULL)
+		bd_rows_doom(store, id, &commit);
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
 	if (error == 0)

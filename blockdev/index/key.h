@@ -14,6 +14,7 @@
  *   'L'   branch u32, epoch u32                           redo layer: its maker's facts; see layer/create.c
  *   'R'   branch u32                                      branch record: see branch/branch.h
  *   'S'   branch u32, epoch u32                           snapshot: created i64, label
+ *   'T'   extent u32                                      extent in an object store: see tier/rows.h
  *   'V'   branch u32                                      empty: versions to be swept
  *   'M'   name                                            store facts: "replay" = positions, "ids" = next ids, "files" = next
  *                                                          file id, "sweep" = every branch is to be swept (after a rebuild)

@@ -15,6 +15,7 @@
 
 #include "blockdev/branch/branch.h"
 #include "blockdev/scrub/rebuild_impl.h"
+#include "blockdev/tier/config.h"
 #include "common/nf_log.h"
 
 #define SWEEP_ALL "sweep" /* store fact: every branch is to be swept */
@@ -430,6 +431,14 @@ int bd_store_rebuild(const char *path, bd_progress_fn progress, void *arg, char 
 	if (access(path, F_OK) != 0) {
 		snprintf(ret_message, message_size, "%s: no such store", path);
 		return -ENOENT;
+	}
+	char tier[4096];
+	snprintf(tier, sizeof(tier), "%s/" BD_TIER_CONFIG_FILE, path);
+	if (access(tier, F_OK) == 0) {
+		snprintf(ret_message, message_size,
+			 "%s: not all of its extents need be here; neonfs attach makes a store with an index from its object store",
+			 path);
+		return -EOPNOTSUPP;
 	}
 	struct nf_io *io;
 	int error = nf_io_uring_create(path, &io);

@@ -4,12 +4,14 @@
 #include <time.h>
 
 #include "blockdev/scrub/scrub_impl.h"
+#include "blockdev/tier/rows.h"
+#include "blockdev/tier/tier.h"
 
 /* After so many records the iterator is made anew, so that it does not hold old index files back. */
 #define CHUNK 65536u
 #define PROGRESS_RECORDS 4096u
 
-static const char kinds[] = "RSLMEOVICXDB";
+static const char kinds[] = "RSLMETOVICXDB";
 
 static void bad_key(struct scrub *scrub, const uint8_t *key, size_t key_size, const char *what)
 {
@@ -217,6 +219,25 @@ static int check_extent(struct scrub *scrub, const uint8_t *key, size_t key_size
 	return 0;
 }
 
+/* An extent in the object store has a record of its own, or is doomed. */
+static int check_packed(struct scrub *scrub, const uint8_t *key, size_t key_size, const uint8_t *value, size_t size)
+{
+	struct nf_reader k = nf_reader_init(key + 1, key_size - 1);
+	uint32_t id = nf_read_u32_be(&k);
+	bool doomed;
+	int error = k.failed || nf_reader_left(&k) != 0 ? -EUCLEAN : bd_rows_check(id, value, size, &doomed);
+	if (error != 0 || doomed)
+		return error;
+	struct bd_key extent;
+	bd_key_u32(&extent, 'E', id);
+	int there = key_exists(scrub, &extent);
+	/* Removed since the walk began? Then it is doomed by now. */
+	if (there == 0 && scrub->store->tier != NULL && bd_rows_find(scrub->store->tier->rows, id, NULL, NULL) &&
+	    key_exists(scrub, &extent) == 0)
+		bad_key(scrub, key, key_size, "an object of an extent that is not there");
+	return there < 0 ? there : 0;
+}
+
 /* Walking directory entries: versions of one name come newest first. */
 struct entry_walk {
 	uint8_t last[BD_KEY_MAX];
@@ -376,6 +397,8 @@ static int check_record(struct scrub *scrub, void *arg, const uint8_t *key, size
 		return check_extent(scrub, key, key_size);
 	case 'L':
 		return check_layer(scrub, key, key_size, size);
+	case 'T':
+		return check_packed(scrub, key, key_size, value, size);
 	case 'R':
 		return check_branch(scrub, key, key_size, value, size);
 	default:

@@ -50,7 +50,7 @@ struct bd_cold_status {
 	uint64_t waiting; /* reads that wait for the object store now */
 };
 void bd_cold_status(struct bd_cold *cold, struct bd_cold_status *ret_status);
-/* Everything of a branch's view, or of the whole store, fetched in the background (attach --prefetch). */
+/* Every extent is brought here, as long as there is room without evicting others; in the background (attach --prefetch). */
 NF_MUST_CHECK int bd_cold_prefetch(struct bd_store *store, bd_progress_fn progress, void *arg);
 
 #endif

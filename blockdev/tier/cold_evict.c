@@ -69,6 +69,11 @@ static bool is_short(const struct bd_cold *cold, bool mark)
 	return left < wanted;
 }
 
+bool cold_is_filling(const struct bd_cold *cold)
+{
+	return is_short(cold, true);
+}
+
 static void *evict_main(void *arg);
 
 /* Under lock. The thread is started when it is needed first. */

@@ -128,6 +128,8 @@ void cold_fetch_stop(struct bd_cold *cold);
 
 /* cold_evict.c. Under lock: bytes here have changed. */
 void cold_account(struct bd_cold *cold);
+/* Under lock: is it time to evict, and not to fetch what nobody waits for? */
+bool cold_is_filling(const struct bd_cold *cold);
 /* Under no lock: the same, with a look at the disk. */
 void cold_account_disk(struct bd_cold *cold);
 /* Under no lock: what was not used for longest goes, warm or cached. False: there is nothing that may go. */

@@ -117,6 +117,17 @@ static int row_parse(uint32_t extent, const void *value, size_t size, struct row
 	return 0;
 }
 
+int bd_rows_check(uint32_t extent, const void *value, size_t size, bool *ret_doomed)
+{
+	struct row *row;
+	int error = row_parse(extent, value, size, &row);
+	if (error == 0)
+		*ret_doomed = row->doomed;
+	if (error == 0)
+		row_free(row);
+	return error;
+}
+
 /* ---- the table */
 
 /* Under lock. */

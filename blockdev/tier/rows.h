@@ -28,6 +28,9 @@ void bd_rows_release(struct bd_rows *rows, const struct bd_pack_map *map);
 bool bd_rows_is_settled(struct bd_rows *rows, uint32_t extent);
 void bd_rows_checkpointed(struct bd_rows *rows, uint64_t checkpoint);
 
+/* For scrub: is the value (without its check) one of that extent's? -EUCLEAN. */
+NF_MUST_CHECK int bd_rows_check(uint32_t extent, const void *value, size_t size, bool *ret_doomed);
+
 /* Doomed ones by rising extent id, from `from` on, `max` at most: what the ship deletes when no manifest in the window is older than (without_generation,
  * without_number). Returns how many. */
 struct bd_rows_doomed {

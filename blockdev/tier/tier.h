@@ -6,6 +6,8 @@
 #include "blockdev/tier/config.h"
 #include "blockdev/tier/object/object.h"
 
+#define BD_TIER_BYTES (UINT64_C(256) << 40) /* what a store with a tier says it has room for, without a size limit */
+
 struct bd_lease;
 struct bd_rows;
 struct bd_cold;
