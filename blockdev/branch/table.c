@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "blockdev/branch/branch.h"
-#include "blockdev/tier/cold.h"
 #include "blockdev/layer/layer.h"
+#include "blockdev/tier/cold.h"
 #include "common/nf_log.h"
 
 int bd_name_check(const char *name)
