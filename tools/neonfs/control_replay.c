@@ -9,6 +9,7 @@
 #include "tools/neonfs/control_crashed.h"
 #include "tools/neonfs/control_prepare.h"
 #include "tools/neonfs/control_tablespace.h"
+#include "walapply/pitr/wa_crashed.h"
 
 static int run_preparer(struct ctl_call *call, const struct ctl_place *place, const struct bd_branch_info *child,
 			uint32_t parent_timeline, bool state_only, struct preparer_answer *ret_answer)
@@ -120,6 +121,10 @@ int ctl_replay_to_end(struct ctl_call *call, const struct ctl_crashed *crashed, 
 		words[used++] = "--state-only";
 	wa_history_summary_path(crashed->history, below, sizeof(below));
 	ctl_path(call, below, "", summaries);
+	if (access(summaries, F_OK) != 0) {
+		wa_crashed_summary_path(crashed->branch.id, below, sizeof(below));
+		ctl_path(call, below, "", summaries);
+	}
 	if (state_only && access(summaries, F_OK) == 0) {
 		words[used++] = "--summaries";
 		words[used++] = summaries;

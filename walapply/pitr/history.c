@@ -15,6 +15,7 @@
 
 #include "common/nf_cursor.h"
 #include "common/nf_log.h"
+#include "walapply/pitr/crashed_impl.h"
 #include "walapply/pitr/history_impl.h"
 
 #define SNAPSHOT_EVERY_BYTES (UINT64_C(64) << 20)
@@ -454,6 +455,7 @@ int wa_history_open(struct bd_store *store, const struct wa_history_options *opt
 	pthread_cond_init(&history->cond, &attr);
 	pthread_condattr_destroy(&attr);
 	bd_store_set_wake(store, wake_branch, history);
+	wh_crashed_tidy(store);
 	int error = load_all(history);
 	if (error == 0)
 		error = -pthread_create(&history->thread, NULL, run, history);

@@ -8,17 +8,25 @@
 #include <string.h>
 
 #include "common/nf_log.h"
+#include "walapply/pitr/crashed_impl.h"
 #include "walapply/pitr/lazy_make.h"
 #include "walapply/pitr/wa_history.h"
 
-/* History's file about the segment, "index" or "summary". -ENOENT it has none. */
+/* History's file about the segment, "index" or "summary", or what was made of a crashed branch in its stead. -ENOENT there is none. */
 static int open_of_history(struct wa_lazy_layer *layer, const char *kind, const char *name, struct bd_inode **ret_file)
 {
+	struct bd_store *store = layer->lazy->store;
 	struct bd_branch_info history;
-	char path[64 + WA_SEGMENT_NAME];
-	int error = bd_branch_find(layer->lazy->store, WA_HISTORY_BRANCH, &history);
+	char path[64 + WA_SEGMENT_NAME], crashed[WH_CRASHED_NAME];
+	int error = bd_branch_find(store, WA_HISTORY_BRANCH, &history);
 	snprintf(path, sizeof(path), "%" PRIu32 "/%s/%s", layer->source.v, kind, name);
-	return error == 0 ? wh_path(layer->lazy->store, wh_head(history.id), path, ret_file) : error;
+	if (error == 0)
+		error = wh_path(store, wh_head(history.id), path, ret_file);
+	if (error != -ENOENT)
+		return error;
+	wh_crashed_name(layer->plan.base.branch, crashed);
+	snprintf(path, sizeof(path), "%s/%s/%s", crashed, kind, name);
+	return wh_path(store, wh_head(history.id), path, ret_file);
 }
 
 /* History's index of segment `i`, under the same name, if it has every record from where the layer needs them: 1 linked; 0 there is none that does, and
