@@ -133,7 +133,7 @@ void cold_read_ahead(struct cold_file *file, uint32_t first, uint32_t end)
 	}
 	if (file->streak < STREAK_GROUPS || cold->ahead.count >= COLD_AHEAD_JOBS || cold_is_filling(cold))
 		return;
-	uint32_t window = NF_MIN(file->streak * 4, COLD_AHEAD_GROUPS);
+	uint32_t window = NF_MIN(file->streak * 8, COLD_AHEAD_GROUPS);
 	uint32_t from = NF_MAX(file->ahead_to, file->next_group), to = NF_MIN(file->next_group + window, file->group_count);
 	/* In whole jobs, or to the end. */
 	if (from >= to || (to - from < COLD_JOB_GROUPS && to < file->group_count))
