@@ -9,6 +9,18 @@
 #include "blockdev/tier/cold.h"
 #include "common/nf_log.h"
 
+void bd_extent_header(uint64_t store_id, uint32_t id, void *page)
+{
+	memset(page, 0, NF_IO_ALIGN);
+	struct nf_writer w = nf_writer_init(page, NF_IO_ALIGN);
+	nf_write_u32(&w, EXTENT_MAGIC);
+	nf_write_u32(&w, EXTENT_FORMAT);
+	nf_write_u32(&w, id);
+	nf_write_u32(&w, BD_EXTENT_SLOTS);
+	nf_write_u64(&w, store_id);
+	nf_write_u64(&w, XXH3_64bits(page, w.offset));
+}
+
 /* Write the header, and with `clear_table` an empty slot table too, durably: before the log can name the extent. */
 static int write_header(struct bd_store *store, struct bd_extent *extent, bool clear_table)
 {
@@ -17,13 +29,7 @@ static int write_header(struct bd_store *store, struct bd_extent *extent, bool c
 	if (page == NULL)
 		return -ENOMEM;
 	memset(page, 0, size);
-	struct nf_writer w = nf_writer_init(page, NF_IO_ALIGN);
-	nf_write_u32(&w, EXTENT_MAGIC);
-	nf_write_u32(&w, EXTENT_FORMAT);
-	nf_write_u32(&w, extent->id);
-	nf_write_u32(&w, BD_EXTENT_SLOTS);
-	nf_write_u64(&w, store->store_id);
-	nf_write_u64(&w, XXH3_64bits(page, w.offset));
+	bd_extent_header(store->store_id, extent->id, page);
 	struct nf_io_op ops[] = {
 		{.kind = NF_IO_WRITE, .then_next = true, .file = extent->file, .buf = page, .size = size},
 		{.kind = NF_IO_FSYNC, .file = extent->file},

@@ -48,6 +48,9 @@ NF_MUST_CHECK int bd_extents_remove_leftovers(struct bd_store *store);
 NF_MUST_CHECK int bd_extents_settle(struct bd_store *store);
 void bd_extents_free(struct bd_store *store);
 
+/* The first page of the file of extent `id`: NF_IO_ALIGN bytes. */
+void bd_extent_header(uint64_t store_id, uint32_t id, void *page);
+
 /* Room for up to `want` consecutive blocks in the stream's extent; the extent is held until bd_extent_put. -ENOSPC. */
 NF_MUST_CHECK int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want,
 				  struct bd_extent **ret_extent, uint32_t *ret_slot, unsigned *ret_count);

@@ -29,6 +29,12 @@ struct bd_attach_result {
 NF_MUST_CHECK int bd_attach(const char *path, const struct bd_tier_config *config, const struct bd_attach_options *options, struct bd_attach_result *ret_result, char *message,
 			    size_t size);
 
+/* Make an empty store as bd_store_format does, with an object store behind it, in which no other store is yet: puts the object `store` there and writes tier.json here. What was
+ * made is removed when it fails.
+ * As bd_store_format, then without a message; and with one: -EADDRINUSE there is a store at that URL already; -EOPNOTSUPP no conditional puts there, and config->no_lease was not asked for;
+ * -EINVAL config; others as of ob_run. */
+NF_MUST_CHECK int bd_tier_format(const char *path, const struct bd_format_options *options, const struct bd_tier_config *config, char *message, size_t size);
+
 /* The newest manifest: what branches are there. -ENOENT none; -EUCLEAN; as of ob_run. The message names the object. Free with bd_manifest_free. */
 struct bd_manifest;
 NF_MUST_CHECK int bd_attach_newest(struct ob_client *client, struct bd_manifest *ret_manifest, char *message, size_t size);

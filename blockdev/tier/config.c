@@ -91,12 +91,17 @@ static int parse_member(const char *name, const json_t *value, struct bd_tier_co
 	return refuse(message, size, "\"%s\" is not known to this neonfs; take it out, or use a newer neonfs", name);
 }
 
+void bd_tier_config_fill(struct bd_tier_config *config)
+{
+#define FILL_NUMBER(member, type, least, most, usual) config->member = config->member != 0 ? config->member : (usual);
+	CONFIG_NUMBERS(FILL_NUMBER)
+#undef FILL_NUMBER
+}
+
 static int parse(json_t *root, struct bd_tier_config *ret_config, char *message, size_t size)
 {
 	struct bd_tier_config config = {0};
-#define SET_DEFAULT(member, type, least, most, usual) config.member = (usual);
-	CONFIG_NUMBERS(SET_DEFAULT)
-#undef SET_DEFAULT
+	bd_tier_config_fill(&config);
 	if (!json_is_object(root))
 		return refuse(message, size, "it is no %s", "JSON object");
 	void *at = json_object_iter(root);

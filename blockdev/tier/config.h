@@ -21,6 +21,8 @@ struct bd_tier_config {
 
 /* -ENOENT there is none; others with a message: -EUCLEAN it makes no sense. Numbers that are missing have their default. Unknown members are refused by name. */
 NF_MUST_CHECK int bd_tier_config_read(const char *store_path, struct bd_tier_config *ret_config, char *message, size_t size);
+/* Numbers with a default that are 0 become that. */
+void bd_tier_config_fill(struct bd_tier_config *config);
 /* Durable, by rename. Numbers with a default that are 0 are written as the default. -EINVAL: could not be read again. */
 NF_MUST_CHECK int bd_tier_config_write(const char *store_path, const struct bd_tier_config *config);
 

@@ -14,12 +14,11 @@
 
 #define PIECE_MAGIC 0x3150464eu /* "NFP1" */
 #define PIECE_VERSION 1u
-#define PIECE_HEADER 72u
 #define PIECE_BODY_MAX (UINT64_C(512) << 20)
 #define EXTENT_ID_END (1u << 30)
 #define RUN_BYTES 12u
 
-static_assert(2 * sizeof(uint32_t) + 8 * sizeof(uint64_t) == PIECE_HEADER, "piece header layout");
+static_assert(2 * sizeof(uint32_t) + 8 * sizeof(uint64_t) == BD_PIECE_HEAD_SIZE, "piece header layout");
 
 void bd_piece_free(struct bd_piece *piece)
 {
@@ -52,7 +51,7 @@ static uint64_t block_bytes(const struct bd_piece *piece)
 
 static void write_header(const struct bd_piece *piece, uint64_t body_size, uint64_t frame_size, uint8_t *object)
 {
-	struct nf_writer w = nf_writer_init(object, PIECE_HEADER);
+	struct nf_writer w = nf_writer_init(object, BD_PIECE_HEAD_SIZE);
 	nf_write_u32(&w, PIECE_MAGIC);
 	nf_write_u32(&w, PIECE_VERSION);
 	nf_write_u64(&w, piece->store_id);
@@ -61,9 +60,9 @@ static void write_header(const struct bd_piece *piece, uint64_t body_size, uint6
 	nf_write_u64(&w, (uint64_t)piece->read_ns);
 	nf_write_u64(&w, body_size);
 	nf_write_u64(&w, frame_size);
-	nf_write_u64(&w, XXH3_64bits(object + PIECE_HEADER, frame_size));
+	nf_write_u64(&w, XXH3_64bits(object + BD_PIECE_HEAD_SIZE, frame_size));
 	nf_write_u64(&w, XXH3_64bits(object, w.offset));
-	assert(!w.failed && w.offset == PIECE_HEADER);
+	assert(!w.failed && w.offset == BD_PIECE_HEAD_SIZE);
 }
 
 int bd_piece_encode(const struct bd_piece *piece, void **ret_bytes, size_t *ret_size)
@@ -86,13 +85,13 @@ int bd_piece_encode(const struct bd_piece *piece, void **ret_bytes, size_t *ret_
 	}
 	bd_body_add(&body, piece->records, piece->to - piece->from);
 	bd_body_add(&body, piece->blocks, blocks);
-	int error = bd_frame_make(&body, PIECE_HEADER, &object, &frame_size);
+	int error = bd_frame_make(&body, BD_PIECE_HEAD_SIZE, &object, &frame_size);
 	bd_body_free(&body);
 	if (error != 0)
 		return error;
 	write_header(piece, size, frame_size, object);
 	*ret_bytes = object;
-	*ret_size = PIECE_HEADER + frame_size;
+	*ret_size = BD_PIECE_HEAD_SIZE + frame_size;
 	return 0;
 }
 
@@ -119,31 +118,58 @@ static int read_body(struct nf_reader r, struct bd_piece *piece)
 	return 0;
 }
 
-int bd_piece_decode(const void *bytes, size_t size, struct bd_piece *ret_piece)
+struct frame {
+	uint64_t body_size, size, sum;
+};
+
+static int read_head(struct nf_reader *r, struct bd_piece *ret_piece, struct frame *ret_frame)
 {
-	struct nf_reader r = nf_reader_init(bytes, size);
-	uint32_t magic = nf_read_u32(&r), version = nf_read_u32(&r);
-	struct bd_piece piece = {.store_id = nf_read_u64(&r)};
-	piece.from = nf_read_u64(&r);
-	piece.to = nf_read_u64(&r);
-	piece.read_ns = (int64_t)nf_read_u64(&r);
-	uint64_t body_size = nf_read_u64(&r), frame_size = nf_read_u64(&r), frame_sum = nf_read_u64(&r);
-	uint64_t sum = r.failed ? 0 : XXH3_64bits(bytes, r.offset);
-	if (magic != PIECE_MAGIC || sum != nf_read_u64(&r) || r.failed)
+	uint32_t magic = nf_read_u32(r), version = nf_read_u32(r);
+	struct bd_piece piece = {.store_id = nf_read_u64(r)};
+	piece.from = nf_read_u64(r);
+	piece.to = nf_read_u64(r);
+	piece.read_ns = (int64_t)nf_read_u64(r);
+	struct frame frame = {.body_size = nf_read_u64(r)};
+	frame.size = nf_read_u64(r);
+	frame.sum = nf_read_u64(r);
+	uint64_t sum = r->failed ? 0 : XXH3_64bits(r->data, r->offset);
+	if (magic != PIECE_MAGIC || sum != nf_read_u64(r) || r->failed)
 		return -EUCLEAN;
 	if (version > PIECE_VERSION)
 		return -EPROTONOSUPPORT;
-	if (version == 0 || !range_is_possible(piece.from, piece.to) || body_size > PIECE_BODY_MAX || frame_size != nf_reader_left(&r))
+	if (version == 0 || !range_is_possible(piece.from, piece.to) || frame.body_size > PIECE_BODY_MAX)
 		return -EUCLEAN;
-	const void *frame = nf_read_bytes(&r, frame_size);
-	if (XXH3_64bits(frame, frame_size) != frame_sum)
+	*ret_piece = piece;
+	*ret_frame = frame;
+	return 0;
+}
+
+int bd_piece_read_head(const void *bytes, size_t size, struct bd_piece *ret_piece)
+{
+	struct nf_reader r = nf_reader_init(bytes, NF_MIN(size, (size_t)BD_PIECE_HEAD_SIZE));
+	struct frame frame;
+	return read_head(&r, ret_piece, &frame);
+}
+
+int bd_piece_decode(const void *bytes, size_t size, struct bd_piece *ret_piece)
+{
+	struct nf_reader r = nf_reader_init(bytes, size);
+	struct bd_piece piece;
+	struct frame frame;
+	int error = read_head(&r, &piece, &frame);
+	if (error != 0)
+		return error;
+	if (frame.size != nf_reader_left(&r))
+		return -EUCLEAN;
+	const void *stored = nf_read_bytes(&r, frame.size);
+	if (XXH3_64bits(stored, frame.size) != frame.sum)
 		return -EUCLEAN;
 	uint8_t *body;
-	int error = bd_frame_open(frame, frame_size, body_size, &body);
+	error = bd_frame_open(stored, frame.size, frame.body_size, &body);
 	if (error != 0)
 		return error;
 	piece.memory = body;
-	error = read_body(nf_reader_init(body, body_size), &piece);
+	error = read_body(nf_reader_init(body, frame.body_size), &piece);
 	if (error != 0)
 		bd_piece_free(&piece);
 	else

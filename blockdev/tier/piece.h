@@ -29,6 +29,9 @@ NF_MUST_CHECK int bd_piece_encode(const struct bd_piece *piece, void **ret_bytes
 /* Free with bd_piece_free. -EUCLEAN damaged; -EPROTONOSUPPORT newer; -ENOMEM. */
 NF_MUST_CHECK int bd_piece_decode(const void *bytes, size_t size, struct bd_piece *ret_piece);
 void bd_piece_free(struct bd_piece *piece);
+/* The same of its first BD_PIECE_HEAD_SIZE bytes alone: what it is of, without records and blocks. Nothing to free. */
+#define BD_PIECE_HEAD_SIZE 72u
+NF_MUST_CHECK int bd_piece_read_head(const void *bytes, size_t size, struct bd_piece *ret_piece);
 
 #define BD_PIECE_KEY_SIZE 96
 void bd_piece_key(uint32_t generation, uint64_t from, uint64_t to, char key[BD_PIECE_KEY_SIZE]);

@@ -29,7 +29,8 @@ struct bd_tier_status {
 
 /* -ENOENT the store has no tier. */
 NF_MUST_CHECK int bd_store_tier_status(struct bd_store *store, struct bd_tier_status *ret_status);
-/* Everything acknowledged before this call is in the object store when it returns. wait_ms 0: however long it takes. -ENOENT no tier; -EROFS a read-only store; -ETIMEDOUT; the message says why. */
-NF_MUST_CHECK int bd_store_flush(struct bd_store *store, uint32_t wait_ms, char *message, size_t size);
+/* Everything acknowledged before this call is in the object store when it returns. wait_ms 0: however long it takes. `progress` (may be NULL) is called each second with
+ * the bytes that are left. -ENOENT no tier; -EROFS a read-only store; -ETIMEDOUT; -ECANCELED; the message says why. */
+NF_MUST_CHECK int bd_store_flush(struct bd_store *store, uint32_t wait_ms, bd_progress_fn progress, void *arg, char *message, size_t size);
 
 #endif
