@@ -9,6 +9,8 @@
  * kernel drops cached pages left from earlier when it writes directly. A follower loses speed, never
  * correctness: O_DSYNC through the cache is a WRITE and an FSYNC, O_DIRECT through it flushes and invalidates. */
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "fs/fs_internal.h"
@@ -18,6 +20,7 @@
 #define INO_FILE_MASK ((UINT64_C(1) << INO_BRANCH_SHIFT) - 1)
 #define INO_FROZEN (UINT64_C(1) << 63)
 #define ST_BLKSIZE 8192
+#define REFRESH_THREADS 2u
 
 #define LIST_ADD(head, item)                                                                                                     \
 	do {                                                                                                                     \
@@ -207,27 +210,68 @@ static int collect_head(struct fs *fs, struct bd_branch_id branch, struct bd_ino
 	return err;
 }
 
+/* Inodes that threads take one by one. */
+struct forgetting {
+	struct fs *fs;
+	struct bd_inode **inodes;
+	size_t count;
+	_Atomic size_t next;
+	_Atomic int error; /* the first one: the rest stays */
+};
+
+static void *forget_pages(void *arg)
+{
+	struct forgetting *work = arg;
+	size_t i;
+	while ((i = atomic_fetch_add(&work->next, 1)) < work->count && atomic_load(&work->error) == 0) {
+		int expected = 0;
+		int err = fuse_lowlevel_notify_inval_inode(work->fs->session, (fuse_ino_t)(uintptr_t)work->inodes[i], 0, 0);
+		if (err != 0 && err != -ENOENT)
+			atomic_compare_exchange_strong(&work->error, &expected, err);
+	}
+	return NULL;
+}
+
+/* The kernel takes half a microsecond for each page that it has, on the calling thread: a second for some gigabytes, so more than one works. */
+static int forget_all(struct forgetting *work)
+{
+	pthread_t threads[REFRESH_THREADS - 1];
+	unsigned started = 0;
+	while (started < NF_ARRAY_LEN(threads) && started + 1 < work->count &&
+	       pthread_create(&threads[started], NULL, forget_pages, work) == 0)
+		started++;
+	forget_pages(work);
+	for (unsigned i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	return atomic_load(&work->error);
+}
+
 int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch,
 		      bool (*has_changed)(const void *arg, struct bd_file_id file), const void *arg)
 {
-	struct bd_inode **inodes;
+	struct forgetting work = {.fs = fs};
 	size_t count;
-	int err = collect_head(fs, branch, &inodes, &count);
+	int err = collect_head(fs, branch, &work.inodes, &count);
 	if (err != 0)
 		return err;
+	/* Those that changed to the front. */
+	for (size_t i = 0; i < count; i++) {
+		struct bd_inode *inode = work.inodes[i];
+		struct bd_attr attr;
+		bd_inode_attr(inode, &attr);
+		if (!has_changed(arg, attr.file))
+			continue;
+		work.inodes[i] = work.inodes[work.count];
+		work.inodes[work.count++] = inode;
+	}
 	/* Without the locks of nodes: the kernel may have to ask for something first. */
 	pthread_rwlock_rdlock(&fs->session_lock);
-	for (size_t i = 0; i < count; i++) {
-		struct bd_attr attr;
-		bd_inode_attr(inodes[i], &attr);
-		if (err == 0 && fs->connected && has_changed(arg, attr.file))
-			err = fuse_lowlevel_notify_inval_inode(fs->session, (fuse_ino_t)(uintptr_t)inodes[i], 0, 0);
-		if (err == -ENOENT)
-			err = 0;
-		bd_inode_unref(inodes[i], 1);
-	}
+	if (fs->connected)
+		err = forget_all(&work);
 	pthread_rwlock_unlock(&fs->session_lock);
-	free(inodes);
+	for (size_t i = 0; i < count; i++)
+		bd_inode_unref(work.inodes[i], 1);
+	free(work.inodes);
 	return err;
 }
 
