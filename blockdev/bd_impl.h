@@ -253,7 +253,12 @@ int bd_store_fail(struct bd_store *store, int error, const char *what);
 /* 0, or -EROFS when the store has failed or was opened read-only. */
 NF_MUST_CHECK int bd_store_writable(struct bd_store *store);
 int64_t bd_now_ns(void);
-/* bd_log_sync; a failure fails the store: nothing more may be acknowledged, and status says so. */
+/* bd_log_sync; a failure fails the store: nothing more may be acknowledged, and status says so. For the store's own work, and under locks. */
+NF_MUST_CHECK int bd_flush_log(struct bd_store *store, uint64_t ticket);
+/* May what is durable be told to somebody outside? 0 at once for a store without a tier; with one it may wait for the lease, as long as the object store is away: no lock may be
+ * held. -ESTALE: another machine has the store now, and this one has failed for good. */
+NF_MUST_CHECK int bd_may_tell(struct bd_store *store);
+/* Both: what an operation ends with that promises durability. */
 NF_MUST_CHECK int bd_sync_log(struct bd_store *store, uint64_t ticket);
 struct bd_superblock {
 	uint32_t version;
@@ -264,6 +269,8 @@ struct bd_superblock {
 NF_MUST_CHECK int bd_superblock_read(struct nf_io *io, struct bd_superblock *ret_superblock, char *message, size_t size);
 /* Give a store that was made piece by piece (tier/attach.c) its superblock, last of all: a store with one is whole. Durable on return. -EEXIST. */
 NF_MUST_CHECK int bd_superblock_make(struct nf_io *io, const struct bd_superblock *superblock);
+/* bd_store_sync for the store's own work: nobody is told. */
+NF_MUST_CHECK int bd_store_flush(struct bd_store *store);
 /* The id of the store that `io` shows. Errors and message as of bd_store_open. */
 NF_MUST_CHECK int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, size_t size);
 

@@ -3,11 +3,27 @@
  * Invariant: whatever the index makes durable is durable in the log before. The kv_lock keeps it: a commit holds it shared
  * from the append to the index write; a checkpoint takes it exclusive, syncs the log, and only then switches the memtable. */
 #include "blockdev/journal/journal.h"
+#include "blockdev/tier/lease.h"
+#include "blockdev/tier/tier.h"
 
-int bd_sync_log(struct bd_store *store, uint64_t ticket)
+int bd_flush_log(struct bd_store *store, uint64_t ticket)
 {
 	int error = bd_log_sync(store->log, ticket);
 	return error != 0 ? bd_store_fail(store, error, "flushing the log to disk") : 0;
+}
+
+int bd_may_tell(struct bd_store *store)
+{
+	if (store->tier == NULL || store->tier->lease == NULL)
+		return 0;
+	int error = bd_lease_confirm(store->tier->lease);
+	return error == -ESTALE ? bd_store_fail(store, error, "another machine has taken this store over") : error;
+}
+
+int bd_sync_log(struct bd_store *store, uint64_t ticket)
+{
+	int error = bd_flush_log(store, ticket);
+	return error != 0 ? error : bd_may_tell(store);
 }
 
 int bd_commit_init(struct bd_commit *commit)

@@ -128,14 +128,14 @@ int bd_branch_create_empty(struct bd_store *store, const char *name, uid_t uid, 
 		error = bd_commit_apply(store, &commit, &ticket);
 	}
 	if (error == 0)
-		error = bd_sync_log(store, ticket);
+		error = bd_flush_log(store, ticket);
 	if (error == 0)
 		error = adopt(store, branch, NULL, ret_info);
 	if (error != 0)
 		branch_free(branch);
 	pthread_rwlock_unlock(&store->table_lock);
 	bd_commit_free(&commit);
-	return error;
+	return error != 0 ? error : bd_may_tell(store);
 }
 
 struct child_record {
@@ -248,7 +248,7 @@ static int commit_record(struct bd_store *store, struct bd_branch *branch, const
 		commit_sweep(*sweeps, &commit);
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
-	return error != 0 ? error : bd_sync_log(store, ticket);
+	return error != 0 ? error : bd_flush_log(store, ticket);
 }
 
 /* Under table_lock: whose versions are to be swept when the branch dies: its own while its children need some; else its parent's, and
@@ -318,7 +318,7 @@ int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)
 	}
 	pthread_rwlock_unlock(&store->table_lock);
 	free(ids);
-	return error;
+	return error != 0 ? error : bd_may_tell(store);
 }
 
 int bd_branch_detach(struct bd_store *store, struct bd_branch_id id)
@@ -335,7 +335,7 @@ int bd_branch_detach(struct bd_store *store, struct bd_branch_id id)
 		branch_count_child(store->branches[branch->parent], branch, -1);
 	}
 	pthread_rwlock_unlock(&store->table_lock);
-	return error;
+	return error != 0 ? error : bd_may_tell(store);
 }
 
 /* Under table_lock exclusive. */
@@ -361,7 +361,7 @@ int bd_branch_rename(struct bd_store *store, struct bd_branch_id id, const char 
 	if (error == 0)
 		rename_in_memory(store, branch, new_name);
 	pthread_rwlock_unlock(&store->table_lock);
-	return error;
+	return error != 0 ? error : bd_may_tell(store);
 }
 
 /* Under table_lock exclusive: both records anew, in one commit, durable. */
@@ -376,7 +376,7 @@ static int commit_names(struct bd_store *store, struct bd_branch *fresh, struct 
 	branch_commit(old, old->epoch, old_name, branch_flags(old), &commit);
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
-	return error != 0 ? error : bd_sync_log(store, ticket);
+	return error != 0 ? error : bd_flush_log(store, ticket);
 }
 
 int bd_branch_replace(struct bd_store *store, struct bd_branch_id fresh_id, struct bd_branch_id old_id, const char *old_name)
@@ -399,7 +399,7 @@ int bd_branch_replace(struct bd_store *store, struct bd_branch_id fresh_id, stru
 		rename_in_memory(store, fresh, name);
 	}
 	pthread_rwlock_unlock(&store->table_lock);
-	return error;
+	return error != 0 ? error : bd_may_tell(store);
 }
 
 int bd_branch_protect(struct bd_store *store, struct bd_branch_id id, bool is_protected)
@@ -413,5 +413,5 @@ int bd_branch_protect(struct bd_store *store, struct bd_branch_id id, bool is_pr
 	if (error == 0)
 		branch->is_protected = is_protected;
 	pthread_rwlock_unlock(&store->table_lock);
-	return error;
+	return error != 0 ? error : bd_may_tell(store);
 }

@@ -178,7 +178,7 @@ int bd_snapshot_delete(struct bd_store *store, struct bd_branch_id id, const cha
 		error = bd_commit_apply(store, &commit, &ticket);
 	}
 	if (error == 0)
-		error = bd_sync_log(store, ticket);
+		error = bd_flush_log(store, ticket);
 	if (error == 0) {
 		branch->snapshots--;
 		store->snapshot_count--;
@@ -186,7 +186,7 @@ int bd_snapshot_delete(struct bd_store *store, struct bd_branch_id id, const cha
 	}
 	pthread_rwlock_unlock(&store->table_lock);
 	bd_commit_free(&commit);
-	return error;
+	return error != 0 ? error : bd_may_tell(store);
 }
 
 static int compare_epochs(const void *a, const void *b)

@@ -88,7 +88,7 @@ static int checkpoint(struct bd_store *store)
 	/* And once more: a write that appended its blocks before `replay` holds its inode's lock until it has noted them. */
 	retain = NF_MIN(replay, NF_MIN(noted, bd_inline_oldest(store)));
 	if (error == 0)
-		error = bd_sync_log(store, UINT64_MAX);
+		error = bd_flush_log(store, UINT64_MAX);
 	if (error == 0)
 		error = bd_extents_write_tables(store, filled, batch);
 	if (error == 0)
@@ -102,7 +102,7 @@ static int checkpoint(struct bd_store *store)
 		error = bd_journal_checkpoint(store, &position, filled);
 	if (error == 0) {
 		pthread_rwlock_wrlock(&store->kv_lock);
-		error = bd_sync_log(store, UINT64_MAX);
+		error = bd_flush_log(store, UINT64_MAX);
 		if (error == 0) {
 			batch_positions(batch, replay, retain, bd_log_generation(store->log));
 			error = bd_index_write(store->index, batch);
@@ -154,12 +154,18 @@ int bd_store_checkpoint(struct bd_store *store)
 	return bd_checkpoint(store);
 }
 
-int bd_store_sync(struct bd_store *store)
+int bd_store_flush(struct bd_store *store)
 {
 	if (atomic_load(&store->error) != 0)
 		return -EIO;
 	if (store->read_only)
 		return 0;
 	int error = flush_branches(store);
-	return error != 0 ? error : bd_sync_log(store, UINT64_MAX);
+	return error != 0 ? error : bd_flush_log(store, UINT64_MAX);
+}
+
+int bd_store_sync(struct bd_store *store)
+{
+	int error = bd_store_flush(store);
+	return error != 0 || store->read_only ? error : bd_may_tell(store);
 }

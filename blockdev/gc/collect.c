@@ -120,7 +120,7 @@ static int remove_extent(struct bd_store *store, uint32_t id)
 	struct bd_commit commit;
 	struct bd_key key, end;
 	uint64_t ticket;
-	int error = bd_store_sync(store);
+	int error = bd_store_flush(store);
 	if (error == 0)
 		error = bd_commit_init(&commit);
 	if (error != 0)
@@ -137,7 +137,7 @@ static int remove_extent(struct bd_store *store, uint32_t id)
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
 	if (error == 0)
-		error = bd_sync_log(store, ticket);
+		error = bd_flush_log(store, ticket);
 	if (error == 0)
 		error = bd_extent_remove(store, id);
 	pthread_mutex_unlock(&store->checkpoint_lock);

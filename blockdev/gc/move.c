@@ -288,5 +288,5 @@ int bd_move_blocks(struct bd_store *store, struct bd_move *moves, size_t count, 
 		at = end;
 	}
 	free(data);
-	return error != 0 ? error : bd_sync_log(store, UINT64_MAX);
+	return error != 0 ? error : bd_flush_log(store, UINT64_MAX);
 }

@@ -374,7 +374,7 @@ int bd_journal_checkpoint(struct bd_store *store, const struct bd_journal_positi
 	journal->notes_lost = false;
 	pthread_mutex_unlock(&journal->lock);
 	pthread_rwlock_unlock(&store->kv_lock);
-	int error = bd_sync_log(store, UINT64_MAX);
+	int error = bd_flush_log(store, UINT64_MAX);
 	uint64_t changes = journal->end - journal->dump_size;
 	bool dump = journal->must_dump || changes + notes_size > NF_MAX(CHANGES_MAX, journal->dump_size * 2);
 	if (error == 0)

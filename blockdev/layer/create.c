@@ -356,7 +356,7 @@ static int remove_record(struct bd_store *store, const struct bd_layer *layer)
 	bd_commit_put(&commit, &key, value, 0);
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
-	return error != 0 ? error : bd_sync_log(store, ticket);
+	return error != 0 ? error : bd_flush_log(store, ticket);
 }
 
 static int take_away(struct bd_store *store, struct bd_layer *layer)
@@ -396,5 +396,5 @@ int bd_layer_delete(struct bd_store *store, struct bd_branch_id id, struct bd_ep
 	bd_layer_unref(layer);
 	bd_branch_release(branch);
 	bd_layers_reap(store);
-	return error;
+	return error != 0 ? error : bd_may_tell(store);
 }

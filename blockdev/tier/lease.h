@@ -5,7 +5,8 @@
  *
  *   take:   make lease/G+1 ("taking"; G the highest there is) and read it back. Then read lease/G: "released" is final: begin at once. Else wait its ttl_ms from the moment when lease/G+1 was
  *           made: by then whatever G was renewed for has passed. Begin by a renewal.
- *           Politeness, no part of the argument: without take_over a "held" lease/G is looked at first, for one ttl, and if it changes, nothing is made: -EBUSY, and the message says who holds it.
+ *           Politeness, no part of the argument: without take_over a "held" lease/G is looked at first, for half its ttl, and if it changes, nothing is made: -EBUSY, and the message says who holds it.
+ *           An "idle" one is not taken either: it looks like one that is dead.
  *   renew:  put lease/G ("held", counter + 1), then look for lease/G+1. Not there: valid for ttl from the moment before the put. There: lost, for ever.
  *           Either the holder sees G+1, or it had looked before G+1 was made, and its ttl is waited out. No clock is compared with another.
  *   idle:   nothing was acknowledged for a while: put "idle" once, for people, and renew no more. The next acknowledgement renews first. So a store that does nothing asks nothing.
