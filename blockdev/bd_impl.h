@@ -270,7 +270,7 @@ NF_MUST_CHECK int bd_superblock_read(struct nf_io *io, struct bd_superblock *ret
 /* Give a store that was made piece by piece (tier/attach.c) its superblock, last of all: a store with one is whole. Durable on return. -EEXIST. */
 NF_MUST_CHECK int bd_superblock_make(struct nf_io *io, const struct bd_superblock *superblock);
 /* bd_store_sync for the store's own work: nobody is told. */
-NF_MUST_CHECK int bd_store_flush(struct bd_store *store);
+NF_MUST_CHECK int bd_flush_all(struct bd_store *store);
 /* The id of the store that `io` shows. Errors and message as of bd_store_open. */
 NF_MUST_CHECK int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, size_t size);
 

@@ -111,7 +111,7 @@ static int flusher_step(struct bd_store *store, int64_t now_s, int64_t *last_che
 		error = bd_checkpoint(store);
 		*last_checkpoint_s = now_s;
 	} else {
-		error = bd_store_flush(store);
+		error = bd_flush_all(store);
 	}
 	bd_leaf_cache_trim(store);
 	bd_inodes_trim(store, IDLE_INODES);

@@ -154,7 +154,7 @@ int bd_store_checkpoint(struct bd_store *store)
 	return bd_checkpoint(store);
 }
 
-int bd_store_flush(struct bd_store *store)
+int bd_flush_all(struct bd_store *store)
 {
 	if (atomic_load(&store->error) != 0)
 		return -EIO;
@@ -166,6 +166,6 @@ int bd_store_flush(struct bd_store *store)
 
 int bd_store_sync(struct bd_store *store)
 {
-	int error = bd_store_flush(store);
+	int error = bd_flush_all(store);
 	return error != 0 || store->read_only ? error : bd_may_tell(store);
 }

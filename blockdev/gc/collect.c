@@ -120,7 +120,7 @@ static int remove_extent(struct bd_store *store, uint32_t id)
 	struct bd_commit commit;
 	struct bd_key key, end;
 	uint64_t ticket;
-	int error = bd_store_flush(store);
+	int error = bd_flush_all(store);
 	if (error == 0)
 		error = bd_commit_init(&commit);
 	if (error != 0)

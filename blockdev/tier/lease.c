@@ -41,7 +41,7 @@ static void tell_lost(struct bd_lease *lease)
 		snprintf(why, sizeof(why), "lease %" PRIu32 " is not this machine's any more", lease->core.generation);
 	nf_error("%s; nothing is acknowledged here any more", why);
 	pthread_mutex_lock(&lease->lock);
-	snprintf(lease->last_error, sizeof(lease->last_error), "%s", why);
+	snprintf(lease->last_error, sizeof(lease->last_error), "%.255s", why);
 	pthread_mutex_unlock(&lease->lock);
 	if (lease->lost != NULL)
 		lease->lost(lease->arg, why);
@@ -87,7 +87,7 @@ static void renew_locked(struct bd_lease *lease, int64_t *ret_not_before_ns)
 	else if (good)
 		lease->last_error[0] = '\0';
 	else
-		snprintf(lease->last_error, sizeof(lease->last_error), "%s", lease->message);
+		snprintf(lease->last_error, sizeof(lease->last_error), "%.255s", lease->message);
 	publish(lease);
 }
 

@@ -63,7 +63,7 @@ class Directory(Case):
     def test_facts(self):
         facts = self.facts(check("check", self.url, "--size", "20M", "--json"))
         self.assertEqual((facts["place"], facts["large_bytes"]), (self.url, 20 << 20))
-        self.assertTrue(facts["conditional_put"] and facts["one_winner"] and facts["if_match"])
+        self.assertTrue(facts["conditional_put"] and facts["one_winner"] and facts["if_match"] and facts["lease"])
         self.assertEqual(sorted(os.listdir(self.top)), ["~lock", "~tmp"], "something was left behind")
 
     def test_text(self):
@@ -100,7 +100,7 @@ class S3(Case):
             exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: \"x\"\r\n\r\n", b"")
         self.proxy.fault(ignore, method="PUT", part="conditional", times=1000)
         facts = self.facts(check("check", self.url, "--size", "1M", "--json", env=self.env))
-        self.assertFalse(facts["conditional_put"] or facts["one_winner"])
+        self.assertFalse(facts["conditional_put"] or facts["one_winner"] or facts["lease"])
         self.assertIn("ignored", facts["conditional_text"])
         self.proxy.fault(proxy.answer(501, "NotImplemented"), method="PUT", part="conditional", times=1000)
         text = check("check", self.url, "--size", "1M", env=self.env).stdout

@@ -337,11 +337,11 @@ static bool lease_is_safe(const struct check *check)
 static void print_json(const struct check *check)
 {
 	json_t *object = json_pack(
-		"{s:o, s:f, s:f, s:I, s:f, s:f, s:b, s:b, s:b, s:s}", "place", tl_json_text(ob_client_place(check->client)),
+		"{s:o, s:f, s:f, s:I, s:f, s:f, s:b, s:b, s:b, s:b, s:s}", "place", tl_json_text(ob_client_place(check->client)),
 		"put_ms", check->put_ms, "get_ms", check->get_ms, "large_bytes", (json_int_t)check->large_size, "upload_mb_s",
 		mb_s(check->large_size, check->upload_s), "download_mb_s", mb_s(check->large_size, check->download_s),
 		"conditional_put", check->conditional.if_none_match, "one_winner", check->conditional.one_winner, "if_match",
-		check->conditional.if_match, "conditional_text", check->conditional_text);
+		check->conditional.if_match, "lease", lease_is_safe(check), "conditional_text", check->conditional_text);
 	json_dumpf(object, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(object);
@@ -357,11 +357,12 @@ static void print_text(const struct check *check)
 	printf("upload, download  %.1f MB/s, %.1f MB/s (%s)\n", mb_s(check->large_size, check->upload_s),
 	       mb_s(check->large_size, check->download_s), tl_bytes_human(size, check->large_size));
 	printf("conditional put   %s\n", lease_is_safe(check) ? "works, one winner" : "does NOT work");
+	printf("lease             %s\n", lease_is_safe(check) ? "works: one machine at a time writes to a store here" : "does NOT work");
 	printf("  by etag         %s\n", check->conditional.if_match ? "works" : "does NOT work");
 	if (!lease_is_safe(check)) {
 		tl_escape(place, sizeof(place), check->conditional_text);
-		printf("%s.\nWithout conditional puts nothing here can keep two machines from writing to one branch: use it from "
-		       "one machine only.\n",
+		printf("%s.\nWithout conditional puts nothing here can keep two machines from writing to one store: use it from "
+		       "one machine only, with --unsafe-no-lease.\n",
 		       place);
 	}
 	printf("ok: put, get, ranges, list, delete and what was never put are as they should be\n");
