@@ -94,6 +94,11 @@ struct bd_status {
 };
 NF_MUST_CHECK int bd_store_status(struct bd_store *store, struct bd_status *ret_status);
 
+/* Change how much of the disk the store may take, log and extents together; 0 = the disk's. Durable on return, and counts at once: what writers have
+ * reserved at this moment they may still take. -EINVAL: less than the log and 128 MiB; -ENOSPC: less than it takes now (extent_bytes + log_bytes of the
+ * status), nothing changed; else the old limit counts, until the store is opened again, and then one of the two. */
+NF_MUST_CHECK int bd_store_set_size_limit(struct bd_store *store, uint64_t bytes);
+
 /* Progress of long work: `done` of `total` (0 = unknown) units. A non-zero return stops the work with -ECANCELED. */
 typedef int (*bd_progress_fn)(void *arg, const char *phase, uint64_t done, uint64_t total);
 

@@ -204,7 +204,8 @@ struct bd_store {
 	struct nf_io *io;
 	bool owns_io, read_only, no_background;
 	unsigned spare_idle_s; /* 0 = the default */
-	uint64_t store_id, size_limit_bytes, memory_limit_bytes;
+	uint64_t store_id, memory_limit_bytes;
+	_Atomic uint64_t size_limit_bytes; /* changes under table_lock exclusive */
 	int lock_fd;
 	int64_t created_ns;
 	struct bd_index *index;

@@ -1,7 +1,8 @@
 /* A store: format, open, close, status.
  *
  * Directory: superblock (one page), log (the ring), extents/, index/ (RocksDB), lock.
- * The superblock is written again, in another file that takes its place, when the store gets something that older programs must not miss.
+ * The superblock is written again, in another file that takes its place, when the store gets something that older programs must not miss, or another
+ * size limit.
  * superblock, little-endian:
  *   0 magic "NEONFSST" 8 bytes, 8 format version u32, 12 zero u32, 16 store id u64, 24 size limit u64, 32 created i64,
  *   40 log ring bytes u64, 48 XXH3 of bytes 0-47 u64 */
@@ -28,6 +29,7 @@
 #define DEFAULT_LOG_BYTES (UINT64_C(128) << 20)
 #define DEFAULT_MEMORY_BYTES (UINT64_C(384) << 20)
 #define LEAST_MEMORY_BYTES (UINT64_C(64) << 20)
+#define LEAST_DATA_BYTES (UINT64_C(128) << 20) /* that a size limit leaves beside the log */
 
 int64_t bd_now_ns(void)
 {
@@ -156,27 +158,54 @@ int bd_superblock_id(struct nf_io *io, uint64_t *ret_store_id, char *message, si
 	return error;
 }
 
-int bd_store_raise_format(struct bd_store *store, uint32_t version)
+/* Under table_lock exclusive: another one takes its place, durable. */
+static int superblock_replace(struct bd_store *store, uint32_t version, uint64_t size_limit_bytes)
 {
 	char message[512] = "";
 	struct bd_superblock sb;
-	if (store->format_version >= version)
-		return 0;
 	int error = bd_superblock_read(store->io, &sb, message, sizeof(message));
 	if (error != 0) {
 		nf_error("%s", message);
 		return error;
 	}
 	sb.version = version;
+	sb.size_limit_bytes = size_limit_bytes;
 	error = nf_io_unlink(store->io, SUPERBLOCK_NEW);
 	if (error == 0 || error == -ENOENT)
 		error = superblock_write(store->io, SUPERBLOCK_NEW, &sb);
 	if (error == 0)
 		error = nf_io_rename(store->io, SUPERBLOCK_NEW, SUPERBLOCK);
-	if (error == 0)
-		error = nf_io_sync_dir(store->io, ".");
+	return error != 0 ? error : nf_io_sync_dir(store->io, ".");
+}
+
+int bd_store_raise_format(struct bd_store *store, uint32_t version)
+{
+	if (store->format_version >= version)
+		return 0;
+	int error = superblock_replace(store, version, store->size_limit_bytes);
 	if (error == 0)
 		store->format_version = version;
+	return error;
+}
+
+int bd_store_set_size_limit(struct bd_store *store, uint64_t bytes)
+{
+	if (bytes != 0 && bytes < bd_log_ring_bytes(store->log) + LEAST_DATA_BYTES)
+		return -EINVAL;
+	pthread_rwlock_wrlock(&store->table_lock);
+	uint64_t before = store->size_limit_bytes;
+	int error = bd_store_writable(store);
+	/* A lower one counts from here on, so that what is looked at next does not grow past it. */
+	if (error == 0 && bytes != 0 && (before == 0 || bytes < before)) {
+		store->size_limit_bytes = bytes;
+		error = bd_extents_totals(store).bytes + bd_log_ring_bytes(store->log) > bytes ? -ENOSPC : 0;
+	}
+	if (error == 0)
+		error = superblock_replace(store, store->format_version, bytes);
+	store->size_limit_bytes = error == 0 ? bytes : before;
+	pthread_rwlock_unlock(&store->table_lock);
+	if (error == 0 && bytes != 0)
+		bd_store_drop_spares(store); /* files that wait to be used again count, and can go */
 	return error;
 }
 
@@ -218,7 +247,7 @@ int bd_store_format_io(const char *path, struct nf_io *io, const struct bd_forma
 				.log_bytes = DEFAULT_LOG_BYTES, .created_ns = bd_now_ns()};
 	if (options->log_bytes != 0)
 		sb.log_bytes = options->log_bytes;
-	if (sb.size_limit_bytes != 0 && sb.size_limit_bytes < sb.log_bytes + (UINT64_C(128) << 20))
+	if (sb.size_limit_bytes != 0 && sb.size_limit_bytes < sb.log_bytes + LEAST_DATA_BYTES)
 		return -EINVAL;
 	if (getrandom(&sb.store_id, sizeof(sb.store_id), 0) != sizeof(sb.store_id))
 		return -EIO;
@@ -538,10 +567,10 @@ int bd_statfs(struct bd_store *store, struct bd_statfs *ret_statfs)
 		total_bytes = BD_TIER_BYTES;
 		free_bytes = BD_TIER_BYTES - NF_MIN(own, BD_TIER_BYTES);
 	}
-	if (store->size_limit_bytes != 0) {
-		uint64_t left = store->size_limit_bytes > own ? store->size_limit_bytes - own : 0;
-		free_bytes = NF_MIN(free_bytes, left);
-		total_bytes = NF_MIN(total_bytes, store->size_limit_bytes);
+	uint64_t limit = store->size_limit_bytes;
+	if (limit != 0) {
+		free_bytes = NF_MIN(free_bytes, limit > own ? limit - own : 0);
+		total_bytes = NF_MIN(total_bytes, limit);
 	}
 	*ret_statfs = (struct bd_statfs){.total_bytes = total_bytes, .free_bytes = free_bytes,
 					 .files = bd_inodes_in_memory(store)};

@@ -74,11 +74,12 @@ static int check_room(struct bd_store *store, enum bd_stream stream, uint64_t gr
 	if (free_bytes < grow + (stream == BD_STREAM_FRONT ? bd_extents_reserve(total_bytes) : 0))
 		return -ENOSPC;
 	struct bd_extents *extents = store->extents;
-	if (store->size_limit_bytes != 0 && stream == BD_STREAM_FRONT) {
+	uint64_t limit = store->size_limit_bytes;
+	if (limit != 0 && stream == BD_STREAM_FRONT) {
 		pthread_mutex_lock(&extents->lock);
 		uint64_t used = extents->bytes + extents->spare_bytes;
 		pthread_mutex_unlock(&extents->lock);
-		if (used + bd_log_ring_bytes(store->log) + grow > store->size_limit_bytes)
+		if (used + bd_log_ring_bytes(store->log) + grow > limit)
 			return -ENOSPC;
 	}
 	return 0;

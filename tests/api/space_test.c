@@ -91,6 +91,96 @@ static void a_size_limit_is_a_full_disk(void **state)
 	api_remove_dir(api.path);
 }
 
+static uint64_t limit_of(struct api *api)
+{
+	struct bd_status status;
+
+	assert_ok(bd_store_status(api->store, &status));
+	return status.size_limit_bytes;
+}
+
+static uint64_t taken_by(struct api *api)
+{
+	struct bd_status status;
+
+	assert_ok(bd_store_status(api->store, &status));
+	return status.extent_bytes + status.log_bytes;
+}
+
+static void a_size_limit_rises_and_falls(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *file = api_create(api->root, "file", S_IFREG | 0600);
+	struct bd_statfs statfs;
+	unsigned count;
+
+	assert_int_equal(limit_of(api), 0);
+	assert_int_equal(bd_store_set_size_limit(api->store, 16 * MIB + 128 * MIB - 1), -EINVAL);
+	assert_ok(bd_store_set_size_limit(api->store, DISK));
+	count = fill(file, 1);
+	assert_true(count * PIECE <= DISK);
+	/* Below what is there: refused, and nothing is changed. */
+	assert_int_equal(bd_store_set_size_limit(api->store, 16 * MIB + 128 * MIB), -ENOSPC);
+	assert_int_equal(limit_of(api), DISK);
+	/* Room at once, with the same store open. */
+	assert_ok(bd_store_set_size_limit(api->store, 2 * DISK));
+	assert_ok(bd_statfs(api->store, &statfs));
+	assert_true(statfs.free_bytes > DISK / 2);
+	api_put(file, count * PIECE, 1, 64 * MIB);
+	assert_ok(bd_fsync(file, true));
+	assert_int_equal(bd_store_set_size_limit(api->store, DISK), -ENOSPC);
+	bd_inode_unref(file, 1);
+	/* It lasts, also through a power cut right after. */
+	api_reopen(api);
+	assert_int_equal(limit_of(api), 2 * DISK);
+	file = api_lookup(api->root, "file");
+	api_expect(file, 0, 1, count * PIECE + 64 * MIB);
+	bd_inode_unref(file, 1);
+	assert_ok(bd_store_set_size_limit(api->store, 3 * DISK));
+	api_crash(api);
+	assert_int_equal(limit_of(api), 3 * DISK);
+	/* What was freed can be taken away, files that are kept for reuse too. */
+	assert_ok(bd_unlink(api->root, "file"));
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_ok(bd_store_checkpoint(api->store));
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_true(taken_by(api) < DISK);
+	assert_ok(bd_store_set_size_limit(api->store, DISK));
+	struct bd_status status;
+	assert_ok(bd_store_status(api->store, &status));
+	assert_int_equal(status.spare_bytes, 0);
+	assert_ok(bd_store_set_size_limit(api->store, 0));
+	file = api_create(api->root, "large", S_IFREG | 0600);
+	api_put(file, 0, 2, DISK + 16 * MIB);
+	assert_ok(bd_fsync(file, true));
+	bd_inode_unref(file, 1);
+}
+
+/* Call number 1, 2, 3 ... of writing the limit down fails: the store opens again, with the old one or the new one. */
+static void a_size_limit_that_cannot_be_written(void **state)
+{
+	struct api *api = *state;
+	const unsigned kinds = 1u << NF_FAULT_WRITE | 1u << NF_FAULT_FSYNC | 1u << NF_FAULT_ALLOCATE | 1u << NF_FAULT_NAMESPACE;
+	bool struck = true;
+	unsigned refused = 0;
+
+	api_wrap(api);
+	for (uint64_t call = 1; struck; call++) {
+		uint64_t before = limit_of(api), wanted = DISK + call * MIB;
+		const struct nf_fault fault = {.kinds_mask = kinds, .countdown = call, .error = -EIO};
+		nf_io_fault_set(api->io, &fault);
+		int err = bd_store_set_size_limit(api->store, wanted);
+		struck = nf_io_fault_struck(api->io);
+		nf_io_fault_set(api->io, &(struct nf_fault){0});
+		assert_int_equal(err, struck ? -EIO : 0);
+		assert_int_equal(limit_of(api), struck ? before : wanted);
+		api_crash_as(api, call);
+		assert_true(limit_of(api) == wanted || (struck && limit_of(api) == before));
+		refused += struck;
+	}
+	assert_true(refused >= 4);
+}
+
 static void free_space_follows_use(void **state)
 {
 	struct api *api = *state;
@@ -247,6 +337,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		api_test(a_full_disk_keeps_what_it_has),
 		cmocka_unit_test(a_size_limit_is_a_full_disk),
+		api_test(a_size_limit_rises_and_falls),
+		api_test(a_size_limit_that_cannot_be_written),
 		api_test(free_space_follows_use),
 		api_test(a_collection_that_has_no_room_takes_nothing),
 		api_test(a_full_store_can_be_collected),

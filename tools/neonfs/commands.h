@@ -8,6 +8,7 @@ int run_init(const struct tl_call *call);
 int run_mount(const struct tl_call *call);
 int run_umount(const struct tl_call *call);
 int run_status(const struct tl_call *call);
+int run_set(const struct tl_call *call);
 int run_scrub(const struct tl_call *call);
 int run_object_store(const struct tl_call *call);
 int run_gc(const struct tl_call *call);

@@ -9,6 +9,7 @@ static const struct {
 } table[] = {
 	{"store.status", ctl_store_status},
 	{"store.sync", ctl_store_sync},
+	{"store.limit", ctl_store_limit},
 	{"store.gc", ctl_store_gc},
 	{"store.scrub", ctl_store_scrub},
 	{"store.torn", ctl_store_torn},

@@ -8,6 +8,7 @@
 #include "tools/neonfs/control_call.h"
 #include "tools/neonfs/control_cluster.h"
 #include "tools/neonfs/store_json.h"
+#include "tools/neonfs/store_limit.h"
 
 static json_t *request_counts(const struct fs_stats *stats)
 {
@@ -52,6 +53,17 @@ int ctl_store_sync(struct ctl_call *call)
 {
 	int rc = bd_store_sync(call->store);
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot write everything out");
+}
+
+int ctl_store_limit(struct ctl_call *call)
+{
+	char message[STORE_LIMIT_MESSAGE_MAX];
+	const json_t *bytes = json_object_get(call->args, "bytes");
+	if (!json_is_integer(bytes) || json_integer_value(bytes) < 0)
+		return ctl_error(call, TL_CODE_USAGE, "the request has no size");
+	return store_limit_set(call->store, (uint64_t)json_integer_value(bytes), message) == 0
+		       ? 0
+		       : ctl_error(call, "failed", "%s", message);
 }
 
 int ctl_store_gc(struct ctl_call *call)

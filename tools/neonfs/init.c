@@ -6,9 +6,8 @@
 #include "blockdev/bd.h"
 #include "tools/lib/format.h"
 #include "tools/neonfs/commands.h"
+#include "tools/neonfs/store_limit.h"
 #include "tools/neonfs/store_path.h"
-
-#define SIZE_LIMIT_MIN (UINT64_C(256) << 20) /* half of it is the log */
 
 static int fail_not_empty(const char *path)
 {
@@ -39,7 +38,7 @@ int run_init(const struct tl_call *call)
 	if (limit != NULL) {
 		if (tl_parse_bytes(limit, &options.size_limit_bytes) != 0)
 			return tl_usage("--size-limit \"%s\" is no size; write one like 10737418240, 10G or 1.5T", limit);
-		if (options.size_limit_bytes < SIZE_LIMIT_MIN)
+		if (options.size_limit_bytes < STORE_LIMIT_MIN)
 			return tl_usage("--size-limit %s is too small; a store needs at least 256M", limit);
 	}
 	if (call->args[0][0] == '\0')

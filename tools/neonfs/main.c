@@ -24,6 +24,11 @@ static const struct tl_option status_options[] = {
 	{0},
 };
 
+static const struct tl_option set_options[] = {
+	{.name = "size-limit", .argument = "BYTES|none", .help = "use at most this much of the disk (like 200G), or all of it"},
+	{0},
+};
+
 static const struct tl_option scrub_options[] = {
 	{.name = "rebuild", .help = "make a lost or damaged index again (the store must not be mounted)"},
 	{.name = "json", .help = "print one JSON object"},
@@ -91,6 +96,18 @@ static const struct tl_command commands[] = {
 	 .required = 1,
 	 .options = status_options,
 	 .run = run_status},
+	{.name = "set",
+	 .synopsis = "STORE --size-limit BYTES|none",
+	 .summary = "Change how much of the disk a store may take",
+	 .description = "Works while the store is mounted too, and counts at once. A limit can be raised, taken away, and lowered down\n"
+			"to what the store takes (\"neonfs gc\" gives back what is not needed).\n\n"
+			"Examples:\n"
+			"  neonfs set /srv/neon --size-limit 400G\n"
+			"  neonfs set /srv/neon --size-limit none\n",
+	 .arguments = {"STORE"},
+	 .required = 1,
+	 .options = set_options,
+	 .run = run_set},
 	{.name = "scrub",
 	 .synopsis = "STORE [--rebuild] [--json]",
 	 .summary = "Read and verify everything in a store",

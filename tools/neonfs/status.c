@@ -77,10 +77,11 @@ static const char *text(const json_t *object, const char *key)
 	return value != NULL ? value : "?";
 }
 
+/* On a pipe as plain bytes, and that they are bytes is said. */
 static void print_bytes(const char *label, const json_t *facts, const char *key)
 {
 	char number[TL_NUMBER_MAX];
-	printf("%-14s %s\n", label, tl_bytes(number, fact(facts, key)));
+	printf("%-14s %s%s\n", label, tl_bytes(number, fact(facts, key)), tl_is_terminal() ? "" : " bytes");
 }
 
 static void print_number(const char *label, const json_t *facts, const char *key)
@@ -107,6 +108,20 @@ static void print_mount(const json_t *status)
 	}
 }
 
+/* What it means that there is no room, and what to do. */
+static void print_full(const char *store, const char *what)
+{
+	if (strcmp(what, "disk") == 0) {
+		printf("%-14s FULL: the disk has only what is kept free for recovery and the collector; writes fail\n", "state");
+		printf("%-14s delete branches, snapshots or files, then \"neonfs gc %s\"; or make room on the disk\n", "to do", store);
+	} else {
+		printf("%-14s FULL: the size limit is reached; writes fail\n", "state");
+		printf("%-14s delete branches, snapshots or files, then \"neonfs gc %s\"; or raise the limit with \"neonfs set %s "
+		       "--size-limit BYTES\"\n",
+		       "to do", store, store);
+	}
+}
+
 static void print_status(const json_t *status)
 {
 	const json_t *facts = json_object_get(status, "facts");
@@ -117,6 +132,8 @@ static void print_status(const json_t *status)
 	print_mount(status);
 	if (error != NULL)
 		printf("%-14s READ-ONLY: %s\n", "state", error);
+	if (json_object_get(facts, "full") != NULL)
+		print_full(shown, text(facts, "full"));
 	print_number("branches", facts, "branches");
 	print_number("snapshots", facts, "snapshots");
 	if (fact(facts, "layers") > 0)

@@ -2,6 +2,7 @@
 #include "tools/neonfs/store_json.h"
 
 #include "tools/lib/proto.h"
+#include "tools/neonfs/store_limit.h"
 
 /* A number of a struct, under its own name. */
 struct field {
@@ -60,6 +61,9 @@ json_t *store_status_json(const struct bd_status *status)
 	json_t *object = numbers(fields, NF_ARRAY_LEN(fields));
 	if (object != NULL && status->error != 0)
 		json_object_set_new(object, "error", tl_json_text(status->error_message));
+	const char *full = store_limit_reached(status);
+	if (object != NULL && full != NULL)
+		json_object_set_new(object, "full", json_string(full));
 	return object;
 }
 

@@ -5,7 +5,7 @@ import unittest
 from workplace import BRANCH, FAILED, NEONFS, OK, USAGE, Workplace, run
 
 COMMANDS = {
-    NEONFS: ["init", "mount", "umount", "status", "scrub", "gc", "object-store"],
+    NEONFS: ["init", "mount", "umount", "status", "set", "scrub", "gc", "object-store"],
     BRANCH: ["init", "create", "list", "tree", "show", "log", "snapshot", "delete", "rename", "protect", "unprotect",
              "diff", "detach", "restore", "reset", "recover", "point", "retain"],
 }
@@ -64,6 +64,9 @@ class Arguments(Workplace):
             self.one_line(run(NEONFS, "mount", self.store, self.mountpoint, *words), USAGE, words[0].split("=")[0])
         for limit in ("", "-1", "10X", "1M", "1e9", "1.5"):
             self.one_line(run(NEONFS, "init", self.top + "/new", "--size-limit", limit), USAGE, "--size-limit")
+            self.one_line(run(NEONFS, "set", self.store, "--size-limit", limit), USAGE, "--size-limit")
+        self.one_line(run(NEONFS, "set", self.store), USAGE, "--size-limit BYTES")
+        self.one_line(run(NEONFS, "set", self.top + "/none", "--size-limit", "1G"), FAILED, "no store")
 
     def test_which_store(self):
         self.one_line(run(BRANCH, "list"), USAGE, "--store", "NEONFS_STORE")

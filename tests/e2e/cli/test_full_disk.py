@@ -4,7 +4,7 @@ import hashlib
 import os
 import unittest
 
-from workplace import FAILED, NEONFS, OK, Workplace
+from workplace import FAILED, NEONFS, OK, Workplace, run
 
 LIMIT = "256M"
 
@@ -63,6 +63,37 @@ class FullDisk(Workplace):
         os.unlink(self.path("main", "fill"))
         self.done(NEONFS, "gc", self.store)
         self.write("main/again", "y" * (8 << 20))
+        self.done(NEONFS, "scrub", self.store)
+
+    def set_limit(self, limit):
+        self.assertEqual(self.done(NEONFS, "set", self.store, "--size-limit", limit), "")
+        return self.status()["facts"]["size_limit_bytes"]
+
+    def test_status_says_what_to_do_and_the_limit_can_be_raised(self):
+        self.assertNotIn("full", self.status()["facts"])
+        self.assertNotIn("FULL", self.done(NEONFS, "status", self.store))
+        self.fill("main/fill")
+        self.assertEqual(self.status()["facts"]["full"], "size limit")
+        text = self.done(NEONFS, "status", self.store)
+        for fragment in ("FULL: the size limit is reached", f"neonfs gc {self.store}", f"neonfs set {self.store} --size-limit"):
+            self.assertIn(fragment, text)
+        self.assertEqual(self.set_limit("320M"), 320 << 20)
+        self.assertNotIn("full", self.status()["facts"])
+        self.write("main/more", "z" * (32 << 20))
+        self.one_line(run(NEONFS, "set", self.store, "--size-limit", "256M"), FAILED, "the store takes", "neonfs gc")
+        self.assertEqual(self.status()["facts"]["size_limit_bytes"], 320 << 20)
+        self.umount()
+        # The same without a daemon.
+        self.one_line(run(NEONFS, "set", self.store, "--size-limit", "256M"), FAILED, "the store takes", "neonfs gc")
+        self.assertEqual(self.set_limit("1G"), 1 << 30)
+        self.mount()
+        self.assertEqual(self.status()["facts"]["size_limit_bytes"], 1 << 30)
+        self.assertEqual(self.read("main/more"), "z" * (32 << 20))
+        for name in ("fill", "more"):
+            os.unlink(self.path("main", name))
+        self.done(NEONFS, "gc", self.store)
+        self.assertEqual(self.set_limit("256M"), 256 << 20)
+        self.assertEqual(self.set_limit("none"), 0)
         self.done(NEONFS, "scrub", self.store)
 
 

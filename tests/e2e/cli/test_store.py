@@ -60,6 +60,8 @@ class Status(Workplace):
         text = self.done(NEONFS, "status", self.store)
         self.assertIn(self.mountpoint, text)
         self.assertIn(str(status["mount"]["pid"]), text)
+        for label in ("data", "of it live", "log", "index", "free", "memory", "memory limit"):
+            self.assertRegex(text, rf"(?m)^{label} +\d+ bytes$", "a size without its unit")
 
     def test_not_mounted(self):
         self.branch_done("create", "main")
