@@ -104,14 +104,44 @@ static void print_deleted(json_t *result)
 	printf("\n");
 }
 
+/* Forced, and history has become shorter: by how much. */
+static void say_lost(const json_t *result)
+{
+	const json_t *began = json_object_get(result, "began"), *begins = json_object_get(result, "begins");
+	if (began == NULL)
+		return;
+	if (json_is_true(json_object_get(result, "all_history")))
+		tl_warn("history of \"%s\", which began at %s (%s), is gone and begins again", branch_text(result, "branch"),
+			branch_text(began, "lsn"), branch_text(began, "time"));
+	else
+		tl_warn("history of \"%s\" begins at %s (%s) now, before at %s (%s)", branch_text(result, "branch"),
+			branch_text(begins, "lsn"), branch_text(begins, "time"), branch_text(began, "lsn"),
+			branch_text(began, "time"));
+}
+
+static int delete_snapshot(const struct tl_call *call)
+{
+	json_t *result;
+	if (tl_flag(call, "recursive"))
+		return tl_usage("a snapshot has nothing below it; leave --recursive out");
+	int code = branch_request(
+		call, "snapshot.delete",
+		json_pack("{s:o, s:b}", "point", branch_word(call->args[0]), "force", (int)tl_flag(call, "force")), &result);
+	if (code == TL_OK) {
+		say_lost(result);
+		json_decref(result);
+	}
+	return code;
+}
+
 int run_delete(const struct tl_call *call)
 {
 	const char *word = call->args[0];
 	json_t *result;
-	if (strchr(word, '@') != NULL && tl_flag(call, "recursive"))
-		return tl_usage("a snapshot has nothing below it; leave --recursive out");
 	if (strchr(word, '@') != NULL)
-		return branch_request(call, "snapshot.delete", json_pack("{s:o}", "point", branch_word(word)), NULL);
+		return delete_snapshot(call);
+	if (tl_flag(call, "force"))
+		return tl_usage("--force is for a snapshot that history begins with; leave it out");
 	int code = branch_request(
 		call, "branch.delete",
 		json_pack("{s:o, s:b}", "name", branch_word(word), "recursive", (int)tl_flag(call, "recursive")), &result);

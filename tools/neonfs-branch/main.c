@@ -32,6 +32,7 @@ static const struct tl_option create_options[] = {
 
 static const struct tl_option delete_options[] = {
 	{.name = "recursive", .help = "with all branches made from it, and those made from them"},
+	{.name = "force", .help = "a snapshot also where history begins with it, and becomes shorter"},
 	{0},
 };
 
@@ -148,11 +149,12 @@ static const struct tl_command commands[] = {
 	 .options = json_options,
 	 .run = run_snapshot},
 	{.name = "delete",
-	 .synopsis = "NAME [--recursive] | NAME@LABEL",
+	 .synopsis = "NAME [--recursive] | NAME@LABEL [--force]",
 	 .summary = "Delete a branch or a snapshot",
 	 .description =
 		 "At once; the space is freed in the background. Refused while a process has files of it open, while it is\n"
-		 "protected, and while it has children (without --recursive; \"detach\" frees a child).\n\n"
+		 "protected, and while it has children (without --recursive; \"detach\" frees a child). A snapshot that the\n"
+		 "branch's history begins with is refused too: --force deletes it, and says which points went with it.\n\n"
 		 "Examples:\n"
 		 "  neonfs-branch delete dev\n"
 		 "  neonfs-branch delete dev --recursive\n"

@@ -7,6 +7,8 @@
 #include "tools/lib/format.h"
 #include "tools/neonfs/control_call.h"
 #include "tools/neonfs/control_names.h"
+#include "tools/neonfs/point_text.h"
+#include "walapply/pitr/wa_history.h"
 
 /* Snapshots of one second that get a label of their own: 20261124-013400, -2, -3 ... */
 #define LABELS_A_SECOND 100
@@ -76,11 +78,37 @@ int ctl_snapshot_create(struct ctl_call *call)
 	return 0;
 }
 
+static json_t *point_json(struct nf_lsn lsn, int64_t time_us)
+{
+	char text[NF_LSN_TEXT_MAX], when[POINT_TIME_MAX];
+	snprintf(text, sizeof(text), NF_LSN_FMT, NF_LSN_ARG(lsn));
+	return json_pack("{s:s, s:s}", "lsn", text, "time", point_time(when, time_us));
+}
+
+/* History begins with it, so it must be meant. */
+static int refuse_needed(struct ctl_call *call, const struct bd_branch_info *branch, const char *label,
+			 const struct wa_history_loss *loss)
+{
+	char from[POINT_TIME_MAX], to[POINT_TIME_MAX];
+	point_time(from, loss->from_us - loss->from_us % 1000000);
+	point_time(to, loss->to_us - loss->to_us % 1000000);
+	if (loss->is_all)
+		return ctl_error(call, "needed",
+				 "history of \"%s\" begins with \"%s@%s\" (" NF_LSN_FMT ", %s) and has no other snapshot to start "
+				 "from: without it no point up to now can be gone back to; --force deletes it all the same",
+				 branch->name, branch->name, label, NF_LSN_ARG(loss->from), from);
+	return ctl_error(call, "needed",
+			 "history of \"%s\" begins with \"%s@%s\" (" NF_LSN_FMT ", %s): without it the earliest point is " NF_LSN_FMT
+			 " of %s; --force deletes it all the same",
+			 branch->name, branch->name, label, NF_LSN_ARG(loss->from), from, NF_LSN_ARG(loss->to), to);
+}
+
 int ctl_snapshot_delete(struct ctl_call *call)
 {
 	struct ctl_point point;
 	struct bd_branch_info branch;
 	struct bd_snapshot_info snapshot;
+	struct wa_history_loss loss;
 	const char *text = ctl_text(call, "point");
 	if (text == NULL || ctl_split_point(call, text, &point) != 0)
 		return -1;
@@ -89,13 +117,18 @@ int ctl_snapshot_delete(struct ctl_call *call)
 	if (ctl_find_branch(call, "branch", point.branch, &branch) != 0 ||
 	    ctl_find_snapshot(call, &branch, point.label, &snapshot) != 0)
 		return -1;
-	int rc = bd_snapshot_delete(call->store, branch.id, point.label);
+	int rc = wa_history_delete_snapshot(call->history, branch.id, point.label, ctl_true(call, "force"), &loss);
+	if (rc == -ENOTEMPTY)
+		return refuse_needed(call, &branch, point.label, &loss);
 	if (rc == -EBUSY)
 		return ctl_error(call, "busy", "snapshot \"%s@%s\" is in use; close what reads it and try again", branch.name,
 				 point.label);
 	if (rc != 0)
 		return ctl_store_error(call, rc, "cannot delete the snapshot");
 	announce_snapshot(call, branch.name, point.label);
+	if (loss.from.v != 0)
+		call->result = json_pack("{s:s, s:b, s:o, s:o}", "branch", branch.name, "all_history", (int)loss.is_all, "began",
+					 point_json(loss.from, loss.from_us), "begins", point_json(loss.to, loss.to_us));
 	return 0;
 }
 

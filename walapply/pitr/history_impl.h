@@ -184,6 +184,8 @@ NF_MUST_CHECK int wh_observe(struct wh_entry *entry, const struct wa_record *rec
 /* ---- retain.c (all under work) */
 /* Apply retention now. */
 NF_MUST_CHECK int wh_retain(struct wh_entry *entry);
+/* The oldest base was deleted: what only it needed goes. */
+NF_MUST_CHECK int wh_let_go(struct wh_entry *entry);
 /* Delete segments, indexes and summaries that nobody needs, and runs of which nobody needs any segment. */
 NF_MUST_CHECK int wh_remove_segments(struct wh_entry *entry);
 /* Delete all runs. */

@@ -164,6 +164,18 @@ static bool has_old(const struct wa_facts *facts, uint32_t first)
 	return false;
 }
 
+int wh_let_go(struct wh_entry *entry)
+{
+	struct nf_lsn needed = wa_facts_needed_from(&entry->facts, 0);
+	if (wa_facts_oldest(&entry->facts) == NULL || needed.v <= entry->facts.kept_from.v)
+		return 0;
+	pthread_mutex_lock(&entry->state);
+	entry->facts.kept_from = needed;
+	pthread_mutex_unlock(&entry->state);
+	int error = wh_write_facts(entry);
+	return error == 0 ? wh_remove_segments(entry) : error;
+}
+
 int wh_retain(struct wh_entry *entry)
 {
 	uint32_t first = wa_facts_window(&entry->facts, wh_now_us(), entry->tail.end);

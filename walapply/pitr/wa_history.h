@@ -115,6 +115,18 @@ NF_MUST_CHECK int wa_history_restore_point(struct wa_history *history, struct bd
 NF_MUST_CHECK int wa_history_time_at(struct wa_history *history, struct bd_branch_id branch, struct nf_lsn lsn,
 				     int64_t *ret_time_us, char *ret_message, size_t message_size);
 
+/* Points of the history that go with a snapshot: [from, to). All 0: none. */
+struct wa_history_loss {
+	struct nf_lsn from, to;
+	int64_t from_us, to_us; /* when the snapshots were taken; is_all: to_us is now */
+	bool is_all; /* it is the only one that replay can start from: history begins again */
+};
+
+/* Delete a snapshot of the branch, whoever has made it, as bd_snapshot_delete does; *ret_loss is what history loses by it, written on -ENOTEMPTY too. Waits.
+ * -ENOTEMPTY: history begins with it, and it is not forced; nothing was changed. */
+NF_MUST_CHECK int wa_history_delete_snapshot(struct wa_history *history, struct bd_branch_id branch, const char *label,
+					     bool is_forced, struct wa_history_loss *ret_loss);
+
 /* WAL that others need whatever retention says: keep every segment with bytes of [from, to] in wal/ and its index (of complete ones) until it is
  * released, also when the branch is deleted. `name` (1 to 63 bytes) says whose: a hold of the same name is replaced. Durable on return. */
 NF_MUST_CHECK int wa_history_hold(struct wa_history *history, struct bd_branch_id branch, const char *name, struct nf_lsn from,
