@@ -116,6 +116,69 @@ int wh_index_info(struct asked *asked, struct nf_lsn start, struct wa_index_info
 	return error;
 }
 
+static int fetch_nothing(void *arg, uint32_t offset, size_t size, uint8_t *to)
+{
+	(void)arg, (void)offset, (void)size, (void)to;
+	return -EIO;
+}
+
+/* The first `size` bytes of a file, in a new buffer. */
+static ssize_t read_first(struct bd_inode *file, size_t size, uint8_t **ret_bytes)
+{
+	uint8_t *bytes = nf_io_buffer(nf_round_up(size, NF_BLOCK_SIZE));
+	ssize_t got = bytes != NULL ? bd_read(file, 0, bytes, nf_round_up(size, NF_BLOCK_SIZE)) : -ENOMEM;
+	if (got < 0) {
+		free(bytes);
+		return got;
+	}
+	*ret_bytes = bytes;
+	return got;
+}
+
+/* Damage is said in *why, and nothing else: other errors leave it as it is. */
+static int read_tables(struct bd_inode *file, struct wa_index *ret_index, uint8_t **ret_bytes, struct wa_error *why)
+{
+	struct bd_attr attr;
+	uint8_t *bytes;
+	size_t size = 0;
+	bd_inode_attr(file, &attr);
+	ssize_t got = read_first(file, NF_BLOCK_SIZE, &bytes);
+	if (got < 0)
+		return (int)got;
+	int status = wa_index_tables_size(bytes, (size_t)got, &size, why);
+	if (status == 0 && size > (size_t)got && size <= attr.size_bytes) {
+		free(bytes);
+		got = read_first(file, size, &bytes);
+		if (got < 0)
+			return (int)got;
+	}
+	if (status == 0)
+		status = wa_index_open_tables(bytes, NF_MIN(size, (size_t)got), (size_t)attr.size_bytes, fetch_nothing, NULL, ret_index,
+					      why);
+	if (status < 0) {
+		free(bytes);
+		return status;
+	}
+	*ret_bytes = bytes;
+	return 0;
+}
+
+int wh_load_tables(struct asked *asked, struct nf_lsn start, struct wa_index *ret_index, uint8_t **ret_bytes)
+{
+	char name[WA_SEGMENT_NAME + 1];
+	struct bd_inode *file;
+	struct wa_error why = {0};
+	int error = open_index(asked, start, name, &file);
+	if (error != 0)
+		return error;
+	error = read_tables(file, ret_index, ret_bytes, &why);
+	bd_inode_unref(file, 1);
+	if (error == 0)
+		return 0;
+	return wh_say(asked->message, asked->message_size, error == -EBADMSG ? -EUCLEAN : error,
+		      "the index of segment %s cannot be read: %s", name, why.text[0] != '\0' ? why.text : strerror(-error));
+}
+
 int wh_load_index(struct asked *asked, struct nf_lsn start, struct wa_index *ret_index, uint8_t **ret_bytes)
 {
 	char name[WA_SEGMENT_NAME + 1];

@@ -25,6 +25,8 @@ NF_MUST_CHECK int wh_scan(struct asked *asked, struct nf_lsn start, int (*each)(
 
 /* What the index of the segment at `start` says of it: its head alone is read. */
 NF_MUST_CHECK int wh_index_info(struct asked *asked, struct nf_lsn start, struct wa_index_info *ret_info);
+/* Its tables, bytes to be freed: of such an index no entries and no state can be read. */
+NF_MUST_CHECK int wh_load_tables(struct asked *asked, struct nf_lsn start, struct wa_index *ret_index, uint8_t **ret_bytes);
 /* All of it, its bytes to be freed. */
 NF_MUST_CHECK int wh_load_index(struct asked *asked, struct nf_lsn start, struct wa_index *ret_index, uint8_t **ret_bytes);
 

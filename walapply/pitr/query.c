@@ -1,16 +1,12 @@
-/* Questions about points: which base, where records end, what happened when. Under entry->work. */
+/* Questions about points: which base, where records end, what happened when. Restore points: named.c. Under entry->work. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "common/nf_cursor.h"
 #include "walapply/decode/wa_records.h"
 #include "walapply/pitr/asked.h"
 
-#define INFO_MASK 0xF0
-#define XLOG_RESTORE_POINT 0x70
-#define RESTORE_POINT_NAME 64u /* bytes in the record, behind an i64 time */
 /* Commits are not quite in the order of their times: a backend takes the time first. Segments whose commits are this much older than what is
  * looked for are not read. */
 #define COMMIT_SKEW_US (60 * INT64_C(1000000))
@@ -323,82 +319,6 @@ int wa_history_time_at(struct wa_history *history, struct bd_branch_id branch, s
 	}
 	if (error == 0)
 		*ret_time_us = last.time_us;
-	wh_leave(&asked);
-	return error;
-}
-
-/* -------------------------------------------------------- restore points */
-
-struct name_search {
-	const char *name;
-	struct nf_lsn until; /* records that begin before it */
-	struct nf_lsn end; /* of the newest one found */
-};
-
-static int look_for_name(void *arg, const struct wa_record *record)
-{
-	struct name_search *search = arg;
-	if (record->lsn.v >= search->until.v)
-		return 1;
-	if (record->rmid != WA_RMGR_XLOG || (record->info & INFO_MASK) != XLOG_RESTORE_POINT)
-		return 0;
-	char name[RESTORE_POINT_NAME + 1] = "";
-	struct nf_reader r = nf_reader_init(record->main, record->main_len);
-	(void)nf_read_u64(&r);
-	nf_read_copy(&r, name, NF_MIN(nf_reader_left(&r), (size_t)RESTORE_POINT_NAME));
-	if (strcmp(name, search->name) == 0)
-		search->end = record->end;
-	return 0;
-}
-
-static bool has_restore_points(const struct wa_index *index)
-{
-	for (size_t i = 0; i < wa_index_type_count(index); i++) {
-		struct wa_index_type type = wa_index_type_at(index, i);
-		if (type.rmid == WA_RMGR_XLOG && type.op == XLOG_RESTORE_POINT)
-			return true;
-	}
-	return false;
-}
-
-/* Segments from the newest sealed one back. */
-static int search_sealed(struct asked *asked, struct name_search *search)
-{
-	const struct wa_facts *facts = &asked->entry->facts;
-	for (struct nf_lsn start = facts->sealed; search->end.v == 0 && start.v > facts->kept_from.v;) {
-		struct wa_index index;
-		uint8_t *bytes;
-		search->until = start;
-		start = before(start, facts->segment_size);
-		int error = wh_load_index(asked, start, &index, &bytes);
-		if (error != 0)
-			return error;
-		bool has = has_restore_points(&index);
-		free(bytes);
-		error = has ? wh_scan(asked, start, look_for_name, search) : 0;
-		if (error != 0)
-			return error;
-	}
-	return 0;
-}
-
-int wa_history_restore_point(struct wa_history *history, struct bd_branch_id branch, const char *name, struct nf_lsn *ret_lsn,
-			     char *ret_message, size_t message_size)
-{
-	struct asked asked;
-	struct name_search search = {.name = name, .until = {UINT64_MAX}};
-	int error = wh_enter(history, branch, true, &asked, ret_message, message_size);
-	if (error != 0)
-		return error;
-	error = wh_scan(&asked, asked.entry->facts.sealed, look_for_name, &search);
-	if (error == 0)
-		error = search_sealed(&asked, &search);
-	const struct wa_facts_base *oldest = wa_facts_oldest(&asked.entry->facts);
-	if (error == 0 && (oldest == NULL || search.end.v < oldest->written.v))
-		error = wh_say(ret_message, message_size, -ENOENT, "no restore point \"%.63s\" is in the history that is kept",
-			       name);
-	if (error == 0)
-		*ret_lsn = search.end;
 	wh_leave(&asked);
 	return error;
 }

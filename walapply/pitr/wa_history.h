@@ -108,9 +108,24 @@ NF_MUST_CHECK int wa_history_boundary(struct wa_history *history, struct bd_bran
  * none, and time_us is not in the future. -ERANGE before the window, or in the future. Waits. */
 NF_MUST_CHECK int wa_history_at_time(struct wa_history *history, struct bd_branch_id branch, int64_t time_us,
 				     struct nf_lsn *ret_lsn, char *ret_message, size_t message_size);
-/* The end of the newest RESTORE_POINT record of that name in the window. -ENOENT. Waits. */
+/* A RESTORE_POINT record: its end, its name, and its time by the server's clock. */
+struct wa_restore_point {
+	struct nf_lsn lsn;
+	int64_t time_us;
+	char name[64];
+};
+struct wa_named_point {
+	struct wa_restore_point newest, before; /* `before`: the next older one, when older > 0 */
+	uint32_t older; /* how many more of that name are in the window */
+};
+/* The newest restore point of that name in the window. -ENOENT. Waits. */
 NF_MUST_CHECK int wa_history_restore_point(struct wa_history *history, struct bd_branch_id branch, const char *name,
-					   struct nf_lsn *ret_lsn, char *ret_message, size_t message_size);
+					   struct wa_named_point *ret_point, char *ret_message, size_t message_size);
+/* All restore points in the window, the newest first, and no more than the newest WA_RESTORE_POINTS_MAX; malloc'd, NULL when there are none. Waits. */
+#define WA_RESTORE_POINTS_MAX 1000u
+NF_MUST_CHECK int wa_history_restore_points(struct wa_history *history, struct bd_branch_id branch,
+					    struct wa_restore_point **ret_points, size_t *ret_count, char *ret_message,
+					    size_t message_size);
 /* The time of the last commit at or before lsn; 0 when there is none in the window. Waits. */
 NF_MUST_CHECK int wa_history_time_at(struct wa_history *history, struct bd_branch_id branch, struct nf_lsn lsn,
 				     int64_t *ret_time_us, char *ret_message, size_t message_size);

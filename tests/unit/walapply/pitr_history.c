@@ -464,6 +464,7 @@ static void times_and_restore_points(void **state)
 	uint64_t first = server->wal.at;
 	work(server, 3 * SEGMENT);
 	put_restore_point(server, "again");
+	uint64_t earlier = server->wal.at;
 	work(server, SEGMENT);
 	put_restore_point(server, "again");
 	uint64_t again = server->wal.at;
@@ -496,12 +497,26 @@ static void times_and_restore_points(void **state)
 	}
 	assert_int_equal(wa_history_at_time(server->history, main_id(server), INT64_MAX / 2, &found, server->message, 512),
 			 -ERANGE);
-	expect_message(wa_history_restore_point(server->history, main_id(server), "first", &found, server->message, 512), server);
-	assert_int_equal(found.v, first);
-	expect_message(wa_history_restore_point(server->history, main_id(server), "again", &found, server->message, 512), server);
-	assert_int_equal(found.v, again);
-	assert_int_equal(wa_history_restore_point(server->history, main_id(server), "agai", &found, server->message, 512),
+	struct wa_named_point named;
+	expect_message(wa_history_restore_point(server->history, main_id(server), "first", &named, server->message, 512), server);
+	assert_int_equal(named.newest.lsn.v, first);
+	assert_int_equal(named.older, 0);
+	expect_message(wa_history_restore_point(server->history, main_id(server), "again", &named, server->message, 512), server);
+	assert_int_equal(named.newest.lsn.v, again);
+	assert_int_equal(named.older, 1);
+	assert_int_equal(named.before.lsn.v, earlier);
+	assert_int_equal(wa_history_restore_point(server->history, main_id(server), "agai", &named, server->message, 512),
 			 -ENOENT);
+	struct wa_restore_point *points;
+	size_t count;
+	expect_message(wa_history_restore_points(server->history, main_id(server), &points, &count, server->message, 512), server);
+	assert_int_equal(count, 3);
+	assert_int_equal(points[0].lsn.v, again);
+	assert_int_equal(points[1].lsn.v, earlier);
+	assert_string_equal(points[1].name, "again");
+	assert_int_equal(points[2].lsn.v, first);
+	assert_string_equal(points[2].name, "first");
+	free(points);
 }
 
 /* Work with checkpoints; pg_wal keeps two segments. */
