@@ -45,6 +45,8 @@ static int take(int rc, struct tl_answer *answer, json_t **ret_result)
 		return strcmp(answer->code, TL_CODE_USAGE) == 0 ? tl_usage("%s", answer->message)
 								: tl_fail("%s", answer->message);
 	json_object_set_new(answer->result, "daemon_us", json_integer((json_int_t)answer->daemon_us));
+	if (branch_text(answer->result, "note")[0] != '\0')
+		tl_warn("%s", branch_text(answer->result, "note"));
 	if (ret_result != NULL)
 		*ret_result = json_incref(answer->result);
 	tl_answer_free(answer);

@@ -7,6 +7,22 @@
 #include "tools/lib/format.h"
 #include "tools/neonfs-branch/branch.h"
 
+/* " at POINT = LSN" of what says at which point a branch was made; "" for a copy of what its parent was then. */
+static const char *point_of(const json_t *made, char *buf, size_t size)
+{
+	char point[256];
+	const char *lsn = branch_text(made, "lsn");
+	tl_escape(point, sizeof(point), branch_text(made, "point"));
+	bool is_same = strcmp(point, lsn) == 0;
+	if (point[0] == '\0' && lsn[0] == '\0')
+		snprintf(buf, size, "%s", "");
+	else if (point[0] == '\0')
+		snprintf(buf, size, " as it was then, recovered to %s", lsn);
+	else
+		snprintf(buf, size, " at %s%s%s", point, lsn[0] != '\0' && !is_same ? " = " : "", is_same ? "" : lsn);
+	return buf;
+}
+
 /* --------------------------------------------------------------- list */
 
 static const char *parent_of(const json_t *branch)
@@ -56,7 +72,8 @@ static void print_list(const json_t *branches)
 int run_list(const struct tl_call *call)
 {
 	json_t *result;
-	int code = branch_request(call, "branch.list", NULL, &result);
+	json_t *args = tl_flag(call, "json") ? json_pack("{s:b}", "points", 1) : NULL;
+	int code = branch_request(call, "branch.list", args, &result);
 	if (code != TL_OK)
 		return code;
 	const json_t *branches = json_object_get(result, "branches");
@@ -73,14 +90,18 @@ int run_list(const struct tl_call *call)
 static void print_show(const json_t *branch)
 {
 	const json_t *snapshots = json_object_get(branch, "snapshot_list"), *children = json_object_get(branch, "child_list");
-	char path[PATH_MAX], time_text[TL_NUMBER_MAX];
+	const json_t *made = json_object_get(branch, "made_of");
+	char path[PATH_MAX], time_text[TL_NUMBER_MAX], point[512];
 	size_t index;
 	json_t *one;
 	tl_escape(path, sizeof(path), branch_text(branch, "path"));
 	printf("%-10s %s\n", "branch", branch_text(branch, "name"));
 	printf("%-10s %s\n", "path", path);
 	printf("%-10s %s\n", "parent", parent_of(branch));
-	printf("%-10s %s\n", "created", branch_text(branch, "created"));
+	printf("%-10s %s", "created", branch_text(branch, "created"));
+	if (json_is_object(made))
+		printf(" of %s%s", branch_text(made, "branch"), point_of(made, point, sizeof(point)));
+	printf("\n");
 	printf("%-10s %s\n", "protected", json_is_true(json_object_get(branch, "protected")) ? "yes" : "no");
 	printf("%-10s %lld open files\n", "in use", (long long)branch_number(branch, "in_use"));
 	printf("%-10s %zu\n", "snapshots", json_array_size(snapshots));
@@ -116,13 +137,18 @@ int run_show(const struct tl_call *call)
 static void print_event(const json_t *event)
 {
 	const char *kind = branch_text(event, "kind"), *name = branch_text(event, "name"), *branch = branch_text(event, "branch");
+	char shown[256], point[512];
+	tl_escape(shown, sizeof(shown), name); /* a restore point may be called anything */
+	point_of(event, point, sizeof(point));
 	printf("%s  ", branch_text(event, "time"));
 	if (strcmp(kind, "snapshot") == 0)
-		printf("snapshot  %s@%s\n", branch, name);
+		printf("snapshot  %s@%s\n", branch, shown);
+	else if (strcmp(kind, "restore-point") == 0)
+		printf("restore point  %s of %s at %s\n", shown, branch, branch_text(event, "lsn"));
 	else if (strcmp(kind, "branch") == 0)
-		printf("branch    %s from %s\n", name, branch);
+		printf("branch    %s from %s%s\n", shown, branch, point);
 	else if (name[0] != '\0')
-		printf("created   %s from %s\n", branch, name);
+		printf("created   %s from %s%s\n", branch, shown, point);
 	else
 		printf("created   %s\n", branch);
 }

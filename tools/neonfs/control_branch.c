@@ -4,19 +4,39 @@
 #include <string.h>
 
 #include "tools/neonfs/control_call.h"
+#include "tools/neonfs/control_made.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_source.h"
 
+/* What the branch was made of, under "made_of". One that was deleted since it was listed has nothing more to say. */
+static int add_made(struct ctl_call *call, const struct bd_branch_info *branch, struct ctl_made_cache *cache, json_t *object)
+{
+	struct ctl_made made;
+	int rc = ctl_made_of(call->store, branch, cache, &made);
+	if (rc == -ENOENT)
+		return 0;
+	return rc != 0 ? rc : json_object_set_new(object, "made_of", ctl_made_json(&made)) != 0 ? -ENOMEM : 0;
+}
+
+/* "points": with what each was made of, which takes a look at each. */
 int ctl_branch_list(struct ctl_call *call)
 {
 	struct bd_branch_info *infos;
+	struct ctl_made_cache cache = {0};
 	size_t count;
+	bool has_points = ctl_true(call, "points");
 	int rc = bd_branch_list(call->store, &infos, &count);
 	if (rc != 0)
 		return ctl_store_error(call, rc, "cannot list the branches");
 	json_t *list = json_array();
-	for (size_t i = 0; i < count && rc == 0; i++)
-		rc = json_array_append_new(list, ctl_branch_json(call->config, &infos[i])) != 0 ? -ENOMEM : 0;
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		json_t *branch = ctl_branch_json(call->config, &infos[i]);
+		if (has_points && branch != NULL)
+			rc = add_made(call, &infos[i], &cache, branch);
+		if (json_array_append_new(list, branch) != 0)
+			rc = -ENOMEM;
+	}
+	ctl_made_cache_free(&cache);
 	free(infos);
 	call->result = json_pack("{s:o}", "branches", list);
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot list the branches");
@@ -57,6 +77,8 @@ int ctl_branch_show(struct ctl_call *call)
 		return -1;
 	call->result = ctl_branch_json(call->config, &branch);
 	int rc = call->result != NULL ? add_relatives(call, &branch, call->result) : -ENOMEM;
+	if (rc == 0)
+		rc = add_made(call, &branch, NULL, call->result);
 	if (rc == 0 && json_object_set_new(call->result, "history", ctl_history_json(call, &branch)) != 0)
 		rc = -ENOMEM;
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot show the branch");

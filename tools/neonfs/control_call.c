@@ -57,6 +57,19 @@ int ctl_store_error(struct ctl_call *call, int rc, const char *what)
 	}
 }
 
+void ctl_note(struct ctl_call *call, const char *format, ...)
+{
+	size_t used = strlen(call->note);
+	va_list arguments;
+	if (used > 0)
+		used += (size_t)snprintf(call->note + used, sizeof(call->note) - used, "; ");
+	if (used >= sizeof(call->note))
+		return;
+	va_start(arguments, format);
+	vsnprintf(call->note + used, sizeof(call->note) - used, format, arguments);
+	va_end(arguments);
+}
+
 const char *ctl_optional_text(struct ctl_call *call, const char *key)
 {
 	return json_string_value(json_object_get(call->args, key));
@@ -143,6 +156,8 @@ int ctl_send_answer(struct ctl_call *call, int rc, int64_t began_ns)
 	json_int_t daemon_us = (ctl_now_ns() - began_ns) / 1000;
 	if (rc == 0) {
 		json_t *result = call->result != NULL ? call->result : json_object();
+		if (call->note[0] != '\0')
+			json_object_set_new(result, "note", tl_json_text(call->note));
 		return tl_send(call->fd, json_pack("{s:i, s:b, s:o, s:I}", "v", TL_PROTO_VERSION, "ok", 1, "result", result,
 						   "daemon_us", daemon_us));
 	}

@@ -19,6 +19,7 @@ struct ctl_call {
 	bool keeps_fd; /* set by a handler that has taken over the connection */
 	const char *error_code; /* set by ctl_error */
 	char error_message[1536];
+	char note[512]; /* "", or what the peer is to be told besides the answer (ctl_note) */
 	int64_t progress_sent_ns;
 	char progress_phase[32];
 };
@@ -33,6 +34,9 @@ ctl_handler ctl_find_handler(const char *op);
 int ctl_error(struct ctl_call *call, const char *code, const char *format, ...) NF_PRINTF(3, 4);
 /* Refuse it because the store answered `rc` (-errno); `what` begins the message: "cannot create the branch". Returns -1. */
 int ctl_store_error(struct ctl_call *call, int rc, const char *what);
+
+/* Tell the peer something that is no failure, in the answer's "note". Several are put one behind the other. */
+void ctl_note(struct ctl_call *call, const char *format, ...) NF_PRINTF(2, 3);
 
 /* A text argument. NULL, after ctl_error, when it is not there or no text. */
 const char *ctl_text(struct ctl_call *call, const char *key);
@@ -59,7 +63,7 @@ NF_MUST_CHECK int ctl_check_unused(struct ctl_call *call, const struct bd_branch
 NF_MUST_CHECK int ctl_hold_unused(struct ctl_call *call, const struct bd_branch_info *branch, struct fs_hold **ret_hold);
 /* Refuse because they are. Returns -1. control_delete.c */
 int ctl_refuse_busy(struct ctl_call *call, const struct bd_branch_info *branch);
-/* Take a snapshot labelled with `prefix` and the time. -1 after ctl_error. control_history.c */
+/* Take a snapshot labelled with `prefix` and the time. -1 after ctl_error. control_snapshot.c */
 NF_MUST_CHECK int ctl_snapshot_stamped(struct ctl_call *call, const struct bd_branch_info *branch, const char *prefix,
 				       struct bd_snapshot_info *ret_snapshot);
 
@@ -91,9 +95,10 @@ int ctl_branch_retain(struct ctl_call *call);
 json_t *ctl_history_json(struct ctl_call *call, const struct bd_branch_info *branch);
 /* control_delete.c */
 int ctl_branch_delete(struct ctl_call *call);
-/* control_history.c */
+/* control_snapshot.c */
 int ctl_snapshot_create(struct ctl_call *call);
 int ctl_snapshot_delete(struct ctl_call *call);
+/* control_log.c */
 int ctl_branch_log(struct ctl_call *call);
 /* control_diff.c */
 int ctl_branch_diff(struct ctl_call *call);

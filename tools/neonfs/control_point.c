@@ -169,16 +169,29 @@ static bool keeps_history(const struct ctl_call *call, const struct bd_branch_in
 	return rc != -ENODATA && (rc != 0 || status.retention.seconds != 0 || status.retention.bytes != 0);
 }
 
+/* Of several that have one name it is said which was taken. */
+static void note_which(struct ctl_call *call, const struct wa_named_point *point)
+{
+	char newest[POINT_TIME_MAX], before[POINT_TIME_MAX];
+	if (point->older == 0)
+		return;
+	ctl_note(call,
+		 "%u restore points are called \"%s\": the newest was taken, " NF_LSN_FMT " of %s; the one before it is " NF_LSN_FMT
+		 " of %s",
+		 point->older + 1, point->newest.name, NF_LSN_ARG(point->newest.lsn), point_time(newest, point->newest.time_us),
+		 NF_LSN_ARG(point->before.lsn), point_time(before, point->before.time_us));
+}
+
 /* -ENOENT, also for a branch that keeps no history; else 0, or -1 after ctl_error. */
 static int find_restore_point(struct ctl_call *call, const struct bd_branch_info *branch, const char *name,
-			      struct nf_lsn *ret_lsn)
+			      struct wa_named_point *ret_point)
 {
 	char message[WA_HISTORY_MESSAGE_MAX] = "";
 	if (!keeps_history(call, branch))
 		return -ENOENT;
 	int rc = wa_history_catch_up(call->history, branch->id, message, sizeof(message));
 	if (rc == 0)
-		rc = wa_history_restore_point(call->history, branch->id, name, ret_lsn, message, sizeof(message));
+		rc = wa_history_restore_point(call->history, branch->id, name, ret_point, message, sizeof(message));
 	return rc == 0 || rc == -ENOENT ? rc : ctl_history_error(call, rc, message);
 }
 
@@ -202,13 +215,14 @@ static int place_snapshot(struct ctl_place *place, const struct bd_snapshot_info
 static int place_name(struct ctl_call *call, const struct point_text *point, struct ctl_place *place)
 {
 	struct bd_snapshot_info snapshot;
+	struct wa_named_point restore_point;
 	int label_rc = -ENOENT, restore_rc = -ENOENT;
 	if (point->kind != POINT_RESTORE_POINT)
 		label_rc = find_label(call, &place->branch, point->name, &snapshot);
 	if (label_rc != 0 && label_rc != -ENOENT)
 		return ctl_store_error(call, label_rc, "cannot look the snapshot up");
 	if (point->kind != POINT_LABEL)
-		restore_rc = find_restore_point(call, &place->branch, point->name, &place->lsn);
+		restore_rc = find_restore_point(call, &place->branch, point->name, &restore_point);
 	if (restore_rc != 0 && restore_rc != -ENOENT)
 		return restore_rc;
 	if (label_rc == 0 && restore_rc == 0)
@@ -217,7 +231,11 @@ static int place_name(struct ctl_call *call, const struct point_text *point, str
 				 point->name, place->branch.name, point->name, point->name);
 	if (label_rc == 0)
 		return place_snapshot(place, &snapshot);
-	return restore_rc == 0 ? 0 : 1;
+	if (restore_rc != 0)
+		return 1;
+	place->lsn = restore_point.newest.lsn;
+	note_which(call, &restore_point);
+	return 0;
 }
 
 /* ----------------------------------------------------------------- points */
@@ -245,7 +263,7 @@ int ctl_find_point(struct ctl_call *call, const struct bd_branch_info *branch, c
 {
 	char message[POINT_MESSAGE_MAX];
 	struct point_text point;
-	*ret_place = (struct ctl_place){.kind = CTL_PLACE_LSN, .branch = *branch};
+	*ret_place = (struct ctl_place){.kind = CTL_PLACE_LSN, .branch = *branch, .text = text};
 	if (point_parse(text, &point, message) != 0)
 		return ctl_error(call, TL_CODE_USAGE, "%s", message);
 	if (point.kind == POINT_LSN || point.kind == POINT_TIME)

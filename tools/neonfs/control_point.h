@@ -17,6 +17,7 @@ struct ctl_place {
 	struct bd_view view; /* of a head or a snapshot */
 	struct nf_lsn lsn; /* else: the end of a record */
 	struct nf_lsn asked; /* else: the LSN that was asked for; 0 = it was a time or a restore point */
+	const char *text; /* the point as it was written, the request's; NULL = none was */
 };
 
 /* Find "NAME" or "NAME@POINT". `role` is how a message calls the branch: "branch", "parent". `round`: an LSN inside a record becomes the end of the

@@ -18,6 +18,7 @@
 #include "tools/neonfs/control_crashed.h"
 #include "tools/neonfs/control_impl.h"
 #include "tools/neonfs/control_lazy.h"
+#include "tools/neonfs/control_made.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/control_postgres.h"
 #include "tools/neonfs/control_replay.h"
@@ -345,11 +346,28 @@ static int prepare_copy(struct ctl_call *call, const struct ctl_place *place, en
 	return rc;
 }
 
+/* Where it was brought to an LSN: to which, and as what that was asked for. A tree at a point is nobody's branch. -1 after ctl_error: then it is gone. */
+static int note_made(struct ctl_call *call, const struct ctl_place *place, struct ctl_prepared *prepared)
+{
+	struct nf_lsn lsn;
+	const char *text = json_string_value(json_object_get(prepared->facts, "lsn"));
+	bool is_tree = place->kind == CTL_PLACE_LSN && place->text == NULL;
+	if (is_tree || text == NULL || nf_lsn_parse(text, &lsn) != 0)
+		return 0;
+	int rc = ctl_note_made(call->store, &prepared->branch, place, lsn);
+	if (rc == 0)
+		return 0;
+	give_up(call, &prepared->branch);
+	return ctl_store_error(call, rc, "cannot note how the branch was made");
+}
+
 int ctl_prepare(struct ctl_call *call, const struct ctl_place *place, enum ctl_recovery how, struct ctl_prepared *ret_prepared)
 {
 	*ret_prepared = (struct ctl_prepared){.facts = json_object()};
 	int rc = place->kind == CTL_PLACE_LSN ? prepare_lsn(call, place, how, ret_prepared)
 					      : prepare_copy(call, place, how, ret_prepared);
+	if (rc == 0)
+		rc = note_made(call, place, ret_prepared);
 	if (rc != 0) {
 		json_decref(ret_prepared->facts);
 		ret_prepared->facts = NULL;

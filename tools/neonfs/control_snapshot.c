@@ -1,10 +1,8 @@
-/* Control requests about points in time: snapshots, and the log of a branch. */
+/* Control requests about snapshots. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "tools/lib/format.h"
 #include "tools/neonfs/control_call.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/point_text.h"
@@ -16,8 +14,6 @@
 
 /* What labels of snapshots that history makes, and deletes, begin with (walapply/pitr). */
 #define AUTOMATIC "auto-"
-
-/* ------------------------------------------------------------- snapshots */
 
 static void announce_snapshot(struct ctl_call *call, const char *branch, const char *label)
 {
@@ -130,139 +126,4 @@ int ctl_snapshot_delete(struct ctl_call *call)
 		call->result = json_pack("{s:s, s:b, s:o, s:o}", "branch", branch.name, "all_history", (int)loss.is_all, "began",
 					 point_json(loss.from, loss.from_us), "begins", point_json(loss.to, loss.to_us));
 	return 0;
-}
-
-/* ------------------------------------------------------------------- log */
-
-/* One thing that happened in the history of a branch. */
-struct event {
-	struct bd_epoch epoch;
-	int64_t time_ns;
-	const char *kind; /* "snapshot", "branch" (a child left), "created" */
-	char branch[BD_BRANCH_NAME_MAX + 1];
-	char name[BD_BRANCH_NAME_MAX + 1]; /* label, child, or parent */
-};
-
-struct history {
-	struct event *events;
-	size_t count, room;
-};
-
-static int add_event(struct history *history, const struct event *event)
-{
-	if (history->count == history->room) {
-		size_t room = NF_MAX(2 * history->room, (size_t)64);
-		struct event *events = realloc(history->events, room * sizeof(*events));
-		if (events == NULL)
-			return -ENOMEM;
-		history->events = events;
-		history->room = room;
-	}
-	history->events[history->count++] = *event;
-	return 0;
-}
-
-static int add_snapshots(struct ctl_call *call, const struct bd_branch_info *branch, struct bd_epoch until,
-			 struct history *history)
-{
-	struct bd_snapshot_info *list;
-	size_t count;
-	int rc = bd_snapshot_list(call->store, branch->id, &list, &count);
-	if (rc != 0)
-		return rc;
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		struct event event = {.epoch = list[i].epoch, .time_ns = list[i].created_ns, .kind = "snapshot"};
-		snprintf(event.branch, sizeof(event.branch), "%s", branch->name);
-		snprintf(event.name, sizeof(event.name), "%s", list[i].label);
-		if (list[i].epoch.v <= until.v)
-			rc = add_event(history, &event);
-	}
-	free(list);
-	return rc;
-}
-
-/* Branches that left `branch` up to `until`, but for `known`: its creation is told already. */
-static int add_children(const struct bd_branch_info *all, size_t count, const struct bd_branch_info *branch,
-			struct bd_epoch until, struct bd_branch_id known, struct history *history)
-{
-	int rc = 0;
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		struct event event = {.epoch = all[i].parent_epoch, .time_ns = all[i].created_ns, .kind = "branch"};
-		snprintf(event.branch, sizeof(event.branch), "%s", branch->name);
-		snprintf(event.name, sizeof(event.name), "%s", all[i].name);
-		if (all[i].parent.v == branch->id.v && all[i].parent_epoch.v <= until.v && all[i].id.v != known.v)
-			rc = add_event(history, &event);
-	}
-	return rc;
-}
-
-static int add_creation(const struct bd_branch_info *branch, struct history *history)
-{
-	struct event event = {.epoch = branch->parent_epoch, .time_ns = branch->created_ns, .kind = "created"};
-	snprintf(event.branch, sizeof(event.branch), "%s", branch->name);
-	snprintf(event.name, sizeof(event.name), "%s", branch->parent.v != 0 ? branch->parent_name : "");
-	return add_event(history, &event);
-}
-
-/* Events of the branch, then of its parent up to where it left, and so on up. */
-static int collect(struct ctl_call *call, struct bd_branch_info branch, const struct bd_branch_info *all, size_t count,
-		   struct history *history)
-{
-	struct bd_epoch until = branch.epoch;
-	struct bd_branch_id came_from = {0};
-	for (;;) {
-		int rc = add_snapshots(call, &branch, until, history);
-		if (rc == 0)
-			rc = add_children(all, count, &branch, until, came_from, history);
-		if (rc == 0)
-			rc = add_creation(&branch, history);
-		if (rc != 0 || branch.parent.v == 0)
-			return rc;
-		until = branch.parent_epoch;
-		came_from = branch.id;
-		rc = bd_branch_get(call->store, branch.parent, &branch);
-		if (rc != 0)
-			return rc;
-	}
-}
-
-static int newest_first(const void *a, const void *b)
-{
-	const struct event *x = a, *y = b;
-	if (x->time_ns != y->time_ns)
-		return x->time_ns > y->time_ns ? -1 : 1;
-	return strcmp(x->name, y->name);
-}
-
-static json_t *event_json(const struct event *event)
-{
-	char text[TL_NUMBER_MAX];
-	json_t *name = event->name[0] != '\0' ? json_string(event->name) : json_null();
-	return json_pack("{s:s, s:s, s:o, s:I, s:s, s:I}", "kind", event->kind, "branch", event->branch, "name", name, "epoch",
-			 (json_int_t)event->epoch.v, "time", tl_time(text, event->time_ns), "time_ns",
-			 (json_int_t)event->time_ns);
-}
-
-int ctl_branch_log(struct ctl_call *call)
-{
-	struct bd_branch_info branch, *all = NULL;
-	struct history history = {0};
-	size_t count = 0;
-	if (ctl_branch_argument(call, "name", &branch) != 0)
-		return -1;
-	int rc = bd_branch_list(call->store, &all, &count);
-	if (rc == 0)
-		rc = collect(call, branch, all, count, &history);
-	free(all);
-	if (rc == 0) {
-		json_t *list = json_array();
-		if (history.count > 0)
-			qsort(history.events, history.count, sizeof(*history.events), newest_first);
-		for (size_t i = 0; i < history.count; i++)
-			rc |= json_array_append_new(list, event_json(&history.events[i]));
-		call->result = json_pack("{s:o}", "events", list);
-		rc = rc != 0 ? -ENOMEM : 0;
-	}
-	free(history.events);
-	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot read the history of the branch");
 }
