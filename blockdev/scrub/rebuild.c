@@ -266,14 +266,30 @@ int bd_rebuild_finish(struct bd_store *store)
 
 /* ---- the whole of it */
 
+static int read_log(struct rebuild *rebuild, char *message, size_t size)
+{
+	int error = rebuild_log(rebuild);
+	if (error == 0 || error == -ECANCELED || error == -ENOMEM)
+		return error;
+	snprintf(message, size, "the file \"log\" of the store is %s: with it all is lost that was written since the last "
+		 "checkpoint (some seconds to minutes), and older blocks that were in it alone; nothing was changed; restore it from a copy of the "
+		 "store, and run this again",
+		 error == -ENOENT ? "missing" : error == -EUCLEAN ? "damaged" : "unreadable");
+	return error == -ENOENT ? -EUCLEAN : error;
+}
+
 static int fill_index(struct rebuild *rebuild, char *message, size_t size)
 {
 	int error = read_journal(rebuild, message, size);
 	if (error != 0)
 		return error;
 	error = make_tables(rebuild);
-	if (error == 0)
-		error = rebuild_log(rebuild);
+	if (error == 0) {
+		message[0] = '\0';
+		error = read_log(rebuild, message, size);
+		if (message[0] != '\0')
+			return error;
+	}
 	if (error == 0)
 		error = each_u32(rebuild, 'E', open_extent);
 	if (error == 0)
@@ -287,7 +303,7 @@ static int fill_index(struct rebuild *rebuild, char *message, size_t size)
 	if (error == 0)
 		error = bd_index_flush_wait(rebuild->store->index);
 	if (error != 0 && error != -ECANCELED)
-		snprintf(message, size, "the index cannot be made again: %s (the log above says where)", strerror(-error));
+		snprintf(message, size, "the index cannot be made again: %s", strerror(-error));
 	return error;
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Leave the store: `crash` as if the power went, else by closing it. Then lose the index and make it again. */
 static void lose_index(struct api *api, bool crash)
@@ -505,6 +506,38 @@ static void a_damaged_log_is_kept_up_to_the_damage(void **state)
 	expect_sound(api);
 }
 
+/* Without its log a store cannot be made whole: what is lost is said, and nothing is changed. */
+static void a_lost_log_is_named(void **state)
+{
+	struct api *api = *state;
+	char index[300], message[512] = "";
+	struct nf_file *file;
+
+	make_everything(api);
+	bd_inode_unref(api->root, 1);
+	assert_ok(bd_store_close(api->store));
+	assert_ok(nf_io_rename(api->io, "log", "log.away"));
+	snprintf(index, sizeof(index), "%s/index", api->path);
+	assert_int_equal(bd_store_rebuild_io(api->path, api->io, NULL, NULL, message, sizeof(message)), -EUCLEAN);
+	assert_non_null(strstr(message, "\"log\" of the store is missing"));
+	assert_non_null(strstr(message, "since the last checkpoint"));
+	assert_null(strchr(message, '\n'));
+	assert_ok(access(index, F_OK));
+	/* One that is no log. */
+	assert_ok(nf_io_open(api->io, "log", NF_OPEN_CREATE, &file));
+	assert_ok(nf_io_allocate(file, 0, NF_IO_ALIGN));
+	nf_io_close(file);
+	assert_int_equal(bd_store_rebuild_io(api->path, api->io, NULL, NULL, message, sizeof(message)), -EUCLEAN);
+	assert_non_null(strstr(message, "\"log\" of the store is damaged"));
+	assert_ok(nf_io_unlink(api->io, "log"));
+	/* As it was before. */
+	assert_ok(nf_io_rename(api->io, "log.away", "log"));
+	assert_ok(bd_store_rebuild_io(api->path, api->io, NULL, NULL, message, sizeof(message)));
+	assert_ok(api_open(api, message));
+	api->root = api_root(api, api_head(api->main.id));
+	expect_everything(api);
+}
+
 static void a_store_in_use_is_left_alone(void **state)
 {
 	struct api *api = *state;
@@ -562,6 +595,7 @@ int main(void)
 		api_test(a_journal_that_is_lost_is_written_anew),
 		api_test(a_lost_extent_costs_only_its_blocks),
 		api_test(a_damaged_log_is_kept_up_to_the_damage),
+		api_test(a_lost_log_is_named),
 		api_test(a_store_in_use_is_left_alone),
 		api_test(it_can_be_stopped_anywhere),
 	};
