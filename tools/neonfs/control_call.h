@@ -63,6 +63,8 @@ NF_MUST_CHECK int ctl_check_unused(struct ctl_call *call, const struct bd_branch
 NF_MUST_CHECK int ctl_hold_unused(struct ctl_call *call, const struct bd_branch_info *branch, struct fs_hold **ret_hold);
 /* Refuse because they are. Returns -1. control_delete.c */
 int ctl_refuse_busy(struct ctl_call *call, const struct bd_branch_info *branch);
+/* -1 after ctl_error when a process that we may look at has its working directory in one of the branches, and stays there. control_delete.c */
+NF_MUST_CHECK int ctl_check_nobody_inside(struct ctl_call *call, const struct bd_branch_info *const *branches, size_t count);
 /* Take a snapshot labelled with `prefix` and the time. -1 after ctl_error. control_snapshot.c */
 NF_MUST_CHECK int ctl_snapshot_stamped(struct ctl_call *call, const struct bd_branch_info *branch, const char *prefix,
 				       struct bd_snapshot_info *ret_snapshot);

@@ -9,6 +9,7 @@
 #include "tools/neonfs/control_call.h"
 #include "tools/neonfs/control_names.h"
 #include "tools/neonfs/trees.h"
+#include "tools/neonfs/users.h"
 
 /* A process that has just ended still has its files open for the moment the kernel takes to tell us. */
 #define BUSY_RETRIES 25
@@ -143,9 +144,62 @@ int ctl_hold_unused(struct ctl_call *call, const struct bd_branch_info *branch, 
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot hold the branch");
 }
 
+/* Somebody's working directory is no open file: the kernel tells nobody of it, and what is in a deleted branch is gone under it. */
+struct standing {
+	const struct bd_branch_info *const *branches;
+	size_t count;
+	const struct bd_branch_info *found; /* the branch, and who is in it */
+	char who[64];
+};
+
+/* Is the path in the branch's directory, or in that of one of its points? */
+static bool is_in(const char *below, const char *branch)
+{
+	size_t length = strlen(branch);
+	return strncmp(below, branch, length) == 0 && (below[length] == '\0' || below[length] == '/' || below[length] == '@');
+}
+
+static bool look_at_directory(void *arg, const struct users_place *place)
+{
+	struct standing *standing = arg;
+	for (size_t i = 0; i < standing->count && standing->found == NULL; i++)
+		if (is_in(place->below, standing->branches[i]->name))
+			standing->found = standing->branches[i];
+	if (standing->found != NULL)
+		snprintf(standing->who, sizeof(standing->who), "%s (process %s)", place->name, place->pid);
+	return standing->found == NULL;
+}
+
+int ctl_check_nobody_inside(struct ctl_call *call, const struct bd_branch_info *const *branches, size_t count)
+{
+	struct standing standing = {.branches = branches, .count = count};
+	users_inside(call->config->mountpoint, look_at_directory, &standing);
+	for (unsigned tries = 0; standing.found != NULL && tries < BUSY_RETRIES; tries++) {
+		nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
+		standing.found = NULL;
+		users_inside(call->config->mountpoint, look_at_directory, &standing);
+	}
+	if (standing.found == NULL)
+		return 0;
+	return ctl_error(call, "busy", "branch \"%s\" is in use: %s has its working directory there; leave it (cd /) and try again",
+			 standing.found->name, standing.who);
+}
+
 static int check_one(struct ctl_call *call, const struct bd_branch_info *listed)
 {
 	return listed->is_protected ? refuse_protected(call, listed->name) : ctl_check_unused(call, listed);
+}
+
+static int check_directories(struct ctl_call *call, const struct family *family)
+{
+	const struct bd_branch_info **branches = calloc(family->chosen_count + 1, sizeof(*branches));
+	if (branches == NULL)
+		return ctl_store_error(call, -ENOMEM, "cannot delete the branch");
+	for (size_t i = 0; i < family->chosen_count; i++)
+		branches[i] = &family->all[family->chosen[i]];
+	int rc = ctl_check_nobody_inside(call, branches, family->chosen_count);
+	free(branches);
+	return rc;
 }
 
 /* -------------------------------------------------------------- deletion */
@@ -206,6 +260,8 @@ int ctl_branch_delete(struct ctl_call *call)
 		rc = refuse_children(call, &family);
 	for (size_t i = 0; i < family.chosen_count && rc == 0; i++)
 		rc = check_one(call, &family.all[family.chosen[i]]);
+	if (rc == 0)
+		rc = check_directories(call, &family);
 	if (rc == 0)
 		rc = delete_chosen(call, &family);
 	free_family(&family);

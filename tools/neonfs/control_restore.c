@@ -125,7 +125,7 @@ static int check_reset(struct ctl_call *call, const struct bd_branch_info *branc
 				 "branch \"%s\" has %u child%s, made from what would be given up; delete or detach %s first",
 				 branch->name, branch->children, branch->children == 1 ? "" : "ren",
 				 branch->children == 1 ? "it" : "them");
-	return ctl_check_unused(call, branch);
+	return ctl_check_unused(call, branch) != 0 ? -1 : ctl_check_nobody_inside(call, &branch, 1);
 }
 
 int ctl_branch_reset(struct ctl_call *call)

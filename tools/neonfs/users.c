@@ -10,7 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool link_is_inside(const char *link, const char *directory)
+#define REMOVED " (deleted)" /* what the kernel puts behind the path of a directory that has no name any more */
+
+/* Where a link of /proc leads to, below the directory: "" = the directory itself. False: elsewhere. */
+static bool read_below(const char *link, const char *directory, char ret_below[PATH_MAX])
 {
 	char target[PATH_MAX];
 	size_t length = strlen(directory);
@@ -18,7 +21,16 @@ static bool link_is_inside(const char *link, const char *directory)
 	if (size < 0)
 		return false;
 	target[size] = '\0';
-	return strncmp(target, directory, length) == 0 && (target[length] == '/' || target[length] == '\0');
+	if (strncmp(target, directory, length) != 0 || (target[length] != '/' && target[length] != '\0'))
+		return false;
+	snprintf(ret_below, PATH_MAX, "%s", target + length + (target[length] == '/'));
+	return true;
+}
+
+static bool link_is_inside(const char *link, const char *directory)
+{
+	char below[PATH_MAX];
+	return read_below(link, directory, below);
 }
 
 static bool has_file_inside(const char *pid, const char *directory)
@@ -82,4 +94,35 @@ void users_of(const char *mountpoint, char *ret_text)
 	closedir(processes);
 	if (count > USERS_SHOWN)
 		snprintf(ret_text + used, USERS_TEXT_MAX - used, " and %u more", count - USERS_SHOWN);
+}
+
+/* False: it was told, and enough is known. */
+static bool tell_directories(const char *pid, const char *directory, bool (*each)(void *arg, const struct users_place *place), void *arg)
+{
+	static const char *const links[] = {"cwd", "root"};
+	char path[PATH_MAX], below[PATH_MAX], name[32];
+	for (unsigned i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		snprintf(path, sizeof(path), "/proc/%s/%s", pid, links[i]);
+		if (!read_below(path, directory, below))
+			continue;
+		size_t length = strlen(below), removed = strlen(REMOVED);
+		if (length >= removed && strcmp(below + length - removed, REMOVED) == 0)
+			continue;
+		process_name(pid, name, sizeof(name));
+		if (!each(arg, &(struct users_place){.below = below, .name = name, .pid = pid}))
+			return false;
+	}
+	return true;
+}
+
+void users_inside(const char *directory, bool (*each)(void *arg, const struct users_place *place), void *arg)
+{
+	DIR *processes = opendir("/proc");
+	bool goes_on = true;
+	if (processes == NULL)
+		return;
+	for (struct dirent *entry; goes_on && (entry = readdir(processes)) != NULL;)
+		if (isdigit((unsigned char)entry->d_name[0]))
+			goes_on = tell_directories(entry->d_name, directory, each, arg);
+	closedir(processes);
 }
