@@ -113,22 +113,42 @@ int ctl_branch_rename(struct ctl_call *call)
 	return rc == 0 ? 0 : ctl_store_error(call, rc, "cannot rename the branch");
 }
 
-/* Blocks that a branch sees through an ancestor's redo layer are made from what that ancestor keeps: it must not go before they are made. */
+/* Has the branch a layer below the epoch at which somebody left it? Those that were laid later are not looked through. 1, 0, -errno. */
+static int has_layer_below(struct ctl_call *call, struct bd_branch_id branch, struct bd_epoch left_at)
+{
+	struct bd_layer_info *layers;
+	size_t count;
+	bool has = false;
+	int rc = bd_layer_list(call->store, branch, &layers, &count);
+	if (rc != 0)
+		return rc;
+	for (size_t i = 0; i < count; i++)
+		has = has || layers[i].epoch.v < left_at.v;
+	free(layers);
+	return has;
+}
+
+/* Blocks that a branch sees through an ancestor's redo layer are made from what that ancestor keeps: it must not go. The drain does not help: it makes
+ * blocks of the ancestor's head, and the branch began before that. */
 static int check_layers_above(struct ctl_call *call, const struct bd_branch_info *branch)
 {
 	struct bd_branch_info above = *branch;
 	while (above.parent.v != 0) {
+		struct bd_epoch left_at = above.parent_epoch;
 		int rc = bd_branch_get(call->store, above.parent, &above);
+		if (rc == 0)
+			rc = has_layer_below(call, above.id, left_at);
 		if (rc == -ENOENT)
 			return 0;
-		if (rc != 0)
+		if (rc < 0)
 			return ctl_store_error(call, rc, "cannot look at the branch's parents");
-		if (above.layers > 0)
+		if (rc == 1)
 			return ctl_error(
 				call, "busy",
-				"branch \"%s\" shows pages that are made from the history of \"%s\" when they are read, and "
-				"cannot be without it; delete one of them, or keep both",
-				branch->name, above.name);
+				"branch \"%s\" was made while pages of \"%s\" were still to be made, and makes its own of what \"%s\" "
+				"keeps: it cannot be without it. A branch made of \"%s\" later can be detached: once \"neonfs-branch "
+				"show %s\" has no line \"layers\" any more, a minute or so after \"%s\" and others like it are deleted",
+				branch->name, above.name, above.name, above.name, above.name, branch->name);
 	}
 	return 0;
 }
