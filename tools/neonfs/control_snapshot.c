@@ -54,6 +54,20 @@ int ctl_snapshot_stamped(struct ctl_call *call, const struct bd_branch_info *bra
 	return 0;
 }
 
+/* A label that --from and --to would take for something else, or its reader for a moment that it is not. Those that we make of the time are none. */
+static int check_label(struct ctl_call *call, const char *label)
+{
+	if (strncmp(label, AUTOMATIC, strlen(AUTOMATIC)) == 0)
+		return ctl_error(call, TL_CODE_USAGE,
+				 "labels that begin with \"" AUTOMATIC "\" are those of automatic snapshots; choose another");
+	if (point_is_like_lsn(label))
+		return ctl_error(call, TL_CODE_USAGE, "\"%s\" looks like an LSN, which it would stand before; choose another label", label);
+	if (point_is_like_time(label))
+		return ctl_error(call, TL_CODE_USAGE,
+				 "\"%s\" looks like a time, and a snapshot is what the branch is now; choose another label", label);
+	return 0;
+}
+
 int ctl_snapshot_create(struct ctl_call *call)
 {
 	struct ctl_point point;
@@ -61,11 +75,8 @@ int ctl_snapshot_create(struct ctl_call *call)
 	struct bd_snapshot_info snapshot;
 	const char *text = ctl_text(call, "point");
 	if (text == NULL || ctl_split_point(call, text, &point) != 0 ||
-	    ctl_find_branch(call, "branch", point.branch, &branch) != 0)
+	    ctl_find_branch(call, "branch", point.branch, &branch) != 0 || check_label(call, point.label) != 0)
 		return -1;
-	if (strncmp(point.label, AUTOMATIC, strlen(AUTOMATIC)) == 0)
-		return ctl_error(call, TL_CODE_USAGE,
-				 "labels that begin with \"" AUTOMATIC "\" are those of automatic snapshots; choose another");
 	int rc = point.label[0] != '\0' ? create_labelled(call, &branch, point.label, &snapshot)
 					: ctl_snapshot_stamped(call, &branch, "", &snapshot);
 	if (rc != 0)

@@ -140,10 +140,9 @@ static int parse_time(const char *text, int64_t *ret_time_us, char *ret_message)
 	return 0;
 }
 
-/* A label has neither a colon nor a blank: with "2026-11-24T01:" a time begins, whatever follows. */
-static bool begins_as_time(const char *text)
+/* Does it begin with this form? d: a digit; T: what stands between day and time. */
+static bool begins_as(const char *text, const char *form)
 {
-	static const char form[] = "dddd-dd-ddTdd:";
 	for (size_t i = 0; form[i] != '\0'; i++) {
 		char c = text[i];
 		bool fits = form[i] == 'd'   ? isdigit((unsigned char)c) != 0
@@ -153,6 +152,24 @@ static bool begins_as_time(const char *text)
 			return false;
 	}
 	return true;
+}
+
+/* A label has neither a colon nor a blank: with "2026-11-24T01:" a time begins, whatever follows. */
+static bool begins_as_time(const char *text)
+{
+	return begins_as(text, "dddd-dd-ddTdd:");
+}
+
+bool point_is_like_lsn(const char *label)
+{
+	struct nf_lsn lsn;
+	bool is_stamp = strlen(label) == strlen("dddddddd-dddddd") && begins_as(label, "dddddddd-dddddd");
+	return nf_lsn_parse(label, &lsn) == 0 && strpbrk(label, "abcdef") == NULL && !is_stamp;
+}
+
+bool point_is_like_time(const char *label)
+{
+	return begins_as(label, "dddd-dd-ddTdd");
 }
 
 const char *point_name_hint(const char *name)

@@ -37,6 +37,11 @@ NF_MUST_CHECK int point_parse(const char *text, struct point_text *ret_point, ch
 /* What to add to "there is no such name": how a time is written, when the name looks as if one was meant ("14:55", "2026-11-24", "yesterday"); else "". */
 const char *point_name_hint(const char *name);
 
+/* Would somebody take a label for an LSN, as Postgres prints one (16-B374D848; not cafe-1, nor 20261124-013400, which is a day and a time)? Does it begin as
+ * a time does, with a day, a T and hours? */
+bool point_is_like_lsn(const char *label);
+bool point_is_like_time(const char *label);
+
 #define POINT_TIME_MAX 40 /* room for a time as text */
 /* "2026-11-24T01:34:00.000001Z" from microseconds since 2000. Returns `buf` (POINT_TIME_MAX). */
 char *point_time(char *buf, int64_t time_us);
