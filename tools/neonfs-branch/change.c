@@ -60,9 +60,13 @@ int run_restore(const struct tl_call *call)
 	int code = branch_request_long(call, "branch.restore", args, &result);
 	if (code != TL_OK)
 		return code;
-	if (!tl_flag(call, "json") && tl_is_terminal())
-		printf("What it was is branch %s now\n", branch_text(result, "old"));
-	print_made(call, result, "Restored branch");
+	if (tl_flag(call, "json")) {
+		branch_print_json(result);
+	} else {
+		branch_say_replay(result);
+		printf("Restored %s; what it was is branch %s now\n", branch_text(result, "name"), branch_text(result, "old"));
+	}
+	json_decref(result);
 	return TL_OK;
 }
 

@@ -42,8 +42,8 @@ static void print_recovered(const json_t *result)
 		return;
 	}
 	branch_say_replay(result);
-	printf("Postgres can be started; what was there before is %s@%s\n", branch_text(result, "name"),
-	       branch_text(result, "snapshot"));
+	printf("Recovered %s to %s: Postgres can be started; what was there before is %s@%s\n", branch_text(result, "name"),
+	       branch_text(result, "lsn"), branch_text(result, "name"), branch_text(result, "snapshot"));
 }
 
 int run_recover(const struct tl_call *call)
@@ -54,7 +54,7 @@ int run_recover(const struct tl_call *call)
 		return code;
 	if (tl_flag(call, "json"))
 		branch_print_json(result);
-	else if (tl_is_terminal())
+	else
 		print_recovered(result);
 	json_decref(result);
 	return TL_OK;
