@@ -140,7 +140,8 @@ static int add_restore_points(struct ctl_call *call, const struct part *part, st
 		}
 	}
 	if (count == WA_RESTORE_POINTS_MAX)
-		ctl_note(call, "of the restore points of \"%s\" the newest %u are looked at", part->branch.name, WA_RESTORE_POINTS_MAX);
+		ctl_note(call, "of the restore points of \"%s\" the newest %u are looked at", part->branch.name,
+			 WA_RESTORE_POINTS_MAX);
 	free(points);
 	return rc;
 }

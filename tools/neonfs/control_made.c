@@ -173,5 +173,6 @@ json_t *ctl_made_json(const struct ctl_made *made)
 {
 	if (made->of[0] == '\0')
 		return json_null();
-	return json_pack("{s:s, s:o, s:o}", "branch", made->of, "point", text_or_null(made->point), "lsn", lsn_or_null(made->lsn));
+	return json_pack("{s:s, s:o, s:o}", "branch", made->of, "point", text_or_null(made->point), "lsn",
+			 lsn_or_null(made->lsn));
 }

@@ -111,10 +111,11 @@ static int fail_recovery(struct ctl_call *call, const struct bd_branch_info *bra
 	}
 	if (used >= strlen(unchanged) && strcmp(call->error_message + used - strlen(unchanged), unchanged) == 0)
 		used -= strlen(unchanged);
-	snprintf(call->error_message + used, sizeof(call->error_message) - used,
-		 "; \"%s\" is as a server leaves it that dies while it recovers, and can be started or recovered again; as it was "
-		 "before: \"%s@%s\"",
-		 branch->name, branch->name, snapshot->label);
+	snprintf(
+		call->error_message + used, sizeof(call->error_message) - used,
+		"; \"%s\" is as a server leaves it that dies while it recovers, and can be started or recovered again; as it was "
+		"before: \"%s@%s\"",
+		branch->name, branch->name, snapshot->label);
 	return -1;
 }
 
@@ -122,8 +123,7 @@ static int recover(struct ctl_call *call, const struct ctl_crashed *crashed, jso
 {
 	struct bd_snapshot_info snapshot;
 	int64_t began_ns = ctl_now_ns(), start_ns = began_ns;
-	if (check_room(call, crashed) != 0 ||
-	    ctl_snapshot_stamped(call, &crashed->branch, "before-recover-", &snapshot) != 0)
+	if (check_room(call, crashed) != 0 || ctl_snapshot_stamped(call, &crashed->branch, "before-recover-", &snapshot) != 0)
 		return -1;
 	json_object_set_new(facts, "snapshot", json_string(snapshot.label));
 	ctl_note_time(facts, "snapshot", &began_ns);

@@ -28,9 +28,10 @@ static int in_store(const char *path, uint64_t bytes)
 	int rc = store_limit_set(store, bytes, message), close_rc = bd_store_close(store);
 	if (rc != 0)
 		return tl_fail("%s", message);
-	return close_rc == 0 ? TL_OK
-			     : tl_fail("the limit is changed, but the store could not be closed well: %s; the next mount recovers it",
-				       strerror(-close_rc));
+	return close_rc == 0
+		       ? TL_OK
+		       : tl_fail("the limit is changed, but the store could not be closed well: %s; the next mount recovers it",
+				 strerror(-close_rc));
 }
 
 static int set_limit(const char *path, uint64_t bytes)

@@ -15,7 +15,8 @@ int store_limit_set(struct bd_store *store, uint64_t bytes, char ret_message[STO
 	int rc = bd_store_set_size_limit(store, bytes);
 	if (rc == -ENOSPC && bd_store_status(store, &status) == 0 && status.extent_bytes + status.log_bytes > bytes)
 		snprintf(ret_message, STORE_LIMIT_MESSAGE_MAX,
-			 "the store takes %s now, %llu bytes, its log among them; choose a limit above that, or make room first: delete "
+			 "the store takes %s now, %llu bytes, its log among them; choose a limit above that, or make room first: "
+			 "delete "
 			 "branches, snapshots or files, then run \"neonfs gc\"",
 			 tl_bytes_human(taken, status.extent_bytes + status.log_bytes),
 			 (unsigned long long)(status.extent_bytes + status.log_bytes));

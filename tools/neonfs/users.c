@@ -97,7 +97,8 @@ void users_of(const char *mountpoint, char *ret_text)
 }
 
 /* False: it was told, and enough is known. */
-static bool tell_directories(const char *pid, const char *directory, bool (*each)(void *arg, const struct users_place *place), void *arg)
+static bool tell_directories(const char *pid, const char *directory, bool (*each)(void *arg, const struct users_place *place),
+			     void *arg)
 {
 	static const char *const links[] = {"cwd", "root"};
 	char path[PATH_MAX], below[PATH_MAX], name[32];

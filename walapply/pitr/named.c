@@ -94,7 +94,8 @@ static int each_stretch(struct asked *asked, bool (*each)(void *arg, const struc
 		error = read_stretch(asked, start, &stretch);
 		if (error == 0)
 			goes_on = each(arg, &stretch);
-		if (error != 0 || !goes_on || start.v <= NF_MAX(facts->kept_from.v, wa_segment_start(oldest->redo, facts->segment_size)))
+		if (error != 0 || !goes_on ||
+		    start.v <= NF_MAX(facts->kept_from.v, wa_segment_start(oldest->redo, facts->segment_size)))
 			break;
 		start.v -= facts->segment_size;
 	}
@@ -135,7 +136,8 @@ int wa_history_restore_point(struct wa_history *history, struct bd_branch_id bra
 		return error;
 	error = each_stretch(&asked, take_named, &search);
 	if (error == 0 && found.newest.lsn.v == 0)
-		error = wh_say(ret_message, message_size, -ENOENT, "no restore point \"%.63s\" is in the history that is kept", name);
+		error = wh_say(ret_message, message_size, -ENOENT, "no restore point \"%.63s\" is in the history that is kept",
+			       name);
 	wh_leave(&asked);
 	if (error == 0)
 		*ret_point = found;

@@ -115,6 +115,20 @@ static void a_name_that_looks_like_a_time_is_told_how_times_are_written(void **s
 		assert_string_equal(point_name_hint(names[i]), "");
 }
 
+static void labels_that_would_be_taken_for_something_else(void **state)
+{
+	static const char *const lsns[] = {"16-B374D848", "0-3000028", "1-2", "FFFFFFFF-FFFFFFFF", "20261124-0134001"};
+	static const char *const times[] = {"2026-11-24T01", "2026-11-24t01.34", "2026-11-24T0134Z"};
+	static const char *const names[] = {"before-upgrade", "v1-2", "cafe-1", "20261124-013400", "20261124-013400-2", "2026-11-24", "16-B374D848x", ""};
+	(void)state;
+	for (size_t i = 0; i < NF_ARRAY_LEN(lsns); i++)
+		assert_true(point_is_like_lsn(lsns[i]) && !point_is_like_time(lsns[i]));
+	for (size_t i = 0; i < NF_ARRAY_LEN(times); i++)
+		assert_true(point_is_like_time(times[i]) && !point_is_like_lsn(times[i]));
+	for (size_t i = 0; i < NF_ARRAY_LEN(names); i++)
+		assert_false(point_is_like_time(names[i]) || point_is_like_lsn(names[i]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -123,6 +137,7 @@ int main(void)
 		cmocka_unit_test(all_else_is_a_name),
 		cmocka_unit_test(a_time_is_printed_as_it_is_read),
 		cmocka_unit_test(a_name_that_looks_like_a_time_is_told_how_times_are_written),
+		cmocka_unit_test(labels_that_would_be_taken_for_something_else),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
