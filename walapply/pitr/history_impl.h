@@ -198,9 +198,21 @@ NF_MUST_CHECK int wh_write_facts(struct wh_entry *entry);
 bool wh_is_automatic_label(const char *label);
 
 /* ---- history.c */
-/* One that is on, or -ENODATA; under history->lock inside. */
+/* The branch's entry, which may be off; NULL. Under history->lock inside. */
 struct wh_entry *wh_find(struct wa_history *history, struct bd_branch_id branch);
+/* The same, made when there is none. -ENOMEM. */
+NF_MUST_CHECK int wh_find_or_make(struct wa_history *history, struct bd_branch_id branch, struct wh_entry **ret_entry);
+/* Under work: its directories. */
+NF_MUST_CHECK int wh_open_directories(struct wh_entry *entry);
+/* Under work: nothing of it is left in the store. */
+NF_MUST_CHECK int wh_remove_directories(struct wh_entry *entry);
+
+/* ---- thread.c */
 /* Ask the thread for a look at the branch. */
 void wh_wake(struct wh_entry *entry);
+/* A watched branch was written to. On the writer's thread; `history` is the argument of the store's wake. */
+void wh_wake_branch(void *history, struct bd_branch_id branch);
+/* The thread itself, of a struct wa_history, until it is stopping. */
+void *wh_run(void *history);
 
 #endif
