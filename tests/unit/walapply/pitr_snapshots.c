@@ -209,6 +209,7 @@ static void history_that_begins_with_a_snapshot_is_not_cut_silently(void **state
 	struct bd_snapshot_info info;
 	size_t count;
 	server_retain(server, 86400, 0);
+	server_work(server, SEGMENT);
 	server_long_work(server, 12);
 	const struct wa_history_status before = server_catch_up(server);
 	struct bd_snapshot_info *infos = snapshots_of(server, &count);
