@@ -388,19 +388,16 @@ static int cold_unlink(struct nf_io *io, const char *path)
 	pthread_mutex_lock(&cold->names);
 	pthread_mutex_lock(&cold->lock);
 	struct cold_file *file = find(cold, path);
-	bool away = file != NULL && file->local == NULL;
 	if (file != NULL) {
 		/* Not evicted any more, and whoever fetches for it finds no row. */
 		file->path[0] = '\0';
 		file->extent = COLD_NO_EXTENT;
 	}
 	pthread_mutex_unlock(&cold->lock);
-	int error = nf_io_unlink(cold->lower, path);
-	if (away && error == -ENOENT)
-		error = 0;
-	int dropped = away ? nf_io_unlink(cold->lower, cache) : 0;
+	/* It may have been closed before, so nobody knows here whether it was away: no file is as good as none any more. */
+	int error = nf_io_unlink(cold->lower, path), dropped = nf_io_unlink(cold->lower, cache);
 	pthread_mutex_unlock(&cold->names);
-	return error != 0 ? error : dropped == -ENOENT ? 0 : dropped;
+	return error != 0 && error != -ENOENT ? error : dropped == -ENOENT ? 0 : dropped;
 }
 
 /* An extent's file becomes a spare, or a spare an extent: what is open under the name goes with it. */

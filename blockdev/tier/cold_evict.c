@@ -433,7 +433,7 @@ void bd_cold_status(struct bd_cold *cold, struct bd_cold_status *ret_status)
 	status.evicted_bytes = cold->evicted_bytes;
 	status.waiting = cold->waiting;
 	for (const struct cold_file *file = cold->files; file != NULL; file = file->next)
-		status.extents_cold += file->local == NULL;
+		status.extents_cold += file->local == NULL && file->extent != COLD_NO_EXTENT;
 	pthread_mutex_unlock(&cold->lock);
 	*ret_status = status;
 }

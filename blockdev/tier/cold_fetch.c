@@ -131,7 +131,7 @@ void cold_read_ahead(struct cold_file *file, uint32_t first, uint32_t end)
 		file->streak += end - file->next_group;
 		file->next_group = end;
 	}
-	if (file->streak < STREAK_GROUPS || cold->ahead.count >= COLD_AHEAD_JOBS || cold_is_filling(cold))
+	if (file->streak < STREAK_GROUPS || cold->ahead.count >= COLD_AHEAD_JOBS || atomic_load(&cold->tight))
 		return;
 	uint32_t window = NF_MIN(file->streak * 8, COLD_AHEAD_GROUPS);
 	uint32_t from = NF_MAX(file->ahead_to, file->next_group), to = NF_MIN(file->next_group + window, file->group_count);
@@ -365,6 +365,9 @@ static void run_job(struct bd_cold *cold, struct cold_job *job)
 	pthread_mutex_lock(&cold->lock);
 	uint32_t extent = job->file->extent;
 	pthread_mutex_unlock(&cold->lock);
+	/* Who fetches makes room for it: the thread that evicts may be waiting for a checkpoint. */
+	if (atomic_load(&cold->tight))
+		(void)cold_evict_one(cold);
 	if (extent != COLD_NO_EXTENT && bd_rows_find(cold->tier->rows, extent, &fetch.generation, &fetch.map)) {
 		fetch.error = fetch_mapped(cold, &fetch);
 		bd_rows_release(cold->tier->rows, fetch.map);
