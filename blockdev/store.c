@@ -336,7 +336,9 @@ static struct bd_store *store_new(const char *path, struct nf_io *io, const stru
 
 static void store_free(struct bd_store *store)
 {
+	bd_tier_stop_waiting(store);
 	bd_background_stop(store);
+	bd_tier_stop(store, false);
 	bd_layers_close(store);
 	bd_inode_table_free(store);
 	bd_branches_free(store);
@@ -347,6 +349,7 @@ static void store_free(struct bd_store *store)
 	bd_journal_close(store);
 	bd_log_close(store->log);
 	bd_index_close(store->index);
+	bd_tier_free(store);
 	if (store->owns_io)
 		nf_io_destroy(store->io);
 	if (store->lock_fd >= 0)
@@ -435,6 +438,8 @@ static int load(struct bd_store *store, char *message, size_t size)
 		error = bd_makers_init(store);
 	if (error == 0)
 		error = bd_extents_init(store);
+	if (error == 0)
+		error = bd_tier_load(store);
 	if (error == 0 && !store->read_only)
 		error = bd_extents_remove_leftovers(store);
 	if (error == 0)
@@ -462,6 +467,8 @@ static int load(struct bd_store *store, char *message, size_t size)
 		error = bd_checkpoint(store);
 	if (error == 0)
 		error = bd_background_start(store);
+	if (error == 0)
+		error = bd_tier_start(store);
 	if (error == -EUCLEAN)
 		snprintf(message, size, "store is damaged (the log above says where); neonfs scrub --rebuild keeps what is whole");
 	else if (error != 0)
@@ -479,8 +486,11 @@ static int open_store(struct bd_store *store, struct bd_store **ret_store, char 
 		store->store_id = sb.store_id;
 		store->format_version = sb.version;
 		store->size_limit_bytes = sb.size_limit_bytes;
-		error = open_index_and_log(store, message, size);
+		store->created_ns = sb.created_ns;
+		error = bd_tier_open(store, message, size);
 	}
+	if (error == 0)
+		error = open_index_and_log(store, message, size);
 	if (error == 0)
 		error = load(store, message, size);
 	if (error != 0) {
@@ -531,6 +541,7 @@ int bd_store_close(struct bd_store *store)
 {
 	if (store == NULL)
 		return 0;
+	bd_tier_stop_waiting(store);
 	bd_background_stop(store);
 	bd_layers_close(store);
 	int error = 0;
@@ -542,6 +553,7 @@ int bd_store_close(struct bd_store *store)
 			error = bd_extents_trim_open(store);
 		bd_store_drop_spares(store);
 	}
+	bd_tier_stop(store, error == 0);
 	store_free(store);
 	return error;
 }

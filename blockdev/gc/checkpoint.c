@@ -11,8 +11,7 @@
 #include "blockdev/extent/extent.h"
 #include "blockdev/gc/background.h"
 #include "blockdev/journal/journal.h"
-#include "blockdev/tier/cold.h"
-#include "blockdev/tier/rows.h"
+#include "blockdev/tier/tier.h"
 
 static int flush_branches(struct bd_store *store)
 {
@@ -118,10 +117,7 @@ static int checkpoint(struct bd_store *store)
 		return bd_store_fail(store, error, "checkpoint");
 	bd_log_release(store->log, replay, retain);
 	atomic_store(&store->checkpoint_done, number);
-	if (store->tier != NULL) {
-		bd_rows_checkpointed(store->tier->rows, number);
-		bd_cold_kick(store->tier->cold);
-	}
+	bd_tier_checkpointed(store, number);
 	return 0;
 }
 

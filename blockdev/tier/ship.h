@@ -26,7 +26,7 @@ struct bd_ship_status {
 	uint64_t waiting_extents, waiting_bytes; /* sealed, not uploaded */
 	uint32_t generation, manifest;
 	uint64_t put_requests, put_bytes, get_requests, get_bytes, deleted_objects, stored_extent_bytes;
-	char last_error[256];	 /* "" = fine */
+	char last_error[OB_MESSAGE_MAX]; /* "" = fine */
 };
 void bd_ship_status(struct bd_ship *ship, struct bd_ship_status *ret_status);
 

@@ -15,6 +15,7 @@ struct bd_ship;
 
 struct bd_tier {
 	struct bd_store *store;
+	struct nf_io *lower; /* the local disk */
 	struct bd_tier_config config;
 	struct ob_client *client;
 	struct ob_client *lease_client; /* the lease's own: its renewals never queue behind uploads */
@@ -37,6 +38,8 @@ NF_MUST_CHECK int bd_tier_load(struct bd_store *store);
 void bd_tier_checkpointed(struct bd_store *store, uint64_t number);
 /* The store is whole and writable: begin to upload. */
 NF_MUST_CHECK int bd_tier_start(struct bd_store *store);
+/* The store is about to end: whoever waits for the object store, or would, gets -ECANCELED. */
+void bd_tier_stop_waiting(struct bd_store *store);
 /* At a clean close, after the last checkpoint: upload what is missing, up to `tier->config.close_wait_s`; a warning says what is not safe then. Ends the threads, gives the lease back. */
 void bd_tier_stop(struct bd_store *store, bool clean);
 /* After everything that does I/O. */

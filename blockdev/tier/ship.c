@@ -1,0 +1,512 @@
+/* The ship's threads, and what the rest asks of it. ship_impl.h has the picture and the invariants. */
+#include "blockdev/tier/ship_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "blockdev/tier/cold.h"
+#include "blockdev/tier/lease.h"
+#include "common/nf_log.h"
+
+#define TICK_MS 1000	  /* how often the bulk thread looks whether something is due */
+#define TELL_MS 60000	  /* between two lines about what goes wrong */
+#define FIRST_PAUSE_MS 100
+#define AGAIN_MS 10
+#define REAP_SHARE 4 /* what can be deleted is looked for so often in a grace time, at most */
+
+int64_t ship_now_ms(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void ship_wait(struct bd_ship *ship, int64_t ms)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	int64_t ns = until.tv_nsec + ms % 1000 * 1000000;
+	until.tv_sec += ms / 1000 + ns / 1000000000;
+	until.tv_nsec = ns % 1000000000;
+	pthread_cond_timedwait(&ship->changed, &ship->lock, &until);
+}
+
+static bool is_lost(const struct bd_ship *ship)
+{
+	return ship->tier->lease != NULL && bd_lease_is_lost(ship->tier->lease);
+}
+
+bool ship_is_over(struct bd_ship *ship)
+{
+	pthread_mutex_lock(&ship->lock);
+	bool stop = ship->stop;
+	pthread_mutex_unlock(&ship->lock);
+	return stop || is_lost(ship);
+}
+
+void ship_note_error(struct bd_ship *ship, const char *what, const char *message)
+{
+	int64_t now = ship_now_ms();
+	pthread_mutex_lock(&ship->lock);
+	snprintf(ship->last_error, sizeof(ship->last_error), "%s: %s", what, message);
+	bool tell = ship->told_ms == 0 || now - ship->told_ms >= TELL_MS;
+	if (tell)
+		ship->told_ms = now;
+	pthread_mutex_unlock(&ship->lock);
+	if (tell)
+		nf_error("object store: %s: %s; tried again", what, message);
+}
+
+static void note_success(struct bd_ship *ship)
+{
+	pthread_mutex_lock(&ship->lock);
+	ship->last_error[0] = '\0';
+	pthread_mutex_unlock(&ship->lock);
+}
+
+void ship_pause(struct bd_ship *ship, unsigned tries)
+{
+	int64_t until = ship_now_ms() + NF_MIN(SHIP_PAUSE_MS, FIRST_PAUSE_MS << NF_MIN(tries - 1, 10u));
+	pthread_mutex_lock(&ship->lock);
+	uint64_t asked = ship->flush_asked;
+	for (int64_t now; !ship->stop && ship->flush_asked == asked && (now = ship_now_ms()) < until;)
+		ship_wait(ship, until - now);
+	pthread_mutex_unlock(&ship->lock);
+}
+
+/* ---- requests */
+
+/* Until it is done, or fails with `final` (an op's result), or the ship is over. */
+static int run(struct bd_ship *ship, struct ob_op *op, int final)
+{
+	for (unsigned tries = 1;; tries++) {
+		int error = ob_run(ship->client, op);
+		if (error == 0 || error == final) {
+			note_success(ship);
+			return error;
+		}
+		if (error == -ECANCELED || error == -ESHUTDOWN || ship_is_over(ship))
+			return -ECANCELED;
+		ship_note_error(ship, op->key, op->message);
+		ob_op_clear(op);
+		ship_pause(ship, tries);
+	}
+}
+
+int ship_put(struct bd_ship *ship, const char *key, const void *bytes, uint64_t size)
+{
+	struct ob_op op = {.kind = OB_PUT, .key = key, .data = bytes, .size = size};
+	int error = run(ship, &op, 0);
+	if (error == 0) {
+		pthread_mutex_lock(&ship->lock);
+		ship->put_requests++;
+		ship->put_bytes += size;
+		pthread_mutex_unlock(&ship->lock);
+	}
+	return error;
+}
+
+int ship_get(struct bd_ship *ship, const char *key, uint64_t size, void **ret_bytes)
+{
+	void *bytes = malloc(size + 1);
+	if (bytes == NULL)
+		return -ENOMEM;
+	struct ob_op op = {.kind = OB_GET, .key = key, .buf = bytes, .size = size};
+	int error = run(ship, &op, -ENOENT);
+	if (error == 0 && op.object_size != size)
+		error = -EUCLEAN;
+	if (error != 0) {
+		free(bytes);
+		return error;
+	}
+	pthread_mutex_lock(&ship->lock);
+	ship->get_requests++;
+	ship->get_bytes += size;
+	pthread_mutex_unlock(&ship->lock);
+	*ret_bytes = bytes;
+	return 0;
+}
+
+int ship_list(struct bd_ship *ship, const char *prefix, const char *after, struct ob_op *ret_op)
+{
+	*ret_op = (struct ob_op){.kind = OB_LIST, .key = prefix, .after = after};
+	int error = run(ship, ret_op, 0);
+	pthread_mutex_lock(&ship->lock);
+	ship->get_requests++;
+	pthread_mutex_unlock(&ship->lock);
+	return error;
+}
+
+int ship_delete(struct bd_ship *ship, const char *key)
+{
+	int error = ship->tier->lease != NULL ? bd_lease_confirm(ship->tier->lease) : 0;
+	if (error != 0)
+		return -ECANCELED;
+	struct ob_op op = {.kind = OB_DELETE, .key = key};
+	error = run(ship, &op, 0);
+	if (error == 0) {
+		pthread_mutex_lock(&ship->lock);
+		ship->deleted_objects++;
+		pthread_mutex_unlock(&ship->lock);
+	}
+	return error;
+}
+
+/* ---- the tail */
+
+/* Under lock: wait until the tail has something to do, at most `ms`. */
+static void wait_tail(struct bd_ship *ship, int64_t ms)
+{
+	int64_t until = ship_now_ms() + ms;
+	for (int64_t now; !ship->stop && !(ship->whole && ship->hurry) && (now = ship_now_ms()) < until;)
+		ship_wait(ship, until - now);
+	ship->hurry = false;
+}
+
+static void tail_step(struct bd_ship *ship, uint64_t shipped)
+{
+	struct bd_store *store = ship->store;
+	int64_t read_ns = bd_now_ns();
+	uint64_t end = bd_log_durable(store->log);
+	if (end == shipped) {
+		/* Nothing was acknowledged since that is not safe. */
+		pthread_mutex_lock(&ship->lock);
+		ship->chain_ns = read_ns;
+		if (ship->manifest_chain == ship->chain)
+			ship->safe_ns = read_ns;
+		pthread_mutex_unlock(&ship->lock);
+		return;
+	}
+	int error = ship_tail(ship, end, read_ns);
+	if (error == 0 || ship_is_over(ship))
+		return;
+	if (error == -ESTALE)
+		nf_warn("object store: the log has come round before it was uploaded; a new manifest makes up for it");
+	else
+		ship_note_error(ship, "reading the log to upload it", strerror(-error));
+	pthread_mutex_lock(&ship->lock);
+	ship->whole = false;
+	pthread_cond_broadcast(&ship->changed);
+	pthread_mutex_unlock(&ship->lock);
+}
+
+static void *tail_main(void *arg)
+{
+	struct bd_ship *ship = arg;
+	setpriority(PRIO_PROCESS, (id_t)gettid(), SHIP_NICE);
+	pthread_mutex_lock(&ship->lock);
+	while (!ship->stop) {
+		wait_tail(ship, ship->tier->config.delay_ms);
+		if (ship->stop || !ship->whole)
+			continue;
+		uint64_t shipped = ship->shipped;
+		pthread_mutex_unlock(&ship->lock);
+		if (!is_lost(ship))
+			tail_step(ship, shipped);
+		pthread_mutex_lock(&ship->lock);
+	}
+	pthread_mutex_unlock(&ship->lock);
+	return NULL;
+}
+
+/* ---- bulk */
+
+static bool is_manifest_due(struct bd_ship *ship)
+{
+	int64_t now = ship_now_ms();
+	uint64_t durable = bd_log_durable(ship->store->log);
+	pthread_mutex_lock(&ship->lock);
+	bool news = durable != ship->manifest_end;
+	bool due = ship->manifest == 0 || !ship->whole || ship->flush_asked > ship->flush_done || ship->piece_bytes >= SHIP_MANIFEST_BYTES ||
+		   ship->piece_news >= SHIP_MANIFEST_PIECES || (news && now - ship->manifest_ms >= SHIP_MANIFEST_MS);
+	pthread_mutex_unlock(&ship->lock);
+	return due;
+}
+
+/* Writers wait, or soon will, for local room: what could be evicted waits for checkpoints. */
+static bool is_pressed(struct bd_ship *ship)
+{
+	struct bd_cold_status cold;
+	uint64_t extents, bytes, unsettled;
+	if (ship->tier->cold == NULL || ship->tier->config.local_limit_bytes == 0)
+		return false;
+	bd_cold_status(ship->tier->cold, &cold);
+	if (cold.local_bytes < cold.local_limit_bytes / 8 * 7)
+		return false;
+	return ship_count_waiting(ship, &extents, &bytes, &unsettled) == 0 && unsettled > 0;
+}
+
+static int make_manifest(struct bd_ship *ship)
+{
+	int error = ship_look_back(ship);
+	if (error == 0)
+		error = ship_manifest(ship);
+	if (error != 0)
+		return error;
+	if (ship->reap_ms == 0)
+		ship->reap_ms = ship_now_ms() + (int64_t)ship->tier->config.grace_s * 1000 / REAP_SHARE;
+	return 0;
+}
+
+int ship_checkpoint(struct bd_ship *ship, int (*then)(void *arg), void *arg)
+{
+	/* It makes room in the log, as the flusher's does. */
+	bd_log_make_room(ship->store->log, true);
+	int error = bd_checkpoint_then(ship->store, then, arg);
+	bd_log_make_room(ship->store->log, false);
+	return error;
+}
+
+static int nothing(void *arg)
+{
+	(void)arg;
+	return 0;
+}
+
+/* Checkpoints settle extents, then their records: a round of each lets something go. */
+static int relieve(struct bd_ship *ship)
+{
+	int error = ship_checkpoint(ship, nothing, NULL);
+	if (error == 0)
+		error = ship_extents(ship);
+	bd_cold_kick(ship->tier->cold);
+	return error;
+}
+
+static int bulk_step(struct bd_ship *ship, bool kicked)
+{
+	int error = kicked ? ship_extents(ship) : 0;
+	if (error == 0 && is_pressed(ship))
+		error = relieve(ship);
+	if (error == 0 && is_manifest_due(ship))
+		error = make_manifest(ship);
+	if (error == 0 && ship->reap_ms != 0 && ship_now_ms() >= ship->reap_ms) {
+		error = ship_reap(ship);
+		/* Again behind the next manifest. */
+		ship->reap_ms = 0;
+	}
+	return error;
+}
+
+/* Under lock, with nothing wrong: is there something to do at once? */
+static bool has_work(const struct bd_ship *ship)
+{
+	return ship->kicked || !ship->whole || ship->flush_asked > ship->flush_done;
+}
+
+static void *bulk_main(void *arg)
+{
+	struct bd_ship *ship = arg;
+	unsigned tries = 0;
+	setpriority(PRIO_PROCESS, (id_t)gettid(), SHIP_NICE);
+	pthread_mutex_lock(&ship->lock);
+	ship->kicked = true;
+	while (!ship->stop) {
+		bool kicked = ship->kicked, over = is_lost(ship);
+		ship->kicked = false;
+		ship->bulk_busy = true;
+		pthread_mutex_unlock(&ship->lock);
+		int error = over ? 0 : bulk_step(ship, kicked || tries > 0);
+		tries = error == 0 ? 0 : tries + 1;
+		if (error != 0 && error != -EAGAIN && error != -ECANCELED) {
+			ship_note_error(ship, "uploading", strerror(-error));
+			ship_pause(ship, tries);
+		}
+		pthread_mutex_lock(&ship->lock);
+		ship->bulk_busy = false;
+		if (!ship->stop && (error == -EAGAIN || error == -ECANCELED))
+			ship_wait(ship, AGAIN_MS);
+		else if (!ship->stop && (over || (error == 0 && !has_work(ship))))
+			ship_wait(ship, TICK_MS);
+	}
+	pthread_mutex_unlock(&ship->lock);
+	return NULL;
+}
+
+/* ---- from outside */
+
+static void ship_free(struct bd_ship *ship)
+{
+	ob_client_close(ship->client);
+	pthread_cond_destroy(&ship->changed);
+	pthread_mutex_destroy(&ship->lock);
+	free(ship->pieces);
+	free(ship->recents);
+	free(ship->files);
+	free(ship->skipped);
+	free(ship);
+}
+
+static int start_threads(struct bd_ship *ship)
+{
+	int error = -pthread_create(&ship->tail_thread, NULL, tail_main, ship);
+	ship->tail_runs = error == 0;
+	if (error == 0) {
+		error = -pthread_create(&ship->bulk_thread, NULL, bulk_main, ship);
+		ship->bulk_runs = error == 0;
+	}
+	return error;
+}
+
+int bd_ship_start(struct bd_tier *tier, struct bd_ship **ret_ship)
+{
+	char message[OB_MESSAGE_MAX] = "";
+	struct bd_ship *ship = calloc(1, sizeof(*ship));
+	if (ship == NULL)
+		return -ENOMEM;
+	ship->tier = tier;
+	ship->store = tier->store;
+	ship->generation = tier->generation;
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&ship->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&ship->lock, NULL);
+	struct ob_options options = {.parallel = tier->config.parallel, .send_rate = tier->config.send_rate, .receive_rate = tier->config.receive_rate};
+	if (atomic_load(&tier->next_manifest) == 0)
+		atomic_store(&tier->next_manifest, 1);
+	int error = ob_client_open(tier->config.url, &options, &ship->client, message, sizeof(message));
+	if (error != 0)
+		nf_error("object store: %s", message);
+	if (error == 0)
+		error = start_threads(ship);
+	if (error != 0) {
+		bd_ship_stop(ship);
+		return error;
+	}
+	*ret_ship = ship;
+	return 0;
+}
+
+void bd_ship_stop(struct bd_ship *ship)
+{
+	if (ship == NULL)
+		return;
+	pthread_mutex_lock(&ship->lock);
+	ship->stop = true;
+	pthread_cond_broadcast(&ship->changed);
+	pthread_mutex_unlock(&ship->lock);
+	if (ship->client != NULL)
+		ob_client_stop(ship->client);
+	if (ship->tail_runs)
+		pthread_join(ship->tail_thread, NULL);
+	if (ship->bulk_runs)
+		pthread_join(ship->bulk_thread, NULL);
+	ship_free(ship);
+}
+
+/* Under lock: does the newest manifest begin the chain as it is now? Then `shipped` is how far it is safe. */
+static bool is_safe(const struct bd_ship *ship)
+{
+	return ship->manifest != 0 && ship->whole && ship->manifest_chain == ship->chain;
+}
+
+/* What goes wrong now: the last error that was not transient, else what the client waits for. */
+static void last_error(struct bd_ship *ship, char *message, size_t size)
+{
+	struct ob_stats stats;
+	ob_client_stats(ship->client, &stats);
+	pthread_mutex_lock(&ship->lock);
+	snprintf(message, size, "%s", ship->last_error[0] != '\0' ? ship->last_error : stats.trouble);
+	pthread_mutex_unlock(&ship->lock);
+}
+
+int bd_ship_flush(struct bd_ship *ship, uint32_t wait_ms, char *message, size_t size)
+{
+	int64_t until = ship_now_ms() + wait_ms;
+	uint64_t durable = bd_log_durable(ship->store->log);
+	pthread_mutex_lock(&ship->lock);
+	uint64_t mine = ++ship->flush_asked;
+	/* Nothing is durable that the newest manifest does not have. */
+	if (is_safe(ship) && ship->manifest_end == durable && ship->shipped == durable && ship->flush_done + 1 == mine)
+		ship->flush_done = mine;
+	ship->hurry = true;
+	pthread_cond_broadcast(&ship->changed);
+	int error = 0;
+	while (ship->flush_done < mine && error == 0) {
+		int64_t left = wait_ms != 0 ? until - ship_now_ms() : TICK_MS;
+		if (ship->stop)
+			error = -ECANCELED;
+		else if (is_lost(ship))
+			error = -ESTALE;
+		else if (atomic_load(&ship->store->error) != 0)
+			error = -EROFS; /* no checkpoint can be made any more */
+		else if (left <= 0)
+			error = -ETIMEDOUT;
+		else
+			ship_wait(ship, NF_MIN(left, TICK_MS));
+	}
+	pthread_mutex_unlock(&ship->lock);
+	if (error == -ESTALE)
+		snprintf(message, size, "another machine has taken the store over");
+	else if (error == -EROFS)
+		snprintf(message, size, "the store has failed; its status says why");
+	else if (error != 0)
+		last_error(ship, message, size);
+	return error;
+}
+
+void bd_ship_kick(struct bd_ship *ship)
+{
+	pthread_mutex_lock(&ship->lock);
+	ship->kicked = true;
+	pthread_cond_broadcast(&ship->changed);
+	pthread_mutex_unlock(&ship->lock);
+}
+
+bool bd_ship_is_busy(struct bd_ship *ship)
+{
+	uint64_t extents, bytes, unsettled;
+	if (ship_is_over(ship))
+		return false;
+	pthread_mutex_lock(&ship->lock);
+	bool busy = ship->bulk_busy || ship->kicked;
+	pthread_mutex_unlock(&ship->lock);
+	return busy || ship_count_waiting(ship, &extents, &bytes, &unsettled) != 0 || extents > ship->skipped_count || unsettled > 0;
+}
+
+static uint64_t stored_bytes(struct bd_ship *ship)
+{
+	struct bd_extent_stat *stats;
+	size_t count;
+	uint64_t bytes = 0;
+	if (bd_extents_list(ship->store, &stats, &count) != 0)
+		return 0;
+	for (size_t i = 0; i < count; i++) {
+		uint32_t generation;
+		const struct bd_pack_map *map;
+		if (!bd_rows_find(ship->tier->rows, stats[i].id, &generation, &map))
+			continue;
+		bytes += map->object_size;
+		bd_rows_release(ship->tier->rows, map);
+	}
+	free(stats);
+	return bytes;
+}
+
+void bd_ship_status(struct bd_ship *ship, struct bd_ship_status *ret_status)
+{
+	struct bd_ship_status status = {.generation = ship->generation};
+	uint64_t unsettled, written = atomic_load(&ship->store->written_bytes);
+	uint64_t durable = bd_log_durable(ship->store->log);
+	last_error(ship, status.last_error, sizeof(status.last_error));
+	if (ship_count_waiting(ship, &status.waiting_extents, &status.waiting_bytes, &unsettled) != 0)
+		status.waiting_extents = status.waiting_bytes = 0;
+	status.stored_extent_bytes = stored_bytes(ship);
+	pthread_mutex_lock(&ship->lock);
+	status.safe_ns = ship->safe_ns;
+	if (!is_safe(ship) || durable != ship->shipped)
+		status.unsafe_bytes = NF_MAX(written - ship->shipped_written, durable > ship->shipped ? durable - ship->shipped : 0);
+	status.manifest = ship->manifest;
+	status.put_requests = ship->put_requests;
+	status.put_bytes = ship->put_bytes;
+	status.get_requests = ship->get_requests;
+	status.get_bytes = ship->get_bytes;
+	status.deleted_objects = ship->deleted_objects;
+	pthread_mutex_unlock(&ship->lock);
+	*ret_status = status;
+}
