@@ -338,7 +338,7 @@ int bd_write(struct bd_inode *inode, uint64_t offset, const void *buf, size_t si
 	bool is_inline = sync ? size <= INLINE_SYNC_BYTES : hot && size <= INLINE_HOT_BYTES;
 	uint64_t ticket = 0;
 	/* In a store with a tier that fills up, blocks go to the object store and make room: who finds none tries again. */
-	for (unsigned waits = 0; waits == 0 || (error == -ENOSPC && bd_cold_is_tight(store) && waits < ROOM_WAITS); waits++) {
+	for (unsigned waits = 0; waits == 0 || (error == -ENOSPC && store->tier != NULL && waits < ROOM_WAITS); waits++) {
 		error = bd_cold_wait_room(store, size);
 		if (error != 0)
 			break;
