@@ -12,5 +12,7 @@ int run_set(const struct tl_call *call);
 int run_scrub(const struct tl_call *call);
 int run_object_store(const struct tl_call *call);
 int run_gc(const struct tl_call *call);
+int run_attach(const struct tl_call *call);
+int run_flush(const struct tl_call *call);
 
 #endif

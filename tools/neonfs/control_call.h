@@ -77,6 +77,8 @@ int ctl_store_gc(struct ctl_call *call);
 int ctl_store_scrub(struct ctl_call *call);
 int ctl_store_sync(struct ctl_call *call);
 int ctl_store_limit(struct ctl_call *call);
+int ctl_store_flush(struct ctl_call *call);
+int ctl_store_check(struct ctl_call *call);
 int ctl_store_torn(struct ctl_call *call);
 int ctl_daemon_wait(struct ctl_call *call);
 /* control_create.c, control_restore.c, control_recover.c, control_point.c */

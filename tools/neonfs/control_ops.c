@@ -13,6 +13,8 @@ static const struct {
 	{"store.gc", ctl_store_gc},
 	{"store.scrub", ctl_store_scrub},
 	{"store.torn", ctl_store_torn},
+	{"store.flush", ctl_store_flush},
+	{"store.check", ctl_store_check},
 	{"daemon.wait", ctl_daemon_wait},
 	{"branch.list", ctl_branch_list},
 	{"branch.show", ctl_branch_show},

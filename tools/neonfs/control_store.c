@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "blockdev/tier/check.h"
+#include "blockdev/tier/status.h"
 #include "common/nf_log.h"
 #include "tools/lib/format.h"
 #include "tools/neonfs/control_call.h"
@@ -39,9 +41,9 @@ int ctl_store_status(struct ctl_call *call)
 	int rc = status != NULL && stats != NULL ? bd_store_status(call->store, status) : -ENOMEM;
 	if (rc == 0) {
 		fs_stats_get(call->fs, stats);
-		call->result = json_pack("{s:o, s:b, s:s, s:o, s:o}", "store", tl_json_text(call->config->store), "mounted", 1,
+		call->result = json_pack("{s:o, s:b, s:s, s:o, s:o, s:o*}", "store", tl_json_text(call->config->store), "mounted", 1,
 					 "version", NEONFS_VERSION, "mount", mount_json(call, stats), "facts",
-					 store_status_json(status));
+					 store_status_json(status), "tier", store_tier_json(call->store));
 		rc = call->result != NULL ? 0 : -ENOMEM;
 	}
 	free(stats);
@@ -64,6 +66,16 @@ int ctl_store_limit(struct ctl_call *call)
 	return store_limit_set(call->store, (uint64_t)json_integer_value(bytes), message) == 0
 		       ? 0
 		       : ctl_error(call, "failed", "%s", message);
+}
+
+int ctl_store_flush(struct ctl_call *call)
+{
+	const json_t *wait = json_object_get(call->args, "wait_ms");
+	char message[512] = "";
+	if (!json_is_integer(wait) || json_integer_value(wait) < 0 || json_integer_value(wait) > UINT32_MAX)
+		return ctl_error(call, TL_CODE_USAGE, "the request does not say how long to wait");
+	int rc = bd_store_flush(call->store, (uint32_t)json_integer_value(wait), ctl_progress, call, message, sizeof(message));
+	return rc == 0 ? 0 : ctl_error(call, "failed", "not everything is in the object store: %s", message);
 }
 
 int ctl_store_gc(struct ctl_call *call)
@@ -134,6 +146,20 @@ int ctl_store_scrub(struct ctl_call *call)
 	if (rc != 0)
 		return ctl_store_error(call, rc, "cannot verify the store");
 	call->result = store_scrub_json(&result);
+	return 0;
+}
+
+int ctl_store_check(struct ctl_call *call)
+{
+	struct bd_check_result result;
+	char message[512] = "";
+	if (ctl_begin_long_work(call) != 0)
+		return -1;
+	int rc = bd_store_check_objects(call->store, ctl_true(call, "deep"), ctl_progress, send_finding, call, &result, message, sizeof(message));
+	ctl_end_long_work(call);
+	if (rc != 0)
+		return ctl_error(call, "failed", "the object store cannot be checked: %s", message);
+	call->result = store_check_json(&result);
 	return 0;
 }
 

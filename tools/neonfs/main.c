@@ -1,11 +1,25 @@
 /* neonfs: make, mount and look after a store. The table of its commands; each has a source of its own. */
 #include "tools/neonfs/commands.h"
-
-#define NO_TIER "this build keeps everything on the local disk; object stores are not known in this version"
+#include "tools/neonfs/tier_options.h"
 
 static const struct tl_option init_options[] = {
 	{.name = "size-limit", .argument = "BYTES", .help = "use at most this much of the disk (like 200G; default: no limit)"},
-	{.name = "object-store", .argument = "URL", .refusal = NO_TIER},
+	{.name = "object-store", .argument = "URL", .help = "copy everything there as it is written, and keep here what is used"},
+	TIER_OPTIONS,
+	{0},
+};
+
+static const struct tl_option attach_options[] = {
+	{.name = "take-over", .help = "take the store from the machine that has it, also when that is alive"},
+	{.name = "read-only", .help = "look at it only; its owner goes on"},
+	{.name = "prefetch", .help = "bring everything here now, as far as --local-limit lets it"},
+	{.name = "json", .help = "print one JSON object"},
+	TIER_OPTIONS,
+	{0},
+};
+
+static const struct tl_option flush_options[] = {
+	{.name = "wait", .argument = "TIME", .help = "give up after so long (like 5m; default: never)"},
 	{0},
 };
 
@@ -31,6 +45,8 @@ static const struct tl_option set_options[] = {
 
 static const struct tl_option scrub_options[] = {
 	{.name = "rebuild", .help = "make a lost or damaged index again (the store must not be mounted)"},
+	{.name = "object-store", .help = "compare what should be in the object store with what is there, instead"},
+	{.name = "deep", .help = "with --object-store: also read and verify every object"},
 	{.name = "json", .help = "print one JSON object"},
 	{0},
 };
@@ -46,13 +62,19 @@ static const struct tl_option object_store_options[] = {
 
 static const struct tl_command commands[] = {
 	{.name = "init",
-	 .synopsis = "STORE [--size-limit BYTES]",
+	 .synopsis = "STORE [--size-limit BYTES] [--object-store URL [--local-limit BYTES]]",
 	 .summary = "Make an empty store",
 	 .description = "STORE is a directory on a local disk; it is made when missing and must be empty otherwise.\n"
 			"Only its owner (and root) can use it.\n\n"
+			"With --object-store everything that is written is copied to URL within about a second, with all branches and\n"
+			"their history; \"neonfs attach\" makes the store again from there alone. With --local-limit it may become larger\n"
+			"than the disk: what was not read for longest is kept there only, and read when it is wanted. One machine at a\n"
+			"time can write to it: it holds a lease in the object store. \"neonfs object-store check URL\" says whether a place\n"
+			"can do what is needed, and what URLs look like.\n\n"
 			"Examples:\n"
 			"  neonfs init /srv/neon\n"
-			"  neonfs init /srv/neon --size-limit 200G\n",
+			"  neonfs init /srv/neon --size-limit 200G\n"
+			"  neonfs init /srv/neon --object-store s3://my-bucket/neon --local-limit 50G\n",
 	 .arguments = {"STORE"},
 	 .required = 1,
 	 .options = init_options,
@@ -109,15 +131,18 @@ static const struct tl_command commands[] = {
 	 .options = set_options,
 	 .run = run_set},
 	{.name = "scrub",
-	 .synopsis = "STORE [--rebuild] [--json]",
+	 .synopsis = "STORE [--rebuild] [--object-store [--deep]] [--json]",
 	 .summary = "Read and verify everything in a store",
 	 .description =
 		 "Verifies the checksum of every block and index record that a branch or snapshot can reach, also while the\n"
 		 "store is mounted and busy. Prints a line for each thing found wrong, and exits with 1 when there was one.\n"
-		 "With --rebuild the index is made again from the data; the old one stays beside it as index.old.\n\n"
+		 "With --rebuild the index is made again from the data; the old one stays beside it as index.old.\n"
+		 "With --object-store the objects behind the store are looked at instead: is everything there that should be, and of\n"
+		 "the right size; with --deep every one is read and verified too.\n\n"
 		 "Examples:\n"
 		 "  neonfs scrub /srv/neon\n"
-		 "  neonfs scrub /srv/neon --rebuild\n",
+		 "  neonfs scrub /srv/neon --rebuild\n"
+		 "  neonfs scrub /srv/neon --object-store --deep\n",
 	 .arguments = {"STORE"},
 	 .required = 1,
 	 .options = scrub_options,
@@ -160,8 +185,38 @@ static const struct tl_command commands[] = {
 	 .required = 2,
 	 .options = object_store_options,
 	 .run = run_object_store},
-	{.name = "flush", .refusal = NO_TIER},
-	{.name = "attach", .refusal = NO_TIER},
+	{.name = "flush",
+	 .synopsis = "STORE [--wait TIME]",
+	 .summary = "Wait until everything is in the object store",
+	 .description =
+		 "Returns when everything that was written and synced before is in the store's object store, so that it could be\n"
+		 "attached elsewhere with nothing missing. The daemon uploads by itself within about a second; \"neonfs status\" shows\n"
+		 "what is not safe yet.\n\n"
+		 "Examples:\n"
+		 "  neonfs flush /srv/neon\n"
+		 "  neonfs flush /srv/neon --wait 5m\n",
+	 .arguments = {"STORE"},
+	 .required = 1,
+	 .options = flush_options,
+	 .run = run_flush},
+	{.name = "attach",
+	 .synopsis = "URL STORE [--take-over] [--read-only] [--local-limit BYTES] [--prefetch] [--json]",
+	 .summary = "Make a store again from its object store alone",
+	 .description =
+		 "STORE is a new or empty directory. It becomes the store that is at URL, with every branch, snapshot and history, as\n"
+		 "of the last moment that was uploaded. Little is read for that: data comes when it is wanted, or with --prefetch now.\n"
+		 "Then mount it.\n\n"
+		 "One machine at a time can have a store to write to. While another one holds the lease nothing is done; a machine\n"
+		 "that has died lets go when its lease has run out, which is waited for. --take-over takes it from one that is alive:\n"
+		 "that one acknowledges no write from then on. --read-only takes no lease and changes nothing there.\n\n"
+		 "Examples:\n"
+		 "  neonfs attach s3://my-bucket/neon /srv/neon\n"
+		 "  neonfs attach s3://my-bucket/neon /srv/neon --local-limit 50G --prefetch\n"
+		 "  neonfs attach s3://my-bucket/neon /srv/look --read-only\n",
+	 .arguments = {"URL", "STORE"},
+	 .required = 2,
+	 .options = attach_options,
+	 .run = run_attach},
 	{0},
 };
 

@@ -13,6 +13,8 @@
 struct work {
 	struct tl_progress progress;
 	json_t *findings; /* kept for --json; NULL = printed as they come */
+	bool deep; /* of scrub --object-store */
+	char message[512]; /* why it failed, where more is known than a number */
 };
 
 static int show_progress(void *arg, const char *phase, uint64_t done, uint64_t total)
@@ -52,7 +54,7 @@ static int through_daemon(struct tl_client *client, const char *op, struct work 
 {
 	const struct tl_events events = {.progress = on_progress, .item = on_item, .arg = work};
 	struct tl_answer answer;
-	int rc = tl_client_call(client, op, NULL, &events, &answer);
+	int rc = tl_client_call(client, op, json_pack("{s:b}", "deep", work->deep), &events, &answer);
 	tl_progress_end(&work->progress);
 	if (rc != 0 || !answer.ok)
 		return tl_fail("%s", answer.message);
@@ -76,6 +78,13 @@ static json_t *scrub_here(struct bd_store *store, struct work *work, int *ret_rc
 	return *ret_rc == 0 ? store_scrub_json(&result) : NULL;
 }
 
+static json_t *check_here(struct bd_store *store, struct work *work, int *ret_rc)
+{
+	struct bd_check_result result;
+	*ret_rc = bd_store_check_objects(store, work->deep, show_progress, show_finding, work, &result, work->message, sizeof(work->message));
+	return *ret_rc == 0 ? store_check_json(&result) : NULL;
+}
+
 static int on_store(const char *path, bool read_only, json_t *(*here)(struct bd_store *store, struct work *work, int *ret_rc),
 		    struct work *work, json_t **ret_result)
 {
@@ -94,7 +103,7 @@ static int on_store(const char *path, bool read_only, json_t *(*here)(struct bd_
 		rc = -ENOMEM;
 	if (rc != 0) {
 		json_decref(result);
-		return tl_fail("the work could not be finished: %s", strerror(-rc));
+		return tl_fail("the work could not be finished: %s", work->message[0] != '\0' ? work->message : strerror(-rc));
 	}
 	*ret_result = result;
 	return TL_OK;
@@ -116,7 +125,7 @@ static void print_json(json_t *result)
 static int run_work(const struct tl_call *call, const char *op, bool read_only,
 		    json_t *(*here)(struct bd_store *store, struct work *work, int *ret_rc), json_t **ret_result)
 {
-	struct work work = {0};
+	struct work work = {.deep = call->command->run == run_scrub && tl_flag(call, "deep")};
 	struct tl_client *client;
 	char message[TL_MESSAGE_MAX];
 	int code;
@@ -196,9 +205,43 @@ static int report_scrub(const struct tl_call *call, json_t *result)
 		(unsigned long long)bad_blocks, (unsigned long long)bad_keys, (unsigned long long)orphans);
 }
 
+static int report_check(const struct tl_call *call, json_t *result)
+{
+	char bytes[TL_NUMBER_MAX], verified[TL_NUMBER_MAX], orphans[TL_NUMBER_MAX];
+	uint64_t missing = number(result, "missing"), damaged = number(result, "damaged");
+	if (tl_flag(call, "json")) {
+		print_json(result);
+	} else {
+		printf("%llu objects (%s), %s of them read and verified\n", (unsigned long long)number(result, "objects"),
+		       tl_bytes(bytes, number(result, "bytes")), tl_bytes(verified, number(result, "verified_bytes")));
+		if (number(result, "orphans") > 0)
+			printf("%llu objects (%s) that nothing refers to (no damage)\n", (unsigned long long)number(result, "orphans"),
+			       tl_bytes(orphans, number(result, "orphan_bytes")));
+	}
+	if (missing + damaged == 0)
+		return TL_OK;
+	return tl_fail("damage found: %llu objects are missing, %llu damaged", (unsigned long long)missing, (unsigned long long)damaged);
+}
+
+static int run_check(const struct tl_call *call)
+{
+	json_t *result = NULL;
+	if (tl_flag(call, "rebuild"))
+		return tl_usage("--rebuild is about the index here, --object-store about what is there; leave one of them out");
+	int code = run_work(call, "store.check", true, check_here, &result);
+	if (code == TL_OK)
+		code = report_check(call, result);
+	json_decref(result);
+	return code;
+}
+
 int run_scrub(const struct tl_call *call)
 {
 	json_t *result = NULL;
+	if (tl_flag(call, "object-store"))
+		return run_check(call);
+	if (tl_flag(call, "deep"))
+		return tl_usage("--deep is about objects; give --object-store with it");
 	int code = tl_flag(call, "rebuild") ? run_rebuild(call) : TL_OK;
 	if (code == TL_OK)
 		code = run_work(call, "store.scrub", true, scrub_here, &result);

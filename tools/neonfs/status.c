@@ -39,13 +39,16 @@ static int status_unmounted(const char *store, json_t **ret_status)
 		return tl_fail("%s", message);
 	}
 	rc = bd_store_status(opened, status);
+	json_t *tier = store_tier_json(opened);
 	int close_rc = bd_store_close(opened);
 	if (rc == 0 && close_rc == 0) {
 		const char *path = realpath(store, absolute) != NULL ? absolute : store;
-		*ret_status = json_pack("{s:o, s:b, s:s, s:o*, s:o}", "store", tl_json_text(path), "mounted", 0, "version",
-					NEONFS_VERSION, "last_mount", load_record(store), "facts", store_status_json(status));
+		*ret_status = json_pack("{s:o, s:b, s:s, s:o*, s:o, s:o*}", "store", tl_json_text(path), "mounted", 0, "version",
+					NEONFS_VERSION, "last_mount", load_record(store), "facts", store_status_json(status), "tier", tier);
+		tier = NULL;
 		rc = *ret_status != NULL ? 0 : -ENOMEM;
 	}
+	json_decref(tier);
 	free(status);
 	return rc == 0 && close_rc == 0 ? TL_OK : tl_fail("cannot read the store: %s", strerror(rc != 0 ? -rc : -close_rc));
 }
@@ -122,8 +125,57 @@ static void print_full(const char *store, const char *what)
 	}
 }
 
+static void print_safe(const json_t *tier)
+{
+	const json_t *safe = json_object_get(tier, "safe_ns");
+	char unsafe[TL_NUMBER_MAX], age[TL_NUMBER_MAX];
+	if (json_is_integer(safe))
+		printf("%-14s all that was synced until %s; %s since then\n", "safe there", tl_age(age, json_integer_value(safe)),
+		       tl_bytes(unsafe, fact(tier, "unsafe_bytes")));
+	else if (json_object_get(tier, "lease") != NULL)
+		printf("%-14s nothing yet; %s are to go\n", "safe there", tl_bytes(unsafe, fact(tier, "unsafe_bytes")));
+	if (fact(tier, "waiting_extents") > 0)
+		printf("%-14s %llu extents, %s\n", "to upload", (unsigned long long)fact(tier, "waiting_extents"),
+		       tl_bytes(unsafe, fact(tier, "waiting_bytes")));
+}
+
+static void print_local(const json_t *tier)
+{
+	char local[TL_NUMBER_MAX], limit[TL_NUMBER_MAX];
+	if (fact(tier, "local_limit_bytes") > 0)
+		printf("%-14s %s of at most %s\n", "here", tl_bytes(local, fact(tier, "local_bytes")),
+		       tl_bytes(limit, fact(tier, "local_limit_bytes")));
+	else
+		print_bytes("here", tier, "local_bytes");
+	if (fact(tier, "extents_cold") > 0)
+		printf("%-14s %llu extents are there only; %s of them kept here\n", "cold", (unsigned long long)fact(tier, "extents_cold"),
+		       tl_bytes(local, fact(tier, "cached_bytes")));
+	if (fact(tier, "waiting_reads") > 0)
+		print_number("waiting reads", tier, "waiting_reads");
+}
+
+static void print_tier(const json_t *tier)
+{
+	const json_t *lease = json_object_get(tier, "lease");
+	const char *error = json_string_value(json_object_get(tier, "upload_error")), *trouble = json_string_value(json_object_get(tier, "trouble"));
+	char shown[PATH_MAX];
+	tl_escape(shown, sizeof(shown), text(tier, "url"));
+	printf("%-14s %s%s\n", "object store", shown, json_is_true(json_object_get(tier, "read_only")) ? " (attached read-only)" : "");
+	print_safe(tier);
+	print_local(tier);
+	if (lease != NULL)
+		printf("%-14s %s (generation %llu)\n", "lease", text(lease, "state"), (unsigned long long)fact(tier, "generation"));
+	if (lease != NULL && json_object_get(lease, "error") != NULL)
+		printf("%-14s %s\n", "lease error", text(lease, "error"));
+	if (error != NULL)
+		printf("%-14s %s\n", "upload error", error);
+	if (trouble != NULL)
+		printf("%-14s %s\n", "tried again", trouble);
+}
+
 static void print_status(const json_t *status)
 {
+	const json_t *tier = json_object_get(status, "tier");
 	const json_t *facts = json_object_get(status, "facts");
 	const char *error = json_string_value(json_object_get(facts, "error"));
 	char shown[PATH_MAX];
@@ -150,6 +202,8 @@ static void print_status(const json_t *status)
 	print_bytes("free", facts, "free_bytes");
 	print_bytes("memory", facts, "memory_bytes");
 	print_bytes("memory limit", facts, "memory_limit_bytes");
+	if (tier != NULL)
+		print_tier(tier);
 }
 
 static int fetch_once(const char *store, bool is_last_try, bool *ret_retry, json_t **ret_status)

@@ -5,10 +5,14 @@
 #include <jansson.h>
 
 #include "blockdev/bd.h"
+#include "blockdev/tier/check.h"
 
 /* NULL: out of memory. */
 json_t *store_status_json(const struct bd_status *status);
 json_t *store_gc_json(const struct bd_gc_result *result);
 json_t *store_scrub_json(const struct bd_scrub_result *result);
+json_t *store_check_json(const struct bd_check_result *result);
+/* Of the object store behind it; also NULL when there is none. */
+json_t *store_tier_json(struct bd_store *store);
 
 #endif
