@@ -462,7 +462,7 @@ static void every_object_that_is_read_counts(void **state)
 	assert_ok(ob_run(world.objects.client, &list));
 	for (unsigned i = 0; i < list.list.count; i++) {
 		const char *key = list.list.entries[i].key;
-		char path[512], aside[520], command[1100];
+		char path[512], aside[520], command[2048];
 		objects_path(&world.objects, key, path);
 		snprintf(aside, sizeof(aside), "%s/aside", world.parent);
 		snprintf(command, sizeof(command), "cp %s %s", path, aside);
