@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "blockdev/tier/config.h"
 #include "common/nf_log.h"
 #include "tools/lib/mounts.h"
 #include "tools/lib/proto.h"
@@ -43,6 +44,7 @@ struct daemon {
 	struct control *control;
 	pthread_t signal_thread;
 	int signal_fd, end_fd;
+	bool read_only; /* attached to be looked at only */
 };
 
 const char *daemon_cache_name(enum fs_cache cache)
@@ -195,7 +197,13 @@ static void set_io_flusher(void)
 
 static int open_store(struct daemon *daemon, char *ret_message)
 {
-	const struct bd_open_options options = {.memory_limit_bytes = daemon->config->memory_limit_bytes};
+	struct bd_tier_config tier;
+	char ignored[512];
+	/* What is wrong with that file, opening the store says. */
+	daemon->read_only = bd_tier_config_read(daemon->config->store, &tier, ignored, sizeof(ignored)) == 0 && tier.read_only;
+	const struct bd_open_options options = {.memory_limit_bytes = daemon->config->memory_limit_bytes,
+						.read_only = daemon->read_only,
+						.no_background = daemon->read_only};
 	set_io_flusher();
 	for (unsigned tries = 0;; tries++) {
 		int rc = bd_store_open(daemon->config->store, &options, &daemon->store, ret_message, DAEMON_MESSAGE_MAX);
@@ -219,6 +227,15 @@ static int open_history(struct daemon *daemon, char *ret_message)
 	return rc;
 }
 
+static int tidy_lazy(struct daemon *daemon)
+{
+	ctl_prepare_sweep(daemon->store);
+	int rc = wa_lazy_tidy(daemon->lazy);
+	if (rc != 0)
+		nf_warn("what was kept for branches that are gone cannot be removed now: %s", strerror(-rc));
+	return wa_lazy_start(daemon->lazy, daemon->config->drain_rate);
+}
+
 /* Before anything is read: branches may look through redo layers. */
 static int open_lazy(struct daemon *daemon, char *ret_message)
 {
@@ -227,11 +244,8 @@ static int open_lazy(struct daemon *daemon, char *ret_message)
 	if (rc == 0) {
 		wa_lazy_hooks(daemon->lazy, &hooks);
 		bd_store_set_layer_hooks(daemon->store, &hooks);
-		ctl_prepare_sweep(daemon->store);
-		int tidy_rc = wa_lazy_tidy(daemon->lazy);
-		if (tidy_rc != 0)
-			nf_warn("what was kept for branches that are gone cannot be removed now: %s", strerror(-tidy_rc));
-		rc = wa_lazy_start(daemon->lazy, daemon->config->drain_rate);
+		if (!daemon->read_only)
+			rc = tidy_lazy(daemon);
 	}
 	if (rc != 0)
 		snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot read the redo layers of branches: %s", strerror(-rc));
@@ -277,8 +291,8 @@ static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_messa
 		return rc;
 	}
 	write_record(daemon->config);
-	nf_info("neonfs %s: store %s mounted at %s, cache %s", NEONFS_VERSION, daemon->config->store, daemon->config->mountpoint,
-		daemon_cache_name(daemon->config->cache));
+	nf_info("neonfs %s: store %s mounted at %s, cache %s%s", NEONFS_VERSION, daemon->config->store, daemon->config->mountpoint,
+		daemon_cache_name(daemon->config->cache), daemon->read_only ? ", read-only" : "");
 	rc = fs_run(daemon->fs);
 	if (rc != 0)
 		snprintf(ret_message, DAEMON_MESSAGE_MAX, "the mount ended with an error: %s", strerror(-rc));

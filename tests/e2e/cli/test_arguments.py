@@ -5,12 +5,11 @@ import unittest
 from workplace import BRANCH, FAILED, NEONFS, OK, USAGE, Workplace, run
 
 COMMANDS = {
-    NEONFS: ["init", "mount", "umount", "status", "set", "scrub", "gc", "object-store"],
+    NEONFS: ["init", "mount", "umount", "status", "set", "scrub", "gc", "object-store", "attach", "flush"],
     BRANCH: ["init", "create", "list", "tree", "show", "log", "snapshot", "delete", "rename", "protect", "unprotect",
              "diff", "detach", "restore", "reset", "recover", "point", "retain"],
 }
 LATER = {
-    NEONFS: [["flush", "s"], ["attach", "u", "s"], ["init", "s", "--object-store", "s3://bucket"]],
     BRANCH: [["expire", "a", "2d"], ["create", "a", "--ttl", "2d"]],
 }
 
