@@ -10,6 +10,7 @@
 
 #include "blockdev/tier/attach.h"
 #include "blockdev/tier/lease.h"
+#include "blockdev/tier/status.h"
 #include "objects.h"
 
 /* ---- a store with everything in it */
@@ -569,6 +570,88 @@ static void one_machine_at_a_time(void **state)
 	free_world(&world);
 }
 
+/* ---- with the uploader */
+
+#define RING (16 * MIB)
+#define LONG_WRITES 3400u /* of 12 KiB in the log each */
+
+static void wait_safe(struct bd_store *store)
+{
+	struct bd_tier_status status;
+
+	for (unsigned i = 0; i < 1200; i++) {
+		assert_ok(bd_store_tier_status(store, &status));
+		if (status.manifest > 0 && status.unsafe_bytes == 0)
+			return;
+		usleep(50000);
+	}
+	fail_msg("not safe after a minute: %s", status.ship_error);
+}
+
+/* Pieces since the last manifest may be more than one ring: the store that is attached has a longer one. */
+static void a_log_that_is_longer_than_its_ring(void **state)
+{
+	struct world world = {0};
+	struct bd_tier_config config = {.lease_s = 1, .delay_ms = 200};
+	const struct bd_open_options options = {.memory_limit_bytes = 64 * MIB};
+	struct bd_attach_result result;
+	struct bd_branch_info info;
+	struct bd_store *store, *fresh;
+	struct stat st;
+	char path[512], objects[256];
+	uint8_t block[NF_BLOCK_SIZE];
+
+	(void)state;
+	api_make_dir(world.parent);
+	api_make_dir(objects);
+	snprintf(world.path, sizeof(world.path), "%.200s/old", world.parent);
+	snprintf(world.into, sizeof(world.into), "%s/new", world.parent);
+	snprintf(config.url, sizeof(config.url), "file://%s", objects);
+	snprintf(world.objects.url, sizeof(world.objects.url), "file://%s", objects);
+	if (bd_tier_format(world.path, &(struct bd_format_options){.log_bytes = RING}, &config, world.message, sizeof(world.message)) != 0)
+		fail_msg("%s", world.message);
+	assert_ok(bd_store_open(world.path, &options, &store, world.message, sizeof(world.message)));
+	assert_ok(bd_branch_create_empty(store, "main", 10, 20, &info));
+	wait_safe(store);
+	struct bd_inode *root = head_root(store, "main"), *inode = api_create(root, "wal", S_IFREG | 0600);
+	for (unsigned i = 0; i < LONG_WRITES; i++) {
+		if (i % 300 == 299) /* so that the ring does not come round before it was uploaded */
+			wait_safe(store);
+		memset(block, (int)i, sizeof(block));
+		memcpy(block, &i, sizeof(i));
+		assert_ok(bd_write(inode, (uint64_t)(i % 500) * BLOCK, block, BLOCK, BD_WRITE_SYNC));
+	}
+	bd_inode_unref(inode, 1);
+	bd_inode_unref(root, 1);
+	assert_ok(bd_store_sync(store));
+	wait_safe(store);
+	bd_store_abandon(store);
+	if (attach(&world, world.into, true, false, &result) != 0)
+		fail_msg("%s", world.message);
+	snprintf(path, sizeof(path), "%s/log", world.into);
+	assert_ok(stat(path, &st));
+	assert_true((uint64_t)st.st_size > RING && (uint64_t)st.st_size % RING == 0);
+	assert_true(result.log_end > RING);
+	store = open_at(world.path, false);
+	fresh = open_at(world.into, true);
+	same_store(store, fresh, 1);
+	assert_ok(bd_store_close(fresh));
+	assert_ok(bd_store_close(store));
+	/* To write to it goes on in the longer ring, also after it was opened again. */
+	api_remove_dir(world.into);
+	if (attach(&world, world.into, false, false, &result) != 0)
+		fail_msg("%s", world.message);
+	fresh = open_at(world.into, false);
+	put_inline(fresh, "main", "wal", 400, 77);
+	bd_store_abandon(fresh);
+	fresh = open_at(world.into, false);
+	put_inline(fresh, "main", "more", 1000, 78);
+	is_sound(fresh);
+	assert_ok(bd_store_close(fresh));
+	api_remove_dir(world.parent);
+	api_remove_dir(objects);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -580,6 +663,7 @@ int main(void)
 		cmocka_unit_test(one_machine_at_a_time),
 		cmocka_unit_test(extents_that_stay_there),
 		cmocka_unit_test(extents_that_only_the_log_knows_there),
+		cmocka_unit_test(a_log_that_is_longer_than_its_ring),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
