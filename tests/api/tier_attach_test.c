@@ -3,8 +3,10 @@
 #include "api.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -570,6 +572,66 @@ static void one_machine_at_a_time(void **state)
 	free_world(&world);
 }
 
+static int give_up_at(void *arg, const char *phase, uint64_t done, uint64_t total)
+{
+	unsigned *left = arg;
+
+	(void)phase, (void)done, (void)total;
+	return --*left == 0;
+}
+
+/* Ended after each step of it, it leaves nothing. */
+static void given_up_anywhere(void **state)
+{
+	struct world world;
+	struct bd_attach_result result;
+	struct bd_tier_config config = {0};
+	int error = -ECANCELED;
+	unsigned n = 0;
+
+	(void)state;
+	make_world(&world, &(struct objects_how){.there_log = 1, .piece_bytes = 100000});
+	snprintf(config.url, sizeof(config.url), "file://%s", world.objects.dir);
+	config.read_only = true;
+	while (error != 0) {
+		unsigned left = ++n;
+		error = bd_attach(world.into, &config, &(struct bd_attach_options){.progress = give_up_at, .arg = &left}, &result,
+				  world.message, sizeof(world.message));
+		if (error != 0) {
+			assert_int_equal(error, -ECANCELED);
+			assert_false(is_there(world.into));
+		}
+	}
+	assert_true(n > world.objects.parts + world.objects.pieces);
+	free_world(&world);
+}
+
+/* Files that may not become large enough: the ring, extents, tables of the index. */
+static void a_disk_that_does_not_take_it(void **state)
+{
+	const uint64_t limits[] = {1000, 200 * KIB, MIB, 4 * MIB, 15 * MIB};
+	struct world world;
+	struct bd_attach_result result;
+	struct rlimit usual, limit;
+
+	(void)state;
+	make_world(&world, &(struct objects_how){.there_log = 1});
+	assert_ok(getrlimit(RLIMIT_FSIZE, &usual));
+	signal(SIGXFSZ, SIG_IGN);
+	for (unsigned i = 0; i < NF_ARRAY_LEN(limits); i++) {
+		limit = (struct rlimit){.rlim_cur = limits[i], .rlim_max = usual.rlim_max};
+		assert_ok(setrlimit(RLIMIT_FSIZE, &limit));
+		int error = attach(&world, world.into, true, false, &result);
+		assert_ok(setrlimit(RLIMIT_FSIZE, &usual));
+		if (error != -EFBIG && error != -ENOSPC && error != -EIO)
+			fail_msg("limit %llu: %d, %s", (unsigned long long)limits[i], error, world.message);
+		assert_true(strlen(world.message) > 10);
+		assert_false(is_there(world.into));
+	}
+	assert_ok(attach(&world, world.into, true, false, &result));
+	free_world(&world);
+}
+
 /* ---- with the uploader */
 
 #define RING (16 * MIB)
@@ -660,6 +722,8 @@ int main(void)
 		cmocka_unit_test(a_chain_ends_at_a_gap),
 		cmocka_unit_test(every_object_that_is_read_counts),
 		cmocka_unit_test(only_into_nothing),
+		cmocka_unit_test(given_up_anywhere),
+		cmocka_unit_test(a_disk_that_does_not_take_it),
 		cmocka_unit_test(one_machine_at_a_time),
 		cmocka_unit_test(extents_that_stay_there),
 		cmocka_unit_test(extents_that_only_the_log_knows_there),
