@@ -21,8 +21,6 @@
 #include "blockdev/tier/ship.h"
 #include "common/nf_log.h"
 
-#pragma weak bd_ship_kick
-#pragma weak bd_ship_is_busy
 
 #define LEAST_LIMIT_BYTES (UINT64_C(512) << 20)
 #define LOG_BYTES_MOST (UINT64_C(128) << 20)
