@@ -29,6 +29,7 @@ enum fs_transport {
 };
 
 #define FS_THREADS_DEFAULT 16
+#define FS_THREADS_FAR 64 /* of a store that is not all on this disk: a read that waits for the object store keeps its thread */
 #define FS_THREADS_MAX 256
 #define FS_READAHEAD_KB_DEFAULT 1024
 

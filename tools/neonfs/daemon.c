@@ -45,6 +45,7 @@ struct daemon {
 	pthread_t signal_thread;
 	int signal_fd, end_fd;
 	bool read_only; /* attached to be looked at only */
+	bool is_far;	/* with an object store: reads may wait for it */
 };
 
 const char *daemon_cache_name(enum fs_cache cache)
@@ -200,7 +201,8 @@ static int open_store(struct daemon *daemon, char *ret_message)
 	struct bd_tier_config tier;
 	char ignored[512];
 	/* What is wrong with that file, opening the store says. */
-	daemon->read_only = bd_tier_config_read(daemon->config->store, &tier, ignored, sizeof(ignored)) == 0 && tier.read_only;
+	daemon->is_far = bd_tier_config_read(daemon->config->store, &tier, ignored, sizeof(ignored)) == 0;
+	daemon->read_only = daemon->is_far && tier.read_only;
 	const struct bd_open_options options = {.memory_limit_bytes = daemon->config->memory_limit_bytes,
 						.read_only = daemon->read_only,
 						.no_background = daemon->read_only};
@@ -266,7 +268,7 @@ static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *ar
 		.source = daemon->config->store,
 		.cache = daemon->config->cache,
 		.transport = daemon->config->transport,
-		.max_threads = daemon->config->threads,
+		.max_threads = daemon->config->threads != 0 ? daemon->config->threads : daemon->is_far ? FS_THREADS_FAR : 0,
 		.only_self = geteuid() != 0,
 		.ready = ready,
 		.ready_arg = arg,

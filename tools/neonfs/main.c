@@ -29,7 +29,7 @@ static const struct tl_option mount_options[] = {
 	{.name = "memory-limit", .argument = "BYTES", .help = "memory for caches and buffers (default 384M, at least 64M)"},
 	{.name = "drain-rate", .argument = "BYTES|max", .help = "a second for making blocks of branches at points (default 64M)"},
 	{.name = "transport", .argument = "auto|dev|uring", .help = "how the kernel talks to the daemon (default auto)"},
-	{.name = "threads", .argument = "N", .help = "threads that serve requests (default 16)"},
+	{.name = "threads", .argument = "N", .help = "threads that serve requests (default 16; 64 with an object store)"},
 	{0},
 };
 
