@@ -1,9 +1,9 @@
-/* The uploader: one thread of a store with a tier, and a few that compress and hash.
+/* The uploader: two threads of a store with a tier, of low priority, with a client of their own.
  *
  *   every delay_ms with news in the log:  a piece (or several) up to the log's durable end
  *   after each checkpoint:                sealed extents that are settled, oldest first; a 'T' record for each
- *   by volume of pieces (64 MiB), their number (256), or time (10 min with news), at a gap, on flush, and once after a generation began: a manifest
- *   now and then:                         objects that are doomed and past their grace; pieces, parts, index files and manifests before the window
+ *   by volume of pieces (64 MiB, or half a ring of log), their number (256), or time (10 min with news), at a gap, on flush, and once after a generation began: a manifest
+ *   behind a manifest, four times in a grace time: what nothing refers to any more and is past its grace is deleted
  * A transient error is waited out (the client tries again); one that is not (403, no bucket) is told once a minute, shown in the status, and tried again; nothing of it reaches a writer but by
  * the local limit. Memory: at most 96 MiB of buffers. */
 #ifndef BD_TIER_SHIP_H
