@@ -147,12 +147,19 @@ void ob_cancel(struct ob_client *client, struct ob_op *op)
 void ob_client_stats(struct ob_client *client, struct ob_stats *ret_stats)
 {
 	pthread_mutex_lock(&client->lock);
-	*ret_stats = client->stats;
-	ret_stats->waiting = client->waiting.count;
-	ret_stats->running = client->running.count;
+	/* Bytes are counted without the lock. */
+	*ret_stats = (struct ob_stats){
+		.tries = client->stats.tries,
+		.retries = client->stats.retries,
+		.failed = client->stats.failed,
+		.sent = __atomic_load_n(&client->stats.sent, __ATOMIC_RELAXED),
+		.received = __atomic_load_n(&client->stats.received, __ATOMIC_RELAXED),
+		.waiting = client->waiting.count,
+		.running = client->running.count,
+		.troubled = client->stats.troubled,
+	};
+	memcpy(ret_stats->trouble, client->stats.trouble, sizeof(ret_stats->trouble));
 	pthread_mutex_unlock(&client->lock);
-	ret_stats->sent = __atomic_load_n(&client->stats.sent, __ATOMIC_RELAXED);
-	ret_stats->received = __atomic_load_n(&client->stats.received, __ATOMIC_RELAXED);
 }
 
 const char *ob_client_place(const struct ob_client *client)
