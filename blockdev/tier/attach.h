@@ -29,6 +29,9 @@ struct bd_attach_result {
 NF_MUST_CHECK int bd_attach(const char *path, const struct bd_tier_config *config, const struct bd_attach_options *options, struct bd_attach_result *ret_result, char *message,
 			    size_t size);
 
+/* The smallest local limit that a store can work with, and the ring that goes with a limit (0: none). */
+uint64_t bd_tier_least_limit(void);
+uint64_t bd_tier_log_bytes(uint64_t local_limit_bytes);
 /* Make an empty store as bd_store_format does, with an object store behind it, in which no other store is yet: puts the object `store` there and writes tier.json here. What was
  * made is removed when it fails.
  * As bd_store_format, then without a message; and with one: -EADDRINUSE there is a store at that URL already; -EOPNOTSUPP no conditional puts there, and config->no_lease was not asked for;

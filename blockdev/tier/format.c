@@ -9,7 +9,18 @@
 #include "blockdev/bd_impl.h"
 #include "blockdev/tier/attach.h"
 #include "blockdev/tier/clear.h"
+#include "blockdev/tier/cold.h"
 #include "blockdev/tier/mark.h"
+
+uint64_t bd_tier_least_limit(void)
+{
+	return bd_cold_least_limit();
+}
+
+uint64_t bd_tier_log_bytes(uint64_t local_limit_bytes)
+{
+	return bd_cold_log_bytes(local_limit_bytes);
+}
 
 /* Is the place free, and can a lease be built on it? */
 static int check_place(struct ob_client *client, const struct bd_tier_config *config, char *message, size_t size)

@@ -5,7 +5,6 @@
 
 #include "blockdev/bd.h"
 #include "blockdev/tier/attach.h"
-#include "blockdev/tier/cold.h"
 #include "tools/lib/format.h"
 #include "tools/neonfs/commands.h"
 #include "tools/neonfs/store_limit.h"
@@ -58,7 +57,7 @@ int run_init(const struct tl_call *call)
 	if (code != TL_OK)
 		return code;
 	if (config.local_limit_bytes != 0)
-		options.log_bytes = bd_cold_log_bytes(config.local_limit_bytes);
+		options.log_bytes = bd_tier_log_bytes(config.local_limit_bytes);
 	if (limit != NULL) {
 		if (tl_parse_bytes(limit, &options.size_limit_bytes) != 0)
 			return tl_usage("--size-limit \"%s\" is no size; write one like 10737418240, 10G or 1.5T", limit);

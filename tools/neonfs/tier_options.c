@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "blockdev/tier/cold.h"
+#include "blockdev/tier/attach.h"
 #include "tools/lib/format.h"
 
 #define LEASE_MAX_S 3600
@@ -45,9 +45,9 @@ static int refuse_without_url(const struct tl_call *call)
 static int check_limit(const struct bd_tier_config *config)
 {
 	char least[TL_NUMBER_MAX];
-	if (config->local_limit_bytes == 0 || config->local_limit_bytes >= bd_cold_least_limit())
+	if (config->local_limit_bytes == 0 || config->local_limit_bytes >= bd_tier_least_limit())
 		return TL_OK;
-	return tl_usage("--local-limit is too small; a store needs at least %s here", tl_bytes_human(least, bd_cold_least_limit()));
+	return tl_usage("--local-limit is too small; a store needs at least %s here", tl_bytes_human(least, bd_tier_least_limit()));
 }
 
 int tier_options_parse(const struct tl_call *call, const char *url, struct bd_tier_config *ret_config)
