@@ -191,7 +191,7 @@ static struct bd_snapshot_info *snapshots_of(struct server *server, size_t *ret_
 	return infos;
 }
 
-static int delete (struct server *server, const char *label, bool is_forced, struct wa_history_loss *loss)
+static int remove_snapshot(struct server *server, const char *label, bool is_forced, struct wa_history_loss *loss)
 {
 	return wa_history_delete_snapshot(server->history, server_main(server), label, is_forced, loss);
 }
@@ -215,12 +215,12 @@ static void history_that_begins_with_a_snapshot_is_not_cut_silently(void **state
 	struct bd_snapshot_info *infos = snapshots_of(server, &count);
 	assert_true(count >= 5 && before.snapshots == count);
 	/* One in the middle is stood in for by the one before it. */
-	assert_ok(delete (server, infos[1].label, false, &loss));
+	assert_ok(remove_snapshot(server, infos[1].label, false, &loss));
 	expect_no_loss(&loss);
 	struct wa_history_status now = server_catch_up(server);
 	assert_true(now.earliest.v == before.earliest.v && now.snapshots == count - 1);
 	/* The first one: refused, and nothing is changed. */
-	assert_int_equal(delete (server, infos[0].label, false, &loss), -ENOTEMPTY);
+	assert_int_equal(remove_snapshot(server, infos[0].label, false, &loss), -ENOTEMPTY);
 	assert_int_equal(loss.from.v, before.earliest.v);
 	assert_int_equal(loss.from_us, before.earliest_us);
 	assert_true(loss.to.v > loss.from.v && !loss.is_all);
@@ -231,7 +231,7 @@ static void history_that_begins_with_a_snapshot_is_not_cut_silently(void **state
 	/* Forced: what was said is lost, and no more; what only it needed goes. */
 	assert_true(server_has_segment(server, "index", FIRST));
 	const struct nf_lsn to = loss.to;
-	assert_ok(delete (server, infos[0].label, true, &loss));
+	assert_ok(remove_snapshot(server, infos[0].label, true, &loss));
 	assert_int_equal(loss.to.v, to.v);
 	assert_ok(wa_history_status(server->history, server_main(server), &now));
 	assert_int_equal(now.earliest.v, to.v);
@@ -243,34 +243,35 @@ static void history_that_begins_with_a_snapshot_is_not_cut_silently(void **state
 	server_expect(wa_history_base(server->history, server_main(server), to, &base, server->message, 512), server);
 	assert_string_equal(base.label, infos[2].label);
 	/* The next one is the first now, without a look at the branch between. */
-	assert_int_equal(delete (server, infos[2].label, false, &loss), -ENOTEMPTY);
+	assert_int_equal(remove_snapshot(server, infos[2].label, false, &loss), -ENOTEMPTY);
 	assert_int_equal(loss.from.v, to.v);
-	assert_int_equal(delete (server, "nothing", true, &loss), -ENOENT);
+	assert_int_equal(remove_snapshot(server, "nothing", true, &loss), -ENOENT);
 	server_close_history(server);
 	api_reopen(server->api);
 	server_open_history(server);
 	now = server_catch_up(server);
 	assert_true(now.earliest.v == to.v && now.latest.v == before.latest.v && now.begun_again_us == 0);
+	/* Also where it is the first because of somebody who has told nobody. */
+	assert_ok(bd_snapshot_delete(server->api->store, server_main(server), infos[2].label));
+	assert_int_equal(remove_snapshot(server, infos[3].label, false, &loss), -ENOTEMPTY);
+	assert_true(loss.from.v > to.v);
 	free(infos);
 }
 
-static void without_any_snapshot_history_begins_again(void **state)
+/* The branch's only snapshot goes: with nobody asking and nobody writing there is another one soon. */
+static void delete_the_only_one(struct server *server)
 {
-	struct server *server = *state;
 	struct wa_history_loss loss;
-	struct wa_base base;
+	struct wa_history_status now = server_catch_up(server);
+	const struct wa_history_status before = now;
 	size_t count;
-	server_retain(server, 86400, 0);
-	server_work(server, 2 * SEGMENT);
-	const struct wa_history_status before = server_catch_up(server);
 	struct bd_snapshot_info *infos = snapshots_of(server, &count);
 	assert_int_equal(count, 1);
-	assert_int_equal(delete (server, infos[0].label, false, &loss), -ENOTEMPTY);
+	assert_int_equal(remove_snapshot(server, infos[0].label, false, &loss), -ENOTEMPTY);
 	assert_true(loss.is_all && loss.from.v == before.earliest.v && loss.to.v == before.latest.v);
-	assert_ok(delete (server, infos[0].label, true, &loss));
+	assert_ok(remove_snapshot(server, infos[0].label, true, &loss));
 	assert_true(loss.is_all);
-	/* With nobody asking and nobody writing there is another one soon. */
-	struct wa_history_status now;
+	free(infos);
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		assert_ok(wa_history_status(server->history, server_main(server), &now));
 		if (now.snapshots == 1)
@@ -279,12 +280,23 @@ static void without_any_snapshot_history_begins_again(void **state)
 	}
 	assert_int_equal(now.snapshots, 1);
 	assert_int_equal(now.earliest.v, server->wal.at);
-	server_expect(wa_history_base(server->history, server_main(server), now.earliest, &base, server->message, 512), server);
+}
+
+static void without_any_snapshot_history_begins_again(void **state)
+{
+	struct server *server = *state;
+	struct wa_base base;
+	server_retain(server, 86400, 0);
 	server_work(server, 2 * SEGMENT);
-	now = server_catch_up(server);
+	delete_the_only_one(server);
+	/* What was written before was looked at by now: nothing but the deletion wakes history. */
+	delete_the_only_one(server);
+	const struct nf_lsn earliest = {server->wal.at};
+	server_expect(wa_history_base(server->history, server_main(server), earliest, &base, server->message, 512), server);
+	server_work(server, 2 * SEGMENT);
+	const struct wa_history_status now = server_catch_up(server);
 	assert_int_equal(now.latest.v, server->wal.at);
 	assert_string_equal(now.trouble, "");
-	free(infos);
 }
 
 static void snapshots_that_history_does_not_need_go(void **state)
@@ -294,7 +306,7 @@ static void snapshots_that_history_does_not_need_go(void **state)
 	struct bd_snapshot_info info;
 	/* Without history, and from before it. */
 	assert_ok(bd_snapshot_create(server->api->store, server_main(server), "early", &info));
-	assert_ok(delete (server, "early", false, &loss));
+	assert_ok(remove_snapshot(server, "early", false, &loss));
 	expect_no_loss(&loss);
 	assert_ok(bd_snapshot_create(server->api->store, server_main(server), "before", &info));
 	server_work(server, SEGMENT / 2);
@@ -302,11 +314,11 @@ static void snapshots_that_history_does_not_need_go(void **state)
 	server_retain(server, 86400, 0);
 	server_work(server, SEGMENT / 2);
 	const struct wa_history_status before = server_catch_up(server);
-	assert_ok(delete (server, "before", false, &loss));
+	assert_ok(remove_snapshot(server, "before", false, &loss));
 	expect_no_loss(&loss);
 	/* A user's, that history has not seen yet. */
 	assert_ok(bd_snapshot_create(server->api->store, server_main(server), "mine", &info));
-	assert_ok(delete (server, "mine", false, &loss));
+	assert_ok(remove_snapshot(server, "mine", false, &loss));
 	expect_no_loss(&loss);
 	const struct wa_history_status now = server_catch_up(server);
 	assert_true(now.earliest.v == before.earliest.v && now.snapshots == before.snapshots);
@@ -314,7 +326,7 @@ static void snapshots_that_history_does_not_need_go(void **state)
 	assert_ok(bd_snapshot_create(server->api->store, server_main(server), "last", &info));
 	server_catch_up(server);
 	server_retain(server, 0, 0);
-	assert_ok(delete (server, "last", false, &loss));
+	assert_ok(remove_snapshot(server, "last", false, &loss));
 	expect_no_loss(&loss);
 }
 
