@@ -87,11 +87,34 @@ int run_list(const struct tl_call *call)
 
 /* --------------------------------------------------------------- show */
 
+static bool is_automatic(const json_t *snapshot)
+{
+	return strncmp(branch_text(snapshot, "label"), "auto-", 5) == 0;
+}
+
+/* Those that history makes are too many to be read: their number is told. */
+static void print_snapshots(const json_t *snapshots)
+{
+	char time_text[TL_NUMBER_MAX];
+	size_t index, automatic = 0;
+	json_t *one;
+	json_array_foreach(snapshots, index, one) automatic += is_automatic(one);
+	printf("%-10s %zu", "snapshots", json_array_size(snapshots));
+	if (automatic > 0)
+		printf(", %zu of them made by history", automatic);
+	printf("\n");
+	json_array_foreach(snapshots, index, one)
+	{
+		if (!is_automatic(one))
+			printf("           %s  (%s)\n", branch_text(one, "label"), tl_age(time_text, branch_number(one, "created_ns")));
+	}
+}
+
 static void print_show(const json_t *branch)
 {
 	const json_t *snapshots = json_object_get(branch, "snapshot_list"), *children = json_object_get(branch, "child_list");
 	const json_t *made = json_object_get(branch, "made_of");
-	char path[PATH_MAX], time_text[TL_NUMBER_MAX], point[512];
+	char path[PATH_MAX], point[512];
 	size_t index;
 	json_t *one;
 	tl_escape(path, sizeof(path), branch_text(branch, "path"));
@@ -104,12 +127,7 @@ static void print_show(const json_t *branch)
 	printf("\n");
 	printf("%-10s %s\n", "protected", json_is_true(json_object_get(branch, "protected")) ? "yes" : "no");
 	printf("%-10s %lld open files\n", "in use", (long long)branch_number(branch, "in_use"));
-	printf("%-10s %zu\n", "snapshots", json_array_size(snapshots));
-	json_array_foreach(snapshots, index, one) {
-		/* Those that history makes are too many to be read: it tells their number itself. */
-		if (strncmp(branch_text(one, "label"), "auto-", 5) != 0)
-			printf("           %s  (%s)\n", branch_text(one, "label"), tl_age(time_text, branch_number(one, "created_ns")));
-	}
+	print_snapshots(snapshots);
 	printf("%-10s %zu\n", "children", json_array_size(children));
 	json_array_foreach(children, index, one) printf("           %s\n", json_string_value(one));
 	if (branch_number(branch, "layers") > 0)

@@ -89,7 +89,7 @@ int ctl_store_gc(struct ctl_call *call)
 	ctl_end_long_work(call);
 	if (rc != 0)
 		return ctl_store_error(call, rc, "cannot collect garbage");
-	call->result = store_gc_json(&result);
+	call->result = store_gc_json(call->store, &result);
 	return 0;
 }
 

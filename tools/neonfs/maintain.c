@@ -68,7 +68,7 @@ static json_t *gc_here(struct bd_store *store, struct work *work, int *ret_rc)
 {
 	struct bd_gc_result result;
 	*ret_rc = bd_store_gc(store, show_progress, work, &result);
-	return *ret_rc == 0 ? store_gc_json(&result) : NULL;
+	return *ret_rc == 0 ? store_gc_json(store, &result) : NULL;
 }
 
 static json_t *scrub_here(struct bd_store *store, struct work *work, int *ret_rc)
@@ -159,6 +159,10 @@ int run_gc(const struct tl_call *call)
 		printf("freed %s in %llu extents, dropped %llu versions, moved %s\n",
 		       tl_bytes(freed, number(result, "bytes_freed")), (unsigned long long)number(result, "extents_freed"),
 		       (unsigned long long)number(result, "versions_dropped"), tl_bytes(copied, number(result, "bytes_copied")));
+	if (number(result, "layers") > 0)
+		tl_warn("redo layers (%llu) keep what lies below them until all their pages are made, which the daemon does in the "
+			"background from a minute after a mount on; \"neonfs status\" shows how many are left",
+			(unsigned long long)number(result, "layers"));
 	json_decref(result);
 	return TL_OK;
 }

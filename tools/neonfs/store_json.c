@@ -124,13 +124,17 @@ json_t *store_check_json(const struct bd_check_result *result)
 	return numbers(fields, NF_ARRAY_LEN(fields));
 }
 
-json_t *store_gc_json(const struct bd_gc_result *result)
+json_t *store_gc_json(struct bd_store *store, const struct bd_gc_result *result)
 {
+	struct bd_status status;
+	if (bd_store_status(store, &status) != 0)
+		status.layers = 0;
 	const struct field fields[] = {
 		FIELD(result, versions_dropped),
 		FIELD(result, extents_freed),
 		FIELD(result, bytes_freed),
 		FIELD(result, bytes_copied),
+		FIELD(&status, layers),
 	};
 	return numbers(fields, NF_ARRAY_LEN(fields));
 }

@@ -9,7 +9,8 @@
 
 /* NULL: out of memory. */
 json_t *store_status_json(const struct bd_status *status);
-json_t *store_gc_json(const struct bd_gc_result *result);
+/* With the redo layers that are left: what lies below them stays for their sake. */
+json_t *store_gc_json(struct bd_store *store, const struct bd_gc_result *result);
 json_t *store_scrub_json(const struct bd_scrub_result *result);
 json_t *store_check_json(const struct bd_check_result *result);
 /* Of the object store behind it; also NULL when there is none. */
