@@ -51,7 +51,14 @@ enum lease_outcome lease_get(struct bd_lease *lease, uint32_t generation, struct
 		failed(lease, rc, op.message);
 		return rc == -ENOENT ? LEASE_NONE : LEASE_FAILED;
 	}
-	if (lease_paper_decode(text, op.got, &lease->paper) != 0 || lease->paper.doc.generation != generation) {
+	bool good = lease_paper_decode(text, op.got, &lease->paper) == 0 && lease->paper.doc.generation == generation;
+	if (!good && lease->core.phase == LEASE_IN_MINE) {
+		/* Nobody but the holder puts it: it is a put of ours that was damaged on its way, and is put again. */
+		memcpy(lease->etag, op.etag, sizeof(lease->etag));
+		*ret_doc = (struct lease_doc){.holder = lease->core.holder, .generation = generation};
+		return LEASE_DONE;
+	}
+	if (!good) {
 		snprintf(lease->message, sizeof(lease->message), "%s is no lease: damaged, or of a newer neonfs", key);
 		lease->error = -EUCLEAN;
 		return LEASE_FAILED;

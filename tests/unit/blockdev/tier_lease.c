@@ -373,6 +373,28 @@ static void damaged_lease(void **state)
 	}
 }
 
+/* The holder's own, damaged on its way: it is put again. */
+static void damaged_renewal(void **state)
+{
+	struct holder one;
+	struct bd_lease_status status;
+	char path[160];
+	(void)state;
+	assert_ok(take(&one, false));
+	snprintf(path, sizeof(path), "%s/lease/00000001", objects);
+	FILE *file = fopen(path, "w");
+	assert_non_null(file);
+	fputs("{\"version\": 1", file);
+	assert_ok(fclose(file));
+	int64_t until = now_ms() + 10 * TTL_MS;
+	do
+		bd_lease_status(one.lease, &status);
+	while (status.held && now_ms() < until && !bd_lease_is_lost(one.lease));
+	assert_ok(bd_lease_confirm(one.lease));
+	assert_state("held", 1);
+	let_go(&one, true);
+}
+
 /* ---- races and bad days */
 
 struct racer {
@@ -574,6 +596,7 @@ int main(void)
 		CASE(taken_and_given_back),   CASE(who_is_alive_keeps_it),   CASE(who_is_dead_does_not),    CASE(idle_asks_nothing),
 		CASE(idle_and_taken_over),    CASE(own_is_followed_at_once), CASE(copy_waits),		    CASE(others_are_not_followed),
 		CASE(emptied_place),	      CASE(damaged_record),	     CASE(damaged_lease),	    CASE(one_winner),
+		CASE(damaged_renewal),
 		CASE(store_away),	      CASE(waiting_can_be_ended),    CASE(stopped_and_woken),	    CASE(without_one),
 		CASE(too_short),
 	};
