@@ -32,8 +32,8 @@
 #include "blockdev/tier/ship.h"
 
 #define SHIP_NICE 10
-#define SHIP_PIECE_RECORDS (UINT64_C(4) << 20)	/* bytes of records and blocks in one piece */
-#define SHIP_PIECE_BLOCKS 1024u
+#define SHIP_PIECE_RECORDS (UINT64_C(4) << 20) /* bytes of records and blocks in one piece */
+#define SHIP_PIECE_BLOCKS 512u
 #define SHIP_MANIFEST_BYTES (UINT64_C(64) << 20) /* of pieces since the last manifest */
 #define SHIP_MANIFEST_PIECES 256u
 #define SHIP_MANIFEST_MS 600000

@@ -13,6 +13,9 @@
 
 #include "common/nf_log.h"
 
+/* What the items of one page can name fits into one piece. */
+static_assert(SHIP_PIECE_BLOCKS * sizeof(uint64_t) >= NF_IO_ALIGN, "a record that is cut has a page for each piece");
+
 struct shipment {
 	struct bd_ship *ship;
 	uint64_t end;
