@@ -650,6 +650,15 @@ static void wait_safe(struct bd_store *store)
 	fail_msg("not safe after a minute: %s", status.ship_error);
 }
 
+/* Take all manifests away but the oldest: as if none could be put since, and pieces could. */
+static void keep_first_manifest(const char *objects)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command), "ls %s/manifest/* | tail -n +2 | xargs rm", objects);
+	assert_ok(system(command));
+}
+
 /* Pieces since the last manifest may be more than one ring: the store that is attached has a longer one. */
 static void a_log_that_is_longer_than_its_ring(void **state)
 {
@@ -688,13 +697,14 @@ static void a_log_that_is_longer_than_its_ring(void **state)
 	assert_ok(bd_store_sync(store));
 	wait_safe(store);
 	bd_store_abandon(store);
+	keep_first_manifest(objects);
 	if (attach(&world, world.into, true, false, &result) != 0)
 		fail_msg("%s", world.message);
 	snprintf(path, sizeof(path), "%s/log", world.into);
 	assert_ok(stat(path, &st));
 	assert_true((uint64_t)st.st_size > RING && (uint64_t)st.st_size % RING == 0);
 	assert_true(result.log_end > RING);
-	store = open_at(world.path, false);
+	store = open_at(world.path, true); /* puts nothing */
 	fresh = open_at(world.into, true);
 	same_store(store, fresh, 1);
 	assert_ok(bd_store_close(fresh));
