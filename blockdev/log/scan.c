@@ -133,6 +133,8 @@ int bd_log_read_record(struct bd_log *log, uint64_t lsn, void *buf, uint32_t *re
 	if (error != 0)
 		return error == -ENODATA ? -EUCLEAN : error;
 	bool pad = record.flags == BD_LOG_FLAG_PAD;
+	if (record.size > BD_LOG_RECORD_MAX)
+		return -EUCLEAN;
 	if (pad)
 		memset((uint8_t *)buf + NF_IO_ALIGN, 0, record.size - NF_IO_ALIGN);
 	*ret_size = record.size;

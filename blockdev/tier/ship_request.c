@@ -41,12 +41,18 @@ void ship_pause(struct bd_ship *ship, unsigned tries)
 	pthread_mutex_unlock(&ship->lock);
 }
 
-/* Until it is done, or fails with `final` (an op's result), or the ship is over. */
-static int run(struct bd_ship *ship, struct ob_op *op, int final)
+/* Not there, or another one than was looked for: asking again does not help. */
+static bool is_final(const struct ob_op *op, int error)
+{
+	return op->kind == OB_GET && (error == -ENOENT || error == -ENODATA || error == -EUCLEAN);
+}
+
+/* Until it is done, or fails for good, or the ship is over. */
+static int run(struct bd_ship *ship, struct ob_op *op)
 {
 	for (unsigned tries = 1;; tries++) {
 		int error = ob_run(ship->client, op);
-		if (error == 0 || error == final) {
+		if (error == 0 || is_final(op, error)) {
 			note_success(ship);
 			return error;
 		}
@@ -61,7 +67,7 @@ static int run(struct bd_ship *ship, struct ob_op *op, int final)
 int ship_put(struct bd_ship *ship, const char *key, const void *bytes, uint64_t size)
 {
 	struct ob_op op = {.kind = OB_PUT, .key = key, .data = bytes, .size = size};
-	int error = run(ship, &op, 0);
+	int error = run(ship, &op);
 	if (error == 0) {
 		pthread_mutex_lock(&ship->lock);
 		ship->put_requests++;
@@ -77,7 +83,7 @@ int ship_get(struct bd_ship *ship, const char *key, uint64_t size, void **ret_by
 	if (bytes == NULL)
 		return -ENOMEM;
 	struct ob_op op = {.kind = OB_GET, .key = key, .buf = bytes, .size = size};
-	int error = run(ship, &op, -ENOENT);
+	int error = run(ship, &op);
 	if (error == 0 && op.object_size != size)
 		error = -EUCLEAN;
 	if (error != 0) {
@@ -95,7 +101,7 @@ int ship_get(struct bd_ship *ship, const char *key, uint64_t size, void **ret_by
 int ship_list(struct bd_ship *ship, const char *prefix, const char *after, struct ob_op *ret_op)
 {
 	*ret_op = (struct ob_op){.kind = OB_LIST, .key = prefix, .after = after};
-	int error = run(ship, ret_op, 0);
+	int error = run(ship, ret_op);
 	pthread_mutex_lock(&ship->lock);
 	ship->get_requests++;
 	pthread_mutex_unlock(&ship->lock);
@@ -108,7 +114,7 @@ int ship_delete(struct bd_ship *ship, const char *key)
 	if (error != 0)
 		return -ECANCELED;
 	struct ob_op op = {.kind = OB_DELETE, .key = key};
-	error = run(ship, &op, 0);
+	error = run(ship, &op);
 	if (error == 0) {
 		pthread_mutex_lock(&ship->lock);
 		ship->deleted_objects++;
