@@ -33,7 +33,7 @@ class Superblock(Workplace):
     def every_command_refuses(self, *fragments):
         before = {name: os.path.getsize(os.path.join(self.store, name)) for name in os.listdir(self.store)}
         for words in (["mount", self.store, self.mountpoint], ["status", self.store], ["scrub", self.store],
-                      ["gc", self.store]):
+                      ["gc", self.store], ["set", self.store, "--size-limit", "1G"]):
             self.one_line(run(NEONFS, *words), FAILED, *fragments)
         self.assertFalse(is_mounted(self.mountpoint))
         after = {name: os.path.getsize(os.path.join(self.store, name)) for name in os.listdir(self.store)}

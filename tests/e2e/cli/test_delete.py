@@ -81,6 +81,32 @@ class Delete(Workplace):
                 process.kill()
         self.branch_done("delete", "b")
 
+    def standing_in(self, *names):
+        """A process with its working directory there, and no file open in it."""
+        process = subprocess.Popen(["sleep", "100"], cwd=self.path(*names), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def test_a_working_directory(self):
+        os.makedirs(self.path("b", "deep", "down"))
+        self.branch_done("create", "b2")
+        self.branch_done("snapshot", "b@then")
+        self.standing_in("b2")
+        for place in (("b",), ("b", "deep", "down"), ("b@then",)):
+            process = self.standing_in(*place)
+            self.refused(["delete", "b"], FAILED, '"b" is in use', f"sleep (process {process.pid})", "working directory", "cd /")
+            self.refused(["delete", "main", "--recursive"], FAILED, '"b" is in use')
+            self.refused(["reset", "b"], FAILED, '"b" is in use')
+            process.kill()
+            process.wait()
+        # One that has no name any more is no reason.
+        process = self.standing_in("b", "deep", "down")
+        os.rmdir(self.path("b", "deep", "down"))
+        self.branch_done("delete", "b")
+        self.assertIsNone(process.poll())
+        self.refused(["delete", "b2"], FAILED, '"b2" is in use')
+
     def test_a_process_that_has_just_ended(self):
         """Deleting right after a process ended works: the kernel tells of its files a moment later."""
         for _ in range(20):
