@@ -165,13 +165,29 @@ static int relieve(struct bd_ship *ship)
 	return error;
 }
 
+/* What is sealed goes as extents before a manifest: else it would go as parts, with this one and the next ones, and as extents later. The second checkpoint's recovery
+ * would begin behind what describes the slots of those that were sealed before the first. */
+static int settle(struct bd_ship *ship)
+{
+	uint64_t extents, bytes, unsettled;
+	int error = ship_count_waiting(ship, &extents, &bytes, &unsettled);
+	if (error != 0 || extents <= ship->skipped_count)
+		return error;
+	for (unsigned i = 0; i < 2 && error == 0; i++)
+		error = ship_checkpoint(ship, nothing, NULL);
+	return error == 0 ? ship_extents(ship) : error;
+}
+
 static int bulk_step(struct bd_ship *ship, bool kicked)
 {
 	int error = kicked ? ship_extents(ship) : 0;
 	if (error == 0 && is_pressed(ship))
 		error = relieve(ship);
-	if (error == 0 && is_manifest_due(ship))
-		error = make_manifest(ship);
+	if (error == 0 && is_manifest_due(ship)) {
+		error = settle(ship);
+		if (error == 0)
+			error = make_manifest(ship);
+	}
 	if (error == 0 && ship->reap_ms != 0 && ship_now_ms() >= ship->reap_ms) {
 		error = ship_reap(ship);
 		/* Again behind the next manifest. */
