@@ -57,6 +57,8 @@ struct bd_branch {
 	uint32_t children, snapshots;	/* children: living and not detached */
 	uint32_t hidden_children;	/* of these, internal ones */
 	uint32_t needs;			/* children that stand (bd_branch_stands): they see what this branch had where they begin */
+	/* guarded by store->collect_lock */
+	int64_t sweep_again_ns; /* the background does not sweep it before, on the monotonic clock */
 	/* epoch: written under epoch_lock exclusive */
 	pthread_rwlock_t epoch_lock;
 	uint32_t epoch;
@@ -504,8 +506,9 @@ NF_MUST_CHECK int bd_sweep_file(struct bd_store *store, struct bd_branch *branch
 NF_MUST_CHECK int bd_sweep_branch(struct bd_store *store, struct bd_branch *branch, bd_progress_fn progress, void *arg,
 				  uint64_t *ret_dropped);
 /* Under collect_lock: do every sweep that was asked for (background.c). `progress` may be NULL. The requests stay until
- * bd_sweep_finish finds that a checkpoint has made the sweeps durable. */
-NF_MUST_CHECK int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped);
+ * bd_sweep_finish finds that a checkpoint has made the sweeps durable. patient: one of a living branch that was swept a moment ago is left for later. */
+NF_MUST_CHECK int bd_sweep_pending(struct bd_store *store, bool patient, bd_progress_fn progress, void *arg,
+				   uint64_t *ret_dropped);
 NF_MUST_CHECK int bd_sweep_finish(struct bd_store *store);
 /* Collect one extent: move what lives, delete the rest (collect.c). */
 NF_MUST_CHECK int bd_collect_extent(struct bd_store *store, uint32_t id, struct bd_gc_result *result);

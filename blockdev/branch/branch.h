@@ -38,6 +38,9 @@ NF_MUST_CHECK int snapshot_check(struct bd_store *store, uint32_t branch, uint32
 void branch_preflush(struct bd_store *store, uint32_t id);
 /* The epoch at which the youngest child that stands began, 0 without any. Under table_lock. */
 uint32_t branch_last_fork(struct bd_store *store, const struct bd_branch *branch);
+/* Has a living branch a snapshot of `epoch`, or another child than `child` that began there? Then nothing of it becomes garbage when `child` goes. Under
+ * table_lock. */
+bool branch_is_pinned_besides(struct bd_store *store, const struct bd_branch *branch, uint32_t epoch, const struct bd_branch *child);
 
 /* What is done while a branch's head is frozen, under its epoch_lock exclusive. */
 struct branch_freeze {

@@ -234,9 +234,9 @@ static void commit_sweep(uint32_t branch, struct bd_commit *commit)
 	bd_commit_put(commit, &key, value, 0);
 }
 
-/* Under table_lock exclusive: the branch's record anew, durable; with `sweeps` the requests for the branches that it names, 0 at its end. */
+/* Under table_lock exclusive: the branch's record anew, durable; with it the requests to sweep so many branches. */
 static int commit_record(struct bd_store *store, struct bd_branch *branch, const char *name, unsigned flags,
-			 const uint32_t *sweeps)
+			 const uint32_t *sweeps, unsigned sweep_count)
 {
 	struct bd_commit commit;
 	uint64_t ticket;
@@ -244,18 +244,19 @@ static int commit_record(struct bd_store *store, struct bd_branch *branch, const
 	if (error != 0)
 		return error;
 	branch_commit(branch, branch->epoch, name, flags, &commit);
-	for (; sweeps != NULL && *sweeps != 0; sweeps++)
-		commit_sweep(*sweeps, &commit);
+	for (unsigned i = 0; i < sweep_count; i++)
+		commit_sweep(sweeps[i], &commit);
 	error = bd_commit_apply(store, &commit, &ticket);
 	bd_commit_free(&commit);
 	return error != 0 ? error : bd_flush_log(store, ticket);
 }
 
-/* Under table_lock: whose versions are to be swept when the branch dies: its own while its children need some; else its parent's, and
- * further up the dead ones that stood for its sake. malloc'd, 0 at the end. */
-static uint32_t *bereaved(struct bd_store *store, const struct bd_branch *branch)
+/* Under table_lock: who loses something when the branch dies: itself while its children need some of it; else its parent, and further up the dead ones
+ * that stood for its sake. Versions of the first *ret_sweeps of them are to be swept: not those of a living one that is held by others where the branch
+ * began. malloc'd, 0 at the end. */
+static uint32_t *bereaved(struct bd_store *store, const struct bd_branch *branch, unsigned *ret_sweeps)
 {
-	unsigned count = 0;
+	unsigned count = 0, spared = 0;
 	uint32_t *ids = malloc((branch->ancestors->count + 2) * sizeof(*ids));
 	if (ids == NULL)
 		return NULL;
@@ -263,27 +264,31 @@ static uint32_t *bereaved(struct bd_store *store, const struct bd_branch *branch
 		ids[count++] = branch->id;
 	} else {
 		for (const struct bd_branch *at = branch; at->parent != 0;) {
+			const struct bd_branch *below = at;
 			at = store->branches[at->parent];
 			ids[count++] = at->id;
+			spared = !at->dead && branch_is_pinned_besides(store, at, below->parent_epoch, below);
 			if (!at->dead || at->needs > 1)
 				break;
 		}
 	}
 	ids[count] = 0;
+	*ret_sweeps = count - spared;
 	return ids;
 }
 
 /* The same in memory, after the record is durable. */
-static void bereave(struct bd_store *store, struct bd_branch *branch, const uint32_t *ids)
+static void bereave(struct bd_store *store, struct bd_branch *branch, const uint32_t *ids, unsigned sweeps)
 {
 	struct bd_branch *parent = branch->parent != 0 ? store->branches[branch->parent] : NULL;
 	if (parent != NULL && !branch->is_detached)
 		branch_count_child(parent, branch, -1);
 	bool stands = branch->needs > 0;
-	for (; *ids != 0; ids++) {
+	for (unsigned i = 0; ids[i] != 0; i++) {
 		if (!stands)
-			store->branches[*ids]->needs--;
-		bd_background_purge(store, *ids, 0);
+			store->branches[ids[i]]->needs--;
+		if (i < sweeps)
+			bd_background_purge(store, ids[i], 0);
 	}
 	bd_background_purge(store, branch->id, 0);
 }
@@ -293,17 +298,18 @@ int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)
 	pthread_rwlock_wrlock(&store->table_lock);
 	struct bd_branch *branch = branch_by_id(store, id.v);
 	uint32_t *ids = NULL;
+	unsigned sweeps = 0;
 	int error = branch == NULL ? -ENOENT : bd_store_writable(store);
 	if (error == 0)
 		error = branch->is_protected ? -EPERM : branch->children > 0 ? -ENOTEMPTY : branch->in_use > 0 ? -EBUSY : 0;
 	if (error == 0) {
-		ids = bereaved(store, branch);
+		ids = bereaved(store, branch, &sweeps);
 		error = ids != NULL ? 0 : -ENOMEM;
 	}
 	if (error == 0) {
 		/* Writers that are under way end first; later ones find it dead. */
 		pthread_rwlock_wrlock(&branch->epoch_lock);
-		error = commit_record(store, branch, branch->name, BD_BRANCH_DEAD | branch_flags(branch), ids);
+		error = commit_record(store, branch, branch->name, BD_BRANCH_DEAD | branch_flags(branch), ids, sweeps);
 		if (error == 0) {
 			branch->dead = true;
 			bd_branch_drop_dirty(branch);
@@ -314,7 +320,7 @@ int bd_branch_delete(struct bd_store *store, struct bd_branch_id id)
 		store->branch_count--;
 		store->internal_count -= branch->is_internal;
 		store->snapshot_count -= branch->snapshots;
-		bereave(store, branch, ids);
+		bereave(store, branch, ids, sweeps);
 	}
 	pthread_rwlock_unlock(&store->table_lock);
 	free(ids);
@@ -329,7 +335,7 @@ int bd_branch_detach(struct bd_store *store, struct bd_branch_id id)
 	if (error == 0 && (branch->parent == 0 || branch->is_detached))
 		error = -EINVAL;
 	if (error == 0)
-		error = commit_record(store, branch, branch->name, branch_flags(branch) | BD_BRANCH_DETACHED, NULL);
+		error = commit_record(store, branch, branch->name, branch_flags(branch) | BD_BRANCH_DETACHED, NULL, 0);
 	if (error == 0) {
 		branch->is_detached = true;
 		branch_count_child(store->branches[branch->parent], branch, -1);
@@ -357,7 +363,7 @@ int bd_branch_rename(struct bd_store *store, struct bd_branch_id id, const char 
 	struct bd_branch *branch = branch_by_id(store, id.v);
 	int error = branch == NULL ? -ENOENT : check_new_name(store, new_name);
 	if (error == 0)
-		error = commit_record(store, branch, new_name, branch_flags(branch), NULL);
+		error = commit_record(store, branch, new_name, branch_flags(branch), NULL, 0);
 	if (error == 0)
 		rename_in_memory(store, branch, new_name);
 	pthread_rwlock_unlock(&store->table_lock);
@@ -409,7 +415,7 @@ int bd_branch_protect(struct bd_store *store, struct bd_branch_id id, bool is_pr
 	int error = branch == NULL ? -ENOENT : bd_store_writable(store);
 	if (error == 0)
 		error = commit_record(store, branch, branch->name,
-				      (branch_flags(branch) & ~(unsigned)BD_BRANCH_PROTECTED) | (is_protected ? BD_BRANCH_PROTECTED : 0), NULL);
+				      (branch_flags(branch) & ~(unsigned)BD_BRANCH_PROTECTED) | (is_protected ? BD_BRANCH_PROTECTED : 0), NULL, 0);
 	if (error == 0)
 		branch->is_protected = is_protected;
 	pthread_rwlock_unlock(&store->table_lock);

@@ -265,6 +265,16 @@ int bd_branch_pins(struct bd_store *store, struct bd_branch *branch, uint32_t **
 	return 0;
 }
 
+bool branch_is_pinned_besides(struct bd_store *store, const struct bd_branch *branch, uint32_t epoch, const struct bd_branch *child)
+{
+	bool pinned = !branch->dead && snapshot_check(store, branch->id, epoch) == 0;
+	for (uint32_t id = branch->id + 1; id < store->branch_slots && !pinned; id++) {
+		const struct bd_branch *other = store->branches[id];
+		pinned = other != child && is_fork(branch, other) && other->parent_epoch == epoch;
+	}
+	return pinned;
+}
+
 int bd_branch_check_pin(struct bd_store *store, struct bd_branch *branch, uint32_t epoch)
 {
 	int error = branch->dead ? -ENOENT : snapshot_check(store, branch->id, epoch);

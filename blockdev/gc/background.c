@@ -25,6 +25,7 @@
 #define MOVES_LEAVE_BYTES (UINT64_C(32) << 20)
 /* Extents this young still lose blocks fast: copying them now would copy what is about to die. */
 #define YOUNG_EXTENTS 4u
+#define DISK_SHARE 8u /* of the disk free: garbage can wait */
 
 int bd_background_init(struct bd_store *store)
 {
@@ -298,7 +299,7 @@ int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, stru
 	pthread_mutex_lock(&store->collect_lock);
 	error = bd_checkpoint(store);
 	if (error == 0)
-		error = bd_sweep_pending(store, progress, arg, &result.versions_dropped);
+		error = bd_sweep_pending(store, false, progress, arg, &result.versions_dropped);
 	if (error == 0)
 		error = bd_extents_seal(store, BD_STREAM_FRONT);
 	if (error == 0)
@@ -313,6 +314,13 @@ int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, stru
 	if (error == 0)
 		*ret_result = result;
 	return error;
+}
+
+/* Can garbage wait? */
+static bool has_disk(struct bd_store *store)
+{
+	uint64_t free_bytes, total_bytes;
+	return nf_io_free_bytes(store->io, &free_bytes, &total_bytes) == 0 && free_bytes > total_bytes / DISK_SHARE;
 }
 
 static void *collector_main(void *arg)
@@ -330,7 +338,7 @@ static void *collector_main(void *arg)
 			pthread_mutex_lock(&store->collect_lock);
 			int error = bd_sweep_finish(store);
 			if (error == 0)
-				error = bd_sweep_pending(store, NULL, NULL, &result.versions_dropped);
+				error = bd_sweep_pending(store, has_disk(store), NULL, NULL, &result.versions_dropped);
 			if (error == 0)
 				error = collect_all(store, false, 4, NULL, NULL, &result);
 			pthread_mutex_unlock(&store->collect_lock);

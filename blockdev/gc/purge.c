@@ -8,10 +8,12 @@
 #include "blockdev/gc/background.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "blockdev/layer/layer.h"
 
 #define DELETE_BYTES (64u << 10) /* of items in one record */
+#define SWEEP_PAUSE 16 /* times as long as sweeping the branch took, before the background does it again */
 #define FINISH_PURGES 4096u	 /* under one claim of room in the log: far less than a claim is for */
 
 void bd_background_purge(struct bd_store *store, uint32_t branch, uint64_t file)
@@ -180,20 +182,46 @@ static int note_swept(struct bd_store *store, const struct purge *purge)
 	return 0;
 }
 
-int bd_sweep_pending(struct bd_store *store, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
+static int64_t now_ns(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* All versions of a branch are looked at, and each child or snapshot that goes asks for that. So where many go there is a pause in proportion. */
+static int sweep_whole(struct bd_store *store, struct bd_branch *branch, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
+{
+	int64_t began_ns = now_ns();
+	int error = bd_sweep_branch(store, branch, progress, arg, ret_dropped);
+	int64_t ended_ns = now_ns();
+	branch->sweep_again_ns = ended_ns + (ended_ns - began_ns) * SWEEP_PAUSE;
+	return error;
+}
+
+static int sweep_one(struct bd_store *store, const struct purge *purge, bool patient, bd_progress_fn progress, void *arg,
+		     uint64_t *ret_dropped)
+{
+	struct bd_branch *branch = any_branch(store, purge->branch);
+	bool waits = patient && branch != NULL && purge->file == 0 && !branch->dead && now_ns() < branch->sweep_again_ns;
+	int error = 0;
+	if (waits)
+		bd_background_purge(store, purge->branch, 0);
+	else if (branch != NULL && purge->file != 0 && !branch->dead)
+		error = bd_sweep_file(store, branch, purge->file, progress, arg, ret_dropped);
+	else if (branch != NULL && purge->file == 0)
+		error = sweep_whole(store, branch, progress, arg, ret_dropped);
+	bd_branch_release(branch);
+	return error == 0 && !waits ? note_swept(store, purge) : error;
+}
+
+int bd_sweep_pending(struct bd_store *store, bool patient, bd_progress_fn progress, void *arg, uint64_t *ret_dropped)
 {
 	size_t count, done = 0;
 	struct purge *purges = take_purges(store->background, &count);
 	int error = 0;
 	for (; done < count && error == 0; done++) {
-		struct bd_branch *branch = any_branch(store, purges[done].branch);
-		if (branch != NULL && purges[done].file != 0 && !branch->dead)
-			error = bd_sweep_file(store, branch, purges[done].file, progress, arg, ret_dropped);
-		else if (branch != NULL && purges[done].file == 0)
-			error = bd_sweep_branch(store, branch, progress, arg, ret_dropped);
-		bd_branch_release(branch);
-		if (error == 0)
-			error = note_swept(store, &purges[done]);
+		error = sweep_one(store, &purges[done], patient, progress, arg, ret_dropped);
 		if (error != 0)
 			break;
 		if (progress != NULL && progress(arg, "sweep", done + 1, count) != 0)

@@ -101,39 +101,87 @@ static bool is_seen(const struct pins *pins, uint32_t epoch, uint64_t newer)
 	return false;
 }
 
+/* Was the file there where the branch begins? */
+static int is_inherited(const struct sweep *sweep, uint64_t file, bool *ret_there)
+{
+	uint8_t value[8192];
+	size_t size = 0;
+	struct bd_hops hops = {.branch = sweep->branch, .view_epoch = 0}; /* nothing of its own is that old */
+	int error = bd_chain_get(sweep->store, hops, 'I', file, NULL, value, sizeof(value), &size);
+	*ret_there = error == 0 && size > 0;
+	return error == -ENOENT ? 0 : error;
+}
+
+/* The same for each pin: what the newest record up to it says. Records come newest first, so one pass finds all of them. */
+static int look_at_pins(const struct sweep *sweep, uint64_t file, struct bd_index_iter *iter, bool *ret_there)
+{
+	struct bd_key from;
+	bool inherited = false, knows_inherited = false;
+	int error = 0;
+	bd_key_file_prefix(&from, 'I', sweep->branch->id, file);
+	size_t prefix_size = from.size;
+	bd_key_add_epoch(&from, UINT32_MAX);
+	bd_index_iter_seek(iter, &from, prefix_size);
+	for (size_t i = sweep->pins.count; i-- > 0 && error == 0;) {
+		/* The head as it was when the sweep began: what was removed since may be in a snapshot taken since. */
+		uint32_t epoch = NF_MIN(sweep->pins.epochs[i], sweep->pins.head_epoch);
+		size_t key_size = 0, raw_size, size = 0;
+		const uint8_t *key = NULL;
+		for (; bd_index_iter_valid(iter); bd_index_iter_next(iter)) {
+			key = bd_index_iter_key(iter, &key_size);
+			if (bd_key_epoch(key, key_size) <= epoch)
+				break;
+			key = NULL;
+		}
+		if (key != NULL) {
+			const uint8_t *value = bd_index_iter_value(iter, &raw_size);
+			error = bd_value_check(key, key_size, value, raw_size, &size);
+			ret_there[i] = size > 0;
+			continue;
+		}
+		error = bd_index_iter_status(iter);
+		if (error == 0 && !knows_inherited)
+			error = is_inherited(sweep, file, &inherited);
+		knows_inherited = true;
+		ret_there[i] = inherited;
+	}
+	return error;
+}
+
+/* In the head, but not by name when the sweep began. */
+static int is_in_head_now(const struct sweep *sweep, uint64_t file, bool *ret_there)
+{
+	uint8_t value[8192];
+	size_t size = 0;
+	/* Removed, but somebody has it open. */
+	struct bd_inode *inode = bd_inode_find(sweep->store, sweep->branch->id, UINT32_MAX, file);
+	*ret_there = inode != NULL;
+	bd_inode_unref(inode, inode != NULL);
+	if (*ret_there)
+		return 0;
+	/* Or one that had no name has got its first since, and left memory: after that the index has it. */
+	struct bd_hops hops = {.branch = sweep->branch, .view_epoch = UINT32_MAX};
+	int error = bd_chain_get(sweep->store, hops, 'I', file, NULL, value, sizeof(value), &size);
+	*ret_there = error == 0 && size > 0;
+	return error == -ENOENT ? 0 : error;
+}
+
 /* The pins at which the file was there in this branch (inherited counts). */
 static int pins_of_file(struct sweep *sweep, uint64_t file, struct pins *ret_pins)
 {
-	uint32_t *epochs = malloc((sweep->pins.count + 1) * sizeof(*epochs));
-	if (epochs == NULL)
-		return -ENOMEM;
-	size_t count = 0;
-	int error = 0;
-	for (size_t i = 0; i < sweep->pins.count && error == 0; i++) {
-		uint8_t value[8192];
-		size_t size;
-		/* The head as it was when the sweep began: what was removed since may be in a snapshot taken since. */
-		struct bd_hops hops = {.branch = sweep->branch,
-				       .view_epoch = NF_MIN(sweep->pins.epochs[i], sweep->pins.head_epoch)};
-		error = bd_chain_get(sweep->store, hops, 'I', file, NULL, value, sizeof(value), &size);
-		bool there = error == 0 && size > 0;
-		if (!there && sweep->pins.epochs[i] == UINT32_MAX) {
-			/* Removed, but somebody has it open. */
-			struct bd_inode *inode = bd_inode_find(sweep->store, sweep->branch->id, UINT32_MAX, file);
-			there = inode != NULL;
-			bd_inode_unref(inode, there);
-			/* Or one that had no name has got its first since, and left memory: after that the index has it. */
-			hops.view_epoch = UINT32_MAX;
-			if (!there && (error == 0 || error == -ENOENT)) {
-				error = bd_chain_get(sweep->store, hops, 'I', file, NULL, value, sizeof(value), &size);
-				there = error == 0 && size > 0;
-			}
-		}
-		if (there)
+	size_t pins = sweep->pins.count, count = 0;
+	uint32_t *epochs = malloc((pins + 1) * sizeof(*epochs));
+	bool *there = calloc(pins + 1, sizeof(*there));
+	struct bd_index_iter *iter = bd_index_iter_new(sweep->store->index);
+	int error = epochs == NULL || there == NULL || iter == NULL ? -ENOMEM : look_at_pins(sweep, file, iter, there);
+	bd_index_iter_free(iter);
+	for (size_t i = 0; i < pins && error == 0; i++) {
+		if (!there[i] && sweep->pins.epochs[i] == UINT32_MAX)
+			error = is_in_head_now(sweep, file, &there[i]);
+		if (there[i])
 			epochs[count++] = sweep->pins.epochs[i];
-		if (error == -ENOENT)
-			error = 0;
 	}
+	free(there);
 	if (error != 0) {
 		free(epochs);
 		return error;

@@ -127,7 +127,7 @@ static int check_index(struct scrub *scrub)
 	uint64_t dropped = 0;
 	pthread_mutex_lock(&store->collect_lock);
 	/* What waits to be dropped (again, after a crash) is not to be looked at. */
-	int error = bd_store_writable(store) == 0 ? bd_sweep_pending(store, scrub->progress, scrub->arg, &dropped) : 0;
+	int error = bd_store_writable(store) == 0 ? bd_sweep_pending(store, false, scrub->progress, scrub->arg, &dropped) : 0;
 	if (error == 0)
 		error = bd_checkpoint(store);
 	if (error == 0)

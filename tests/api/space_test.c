@@ -332,6 +332,71 @@ static void the_extent_made_ahead_is_used_or_goes(void **state)
 	bd_inode_unref(file, 1);
 }
 
+static uint64_t dropped(struct api *api)
+{
+	struct bd_gc_result result = {0};
+	assert_ok(bd_store_gc(api->store, NULL, NULL, &result));
+	return result.versions_dropped;
+}
+
+static void expect_in(struct api *api, struct bd_view view, const char *name, int byte)
+{
+	struct bd_inode *root = api_root(api, view), *file = api_lookup(root, name);
+	api_expect(file, 0, byte, PIECE);
+	bd_inode_unref(file, 1);
+	bd_inode_unref(root, 1);
+}
+
+/* A snapshot and two children begin at one epoch. What only that epoch shows stays until the last of them is gone, in whatever order they go, and goes
+ * then. */
+static void old_versions_go_with_the_last_who_shows_them(void **state)
+{
+	struct api *api = *state;
+	struct bd_inode *kept = api_create(api->root, "kept", S_IFREG | 0600), *gone = api_create(api->root, "gone", S_IFREG | 0600);
+	for (unsigned order = 0; order < 3; order++) {
+		struct bd_snapshot_info snapshot, later;
+		struct bd_branch_info children[2];
+		api_put(kept, 0, 1, PIECE);
+		api_put(gone, 0, 2, PIECE);
+		assert_ok(bd_snapshot_create(api->store, api->main.id, "point", &snapshot));
+		const struct bd_view point = {api->main.id, snapshot.epoch};
+		assert_ok(bd_branch_create(api->store, "first", point, &children[0], NULL));
+		assert_ok(bd_branch_create(api->store, "second", point, &children[1], NULL));
+		api_put(kept, 0, 3, PIECE);
+		bd_inode_unref(gone, 1);
+		assert_ok(bd_unlink(api->root, "gone"));
+		/* A snapshot that has neither: other pins before and behind do not count. */
+		assert_ok(bd_snapshot_create(api->store, api->main.id, "later", &later));
+		dropped(api);
+		for (unsigned i = 0; i < 3; i++) {
+			unsigned who = (i + order) % 3;
+			if (who == 2)
+				assert_ok(bd_snapshot_delete(api->store, api->main.id, "point"));
+			else
+				assert_ok(bd_branch_delete(api->store, children[who].id));
+			uint64_t count = dropped(api);
+			if (i < 2)
+				assert_int_equal(count, 0);
+			else
+				assert_true(count >= 2 * PIECE / BLOCK);
+			for (unsigned left = i + 1; left < 3; left++) {
+				unsigned still = (left + order) % 3;
+				struct bd_view view = still == 2 ? point : api_head(children[still].id);
+				expect_in(api, view, "kept", 1);
+				expect_in(api, view, "gone", 2);
+			}
+			expect_in(api, api_head(api->main.id), "kept", 3);
+		}
+		assert_ok(bd_snapshot_delete(api->store, api->main.id, "later"));
+		gone = api_create(api->root, "gone", S_IFREG | 0600);
+	}
+	struct bd_scrub_result result;
+	assert_ok(bd_store_scrub(api->store, NULL, NULL, NULL, &result));
+	assert_int_equal(result.bad_blocks + result.bad_keys + result.orphan_keys, 0);
+	bd_inode_unref(kept, 1);
+	bd_inode_unref(gone, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +404,7 @@ int main(void)
 		cmocka_unit_test(a_size_limit_is_a_full_disk),
 		api_test(a_size_limit_rises_and_falls),
 		api_test(a_size_limit_that_cannot_be_written),
+		api_test(old_versions_go_with_the_last_who_shows_them),
 		api_test(free_space_follows_use),
 		api_test(a_collection_that_has_no_room_takes_nothing),
 		api_test(a_full_store_can_be_collected),
