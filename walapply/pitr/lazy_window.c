@@ -17,7 +17,7 @@
 #include "walapply/materialise/wa_batch.h"
 #include "walapply/pitr/lazy_impl.h"
 
-#define WINDOW_MAX 32768u /* blocks */
+#define WINDOW_MAX 65536u /* blocks */
 #define WINDOW_MIN 1024u
 #define MEMORY_SHARE 32u /* of the machine's memory: all windows together take one part in so many at most */
 #define WORKERS_MAX 2u
