@@ -1,4 +1,5 @@
-/* The summaries of whole segments of a log (walapply/summary), one file each, as the daemon keeps them.
+/* The summaries of whole segments of a log (walapply/summary), one file each, as the daemon keeps them, and all of them in the file `packed`, as it hands
+ * them over.
  *
  *   make_summaries MAJOR SYSTEM-ID WAL-DIRECTORY OUT-DIRECTORY [times]      prints how many, and how large they are beside the log
  *
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/nf_cursor.h"
 #include "walapply/decode/wa_reader.h"
 #include "walapply/summary/wa_summary.h"
 
@@ -72,12 +74,19 @@ static void finish(void)
 	size_t size;
 	struct wa_summary summary;
 	struct wa_error why = {0};
+	uint8_t header[WA_SUMMARY_PACKED_HEADER];
 	segment_name(name, config.base.v / SEGMENT_SIZE);
 	if (wa_summary_finish(builder, &bytes, &size) < 0 || wa_summary_open(bytes, size, &summary, &why) < 0)
 		give_up("a summary cannot be made: %s", why.text);
 	int fd = openat(out, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
 		give_up("%s cannot be written", name);
+	close(fd);
+	struct nf_writer writer = nf_writer_init(header, sizeof(header));
+	nf_write_u32(&writer, (uint32_t)size);
+	fd = openat(out, "packed", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (fd < 0 || write(fd, header, sizeof(header)) != sizeof(header) || write(fd, bytes, size) != (ssize_t)size)
+		give_up("packed cannot be written");
 	close(fd);
 	count++;
 	bytes_written += size;

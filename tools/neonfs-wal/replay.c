@@ -17,6 +17,7 @@
 #include "tools/neonfs-wal/replay_impl.h"
 
 #define MEMORY_MIN (16u << 20)
+#define MEMORY_OF_STATE (64u << 20) /* for pages of free space maps and init forks */
 #define LOCK_FILE "postmaster.pid"
 
 const struct tl_option wal_replay_options[] = {
@@ -31,11 +32,13 @@ const struct tl_option wal_replay_options[] = {
 	 .help = "leave the pages of relations and their visibility maps to who serves the directory; bring only their files to "
 		 "length"},
 	{.name = "summaries",
-	 .argument = "DIR",
-	 .help = "with --state-only: take what segments say from their summaries in DIR, where it has them"},
+	 .argument = "PATH",
+	 .help = "with --state-only: take what segments say from their summaries, where PATH has them: a directory, or a file of several"},
 	{.name = "checked",
 	 .help = "with --to: LSN is known to be the end of a record, and not before what the directory holds; do not look for "
 		 "that"},
+	{.name = "no-unlogged", .help = "DATADIR is known to have no unlogged relations: do not look for them"},
+	{.name = "no-sync", .help = "make nothing durable: who calls does that, or throws the directory away"},
 	{.name = "keep-slots",
 	 .help = "keep replication slots and what is archived: the directory is not a copy, and its standbys will come back"},
 	{.name = "inside-only",
@@ -81,14 +84,19 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 				       .finish = !tl_flag(call, "no-finish"),
 				       .state_only = tl_flag(call, "state-only"),
 				       .keep_slots = tl_flag(call, "keep-slots"),
-				       .inside_only = tl_flag(call, "inside-only")};
+				       .inside_only = tl_flag(call, "inside-only"),
+				       .is_logged = tl_flag(call, "no-unlogged"),
+				       .syncs = !tl_flag(call, "no-sync")};
 	options->summaries = tl_value(call, "summaries");
 	options->is_checked = tl_flag(call, "checked");
 	for (unsigned i = 0; i < RP_LOG_DIRECTORIES_MAX; i++)
 		options->wal[i] = tl_value_at(call, "wal", i);
 	if (tl_value_at(call, "wal", RP_LOG_DIRECTORIES_MAX) != NULL)
 		return tl_usage("--wal can be given at most %d times", RP_LOG_DIRECTORIES_MAX);
-	options->memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
+	/* The state alone is little work: what it would take to get ready for more is saved. */
+	if (options->state_only)
+		threads = 1;
+	options->memory = options->state_only ? MEMORY_OF_STATE : (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
 	if (to != NULL && (nf_lsn_parse(to, &options->to) < 0 || options->to.v == 0))
 		return tl_usage("--to: \"%s\" is not an LSN (like 16/B374D848)", to);
 	if (memory != NULL && (tl_parse_bytes(memory, &options->memory) < 0 || options->memory < MEMORY_MIN))
@@ -146,8 +154,7 @@ static void free_parts(struct replay *replay)
 	rp_prepared_free(replay);
 	rp_log_close(replay->log);
 	free(replay->drops);
-	if (replay->summaries >= 0)
-		close(replay->summaries);
+	rp_close_summaries(replay);
 	if (replay->root >= 0)
 		close(replay->root);
 }

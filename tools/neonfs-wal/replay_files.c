@@ -45,6 +45,12 @@ int rp_file_read(int root, const char *path, size_t limit, uint8_t **ret_bytes, 
 	return 0;
 }
 
+int rp_close_written(int fd, int status)
+{
+	int closed = close(fd) < 0 ? -errno : 0;
+	return status < 0 ? status : closed;
+}
+
 static int write_all(int fd, const uint8_t *bytes, size_t size)
 {
 	for (size_t done = 0; done < size;) {
@@ -69,7 +75,7 @@ static int sync_parent(int root, const char *path)
 	return status;
 }
 
-int rp_file_replace(int root, const char *path, const void *bytes, size_t size)
+int rp_file_replace(int root, const char *path, const void *bytes, size_t size, bool syncs)
 {
 	char temporary[4096];
 	snprintf(temporary, sizeof(temporary), "%s.neonfs-tmp", path);
@@ -77,16 +83,16 @@ int rp_file_replace(int root, const char *path, const void *bytes, size_t size)
 	if (fd < 0)
 		return -errno;
 	int status = write_all(fd, bytes, size);
-	if (status == 0 && fsync(fd) < 0)
+	if (status == 0 && syncs && fsync(fd) < 0)
 		status = -errno;
-	close(fd);
+	status = rp_close_written(fd, status);
 	if (status == 0 && renameat(root, temporary, root, path) < 0)
 		status = -errno;
 	if (status < 0) {
 		unlinkat(root, temporary, 0);
 		return status;
 	}
-	return sync_parent(root, path);
+	return syncs ? sync_parent(root, path) : 0;
 }
 
 static int copy_bytes(int in, int out)
@@ -122,7 +128,7 @@ int rp_file_copy(int root, const char *from, const char *to)
 	int out = openat(root, to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	int status = out < 0 ? -errno : copy_bytes(in, out);
 	if (out >= 0)
-		close(out);
+		status = rp_close_written(out, status);
 	close(in);
 	return status;
 }

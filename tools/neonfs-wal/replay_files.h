@@ -6,8 +6,11 @@
 
 /* Read a file, at most `limit` bytes and a NUL behind them; *ret_bytes is to be freed. Returns 0; -ENOENT; -EFBIG; -errno. */
 NF_MUST_CHECK int rp_file_read(int root, const char *path, size_t limit, uint8_t **ret_bytes, size_t *ret_size);
-/* Replace a file: whole or not at all, durably (a temporary name, fsync, rename). */
-NF_MUST_CHECK int rp_file_replace(int root, const char *path, const void *bytes, size_t size);
+/* Replace a file: whole or not at all (a temporary name, then rename), and with `syncs` durably. */
+NF_MUST_CHECK int rp_file_replace(int root, const char *path, const void *bytes, size_t size, bool syncs);
+/* Close a descriptor that was written to: what a file system has gathered goes to it then, and may find no room. Returns `status` where that is an error,
+ * else 0 or -errno. */
+NF_MUST_CHECK int rp_close_written(int fd, int status);
 /* Copy a file, sharing its blocks where the file system can. */
 NF_MUST_CHECK int rp_file_copy(int root, const char *from, const char *to);
 /* Remove what is in a directory but not the directory, which is made when it is missing. */

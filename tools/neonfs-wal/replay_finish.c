@@ -54,9 +54,9 @@ static int write_segment(struct replay *replay, uint32_t timeline, struct nf_lsn
 	int status = ftruncate(fd, segment_size) < 0 ? -errno : copy_parent(replay, fd, from);
 	if (status == 0 && pwrite(fd, bytes, size, (off_t)(from.v % segment_size)) != (ssize_t)size)
 		status = -EIO;
-	if (status == 0 && fsync(fd) < 0)
+	if (status == 0 && replay->options.syncs && fsync(fd) < 0)
 		status = -errno;
-	close(fd);
+	status = rp_close_written(fd, status);
 	if (status == 0 && renameat(replay->root, SEGMENT_IN_WORK, replay->root, path) < 0)
 		status = -errno;
 	return status < 0 ? wal_failed(replay, path, status) : 0;
@@ -86,7 +86,7 @@ static int write_history(struct replay *replay, uint32_t timeline, uint32_t pare
 	if (length < 0)
 		return rp_fail(replay, -ENOMEM, "memory is short");
 	snprintf(path, sizeof(path), "pg_wal/%08X.history", timeline);
-	status = rp_file_replace(replay->root, path, whole, (size_t)length);
+	status = rp_file_replace(replay->root, path, whole, (size_t)length, replay->options.syncs);
 	free(whole);
 	return status < 0 ? wal_failed(replay, path, status) : 0;
 }
@@ -106,7 +106,7 @@ static int write_control(struct replay *replay, const struct wa_checkpoint_tail 
 	wa_control_store(replay->version.major, control, replay->control_bytes);
 	/* Without its pages nothing may start on the directory yet. */
 	const char *path = replay->options.state_only ? RP_CONTROL_PREPARED : "global/pg_control";
-	int status = rp_file_replace(replay->root, path, replay->control_bytes, WA_CONTROL_FILE_SIZE);
+	int status = rp_file_replace(replay->root, path, replay->control_bytes, WA_CONTROL_FILE_SIZE, replay->options.syncs);
 	return status < 0 ? wal_failed(replay, path, status) : 0;
 }
 
@@ -136,7 +136,8 @@ static int announce_history(struct replay *replay, uint32_t timeline)
 	bool is_later = replay->options.state_only;
 	int length = snprintf(number, sizeof(number), "%08X", timeline);
 	snprintf(path, sizeof(path), "pg_wal/archive_status/%08X.history.ready", timeline);
-	int status = rp_file_replace(replay->root, is_later ? RP_HISTORY_PREPARED : path, number, is_later ? (size_t)length : 0);
+	int status = rp_file_replace(replay->root, is_later ? RP_HISTORY_PREPARED : path, number, is_later ? (size_t)length : 0,
+				     replay->options.syncs);
 	return status < 0 ? wal_failed(replay, path, status) : 0;
 }
 

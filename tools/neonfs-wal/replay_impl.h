@@ -44,9 +44,12 @@ struct rp_options {
 	unsigned threads;
 	bool finish; /* write the checkpoint at the end */
 	bool state_only; /* no pages of main forks and visibility maps */
-	const char
-		*summaries; /* directory of summaries (walapply/summary), named as the segments; NULL = none. With state_only */
+	/* Summaries (walapply/summary): a directory where they are named as the segments, or a file of some, one behind the other. NULL = none. With
+	 * state_only. */
+	const char *summaries;
+	bool syncs; /* what is done is durable at the end, and in an order that a crash may break off */
 	bool is_checked; /* `to` is known to be the end of a record in the log, not before what the directory holds */
+	bool is_logged; /* there are no unlogged relations to begin with */
 	bool keep_slots; /* replication slots and archive_status stay */
 	bool inside_only; /* no tablespace outside of the directory is made */
 	struct rp_space_map maps[RP_SPACE_MAPS_MAX];
@@ -69,6 +72,7 @@ struct replay {
 	uint8_t control_bytes[WA_CONTROL_FILE_SIZE];
 	struct wa_counters counters;
 
+	bool has_init_forks; /* perhaps */
 	bool from_backup; /* backup_label is there */
 	bool from_standby; /* and the backup was of a standby */
 	struct nf_lsn start, lowest; /* where replay begins; where it may end at the earliest */
@@ -84,6 +88,8 @@ struct replay {
 	struct rp_origin *origins;
 
 	int summaries; /* descriptor of the directory; -1 = none */
+	const uint8_t *packed; /* or the file's bytes; NULL = none */
+	size_t packed_size, packed_at;
 	uint64_t no_summary; /* segments up to this one: not asked for again */
 
 	struct rp_batch batches[2];
@@ -127,7 +133,10 @@ NF_MUST_CHECK int rp_quiet(struct replay *replay);
 NF_MUST_CHECK int rp_take_record(struct replay *replay, const struct wa_record *record);
 NF_MUST_CHECK int rp_grow(struct replay *replay, struct wa_locator rel, uint32_t fork, uint32_t blocks);
 
-/* replay_summary.c: at replay->end, take summaries as long as there are some for whole segments that do not pass options.to.
+/* replay_summary.c: have options.summaries at hand. */
+NF_MUST_CHECK int rp_open_summaries(struct replay *replay);
+void rp_close_summaries(struct replay *replay);
+/* At replay->end, take summaries as long as there are some for whole segments that do not pass options.to.
  * Returns 1 some were taken, the log is to be read from replay->end on; 0; or an error. */
 NF_MUST_CHECK int rp_take_summaries(struct replay *replay);
 
@@ -152,7 +161,7 @@ NF_MUST_CHECK int rp_unlogged_remove(struct replay *replay);
 NF_MUST_CHECK int rp_unlogged_init(struct replay *replay);
 /* Files that a stopped cluster must not have. */
 NF_MUST_CHECK int rp_sweep(struct replay *replay);
-/* Make everything durable. */
+/* Make everything durable, but with --no-sync. */
 NF_MUST_CHECK int rp_sync(struct replay *replay);
 
 /* replay_finish.c: the log, the history and pg_control for a start at the end. */

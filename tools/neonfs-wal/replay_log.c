@@ -1,6 +1,5 @@
 #include "tools/neonfs-wal/replay_log.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,24 +29,6 @@ struct rp_log {
 };
 
 /* ------------------------------------------------------------- opening */
-
-/* The highest timeline by the names in the directory. */
-static uint32_t highest_timeline(const char *directory)
-{
-	uint32_t highest = 0, timeline, log, seg;
-	DIR *dir = opendir(directory);
-	if (dir == NULL)
-		return 0;
-	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-		char end;
-		bool is_history =
-			strlen(entry->d_name) == 16 && sscanf(entry->d_name, "%8X.histor%c", &timeline, &end) == 2 && end == 'y';
-		if (is_history || wal_file_name_parse(entry->d_name, &timeline, &log, &seg))
-			highest = NF_MAX(highest, timeline);
-	}
-	closedir(dir);
-	return highest;
-}
 
 static bool has_history(const char *directory, uint32_t timeline)
 {
@@ -86,7 +67,7 @@ static int list_files(struct rp_log *log, struct wa_error *error)
 			return wa_bad(error, (struct nf_lsn){0}, "%s has WAL segments of %u bytes, the cluster has %u",
 				      files->directory, files->segment_size, log->options.segment_size);
 		}
-		log->highest = NF_MAX(log->highest, highest_timeline(log->options.directories[i]));
+		log->highest = NF_MAX(log->highest, files->highest);
 		log->timeline = NF_MAX(log->timeline, files->history[0].timeline);
 		log->file_sets++;
 		status = 0;

@@ -119,7 +119,7 @@ int rp_prepared_store(struct replay *replay)
 		if (at->data == NULL)
 			continue;
 		file_name(replay, at, name);
-		int status = rp_file_replace(replay->root, name, at->data, at->size);
+		int status = rp_file_replace(replay->root, name, at->data, at->size, replay->options.syncs);
 		if (status < 0)
 			return rp_fail(replay, status, "%s: %s", name, strerror(-status));
 	}
@@ -214,7 +214,7 @@ int rp_origins_store(struct replay *replay)
 		nf_write_u64(&writer, at->remote);
 	}
 	nf_write_u32(&writer, nf_crc32c(bytes, size - 4));
-	int status = rp_file_replace(replay->root, ORIGINS_FILE, bytes, size);
+	int status = rp_file_replace(replay->root, ORIGINS_FILE, bytes, size, replay->options.syncs);
 	free(bytes);
 	return status < 0 ? rp_fail(replay, status, ORIGINS_FILE ": %s", strerror(-status)) : 0;
 }

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tools/neonfs-wal/replay_files.h"
+
 #define BUCKETS 65536u
 #define LOCKS 16u
 #define SPC_DEFAULT 1663u
@@ -133,19 +135,22 @@ int rp_rels_new(int root, int major, const struct wa_control *control, struct rp
 	return 0;
 }
 
-static void close_segments(struct rp_rels *rels, struct rp_rel *rel)
+static int close_segments(struct rp_rels *rels, struct rp_rel *rel)
 {
+	int status = 0;
 	for (uint32_t i = 0; i < rel->segment_count; i++)
 		if (rel->segments[i].fd >= 0) {
-			close(rel->segments[i].fd);
+			status = rp_close_written(rel->segments[i].fd, status);
 			rel->segments[i].fd = -1;
 			atomic_fetch_sub(&rels->open, 1);
 		}
+	return status;
 }
 
+/* Of one that was not settled nobody wants the bytes. */
 static void free_rel(struct rp_rels *rels, struct rp_rel *rel)
 {
-	close_segments(rels, rel);
+	(void)!close_segments(rels, rel);
 	free(rel->segments);
 	free(rel);
 }
@@ -364,9 +369,7 @@ static int transfer(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, co
 		return fd;
 	off_t offset = (off_t)(blkno % rels->segment_blocks) * WA_PAGE_SIZE;
 	int status = is_write ? write_pages(fd, offset, pages, count) : read_pages(fd, offset, pages, count);
-	if (own)
-		close(fd);
-	return status;
+	return own ? rp_close_written(fd, status) : status;
 }
 
 static int transfer_all(struct rp_rels *rels, struct rp_rel *rel, uint32_t blkno, const struct iovec *pages, unsigned count,
@@ -408,9 +411,7 @@ static int set_length(struct rp_rels *rels, struct rp_rel *rel, uint32_t segment
 	off_t length = (off_t)blocks * WA_PAGE_SIZE;
 	if (fstat(fd, &st) < 0 || ((st.st_size < length || (may_cut && st.st_size > length)) && ftruncate(fd, length) < 0))
 		status = -errno;
-	if (own)
-		close(fd);
-	return status;
+	return own ? rp_close_written(fd, status) : status;
 }
 
 /* Segments past the end are cut to nothing but stay, as mdtruncate (md.c) leaves them. */
@@ -432,12 +433,13 @@ static int settle(struct rp_rels *rels, struct rp_rel *rel)
 	int status = measure(rels, rel->block.rel, rel->block.fork, &on_disk);
 	if (status == -ENOENT)
 		status = rp_rels_touch(rels, rel->block.rel, rel->block.fork);
-	for (uint32_t segment = on_disk / rels->segment_blocks; status == 0 && (uint64_t)segment * rels->segment_blocks < blocks;
-	     segment++)
+	/* Nothing is opened that has its length. */
+	for (uint32_t segment = on_disk / rels->segment_blocks;
+	     status == 0 && on_disk < blocks && (uint64_t)segment * rels->segment_blocks < blocks; segment++)
 		status = set_length(rels, rel, segment, NF_MIN(blocks - segment * rels->segment_blocks, rels->segment_blocks),
 				    false, true);
-	close_segments(rels, rel);
-	return status;
+	int closed = close_segments(rels, rel);
+	return status < 0 ? status : closed;
 }
 
 int rp_rels_settle(struct rp_rels *rels)

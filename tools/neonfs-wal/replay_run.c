@@ -72,6 +72,7 @@ static int turn(struct replay *replay)
 static int find_relation(struct replay *replay, const struct wa_block *block, struct rp_rel **ret_rel)
 {
 	struct rp_rel **recent = &replay->recent[(block->rel.rel * 4 + block->fork) % RP_RECENT];
+	replay->has_init_forks |= block->fork == WA_FORK_INIT;
 	struct rp_rel *rel = *recent;
 	if (rel == NULL || rel->block.fork != block->fork || !wa_locator_equal(rel->block.rel, block->rel)) {
 		int status = rp_rels_get(replay->rels, block->rel, block->fork, true, &rel);
@@ -251,7 +252,7 @@ static int redo(struct replay *replay)
 	double start = rp_clock();
 	int status;
 	while ((status = step(replay)) > 0) {
-		if (replay->summaries < 0)
+		if (replay->summaries < 0 && replay->packed == NULL)
 			continue;
 		status = rp_take_summaries(replay);
 		if (status > 0)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/neonfs-wal/replay_files.h"
+
 #define SLOTS 512u /* a page has one place, by its number: ids rise, so neighbours do not push each other out */
 #define NAME_MAX_SLRU 64
 #define GROUP_SIZE 20u
@@ -22,6 +24,10 @@ struct slot {
 struct rp_slru {
 	int root;
 	int major;
+	/* The file used last stays open: its pages come together. */
+	int fd; /* -1 = none */
+	enum wa_slru open_slru;
+	int64_t open_file;
 	/* The offset of the next multixact was written to the first entry of a page that may be zeroed only afterwards, by the WAL of minor
 	 * versions before the autumn of 2025 (RecordNewMultiXact, multixact.c): it is put back then. */
 	int64_t early_page;
@@ -35,13 +41,24 @@ struct rp_slru *rp_slru_new(int root, int major)
 	if (slru == NULL)
 		return NULL;
 	slru->root = root;
+	slru->fd = -1;
 	slru->major = major;
 	slru->early_page = -1;
 	return slru;
 }
 
+/* 0, or what became of what was written. */
+static int close_file(struct rp_slru *slru)
+{
+	int fd = slru->fd;
+	slru->fd = -1;
+	return fd >= 0 ? rp_close_written(fd, 0) : 0;
+}
+
 void rp_slru_free(struct rp_slru *slru)
 {
+	if (slru != NULL)
+		(void)!close_file(slru);
 	free(slru);
 }
 
@@ -51,12 +68,21 @@ static void file_name(enum wa_slru kind, int64_t file, char name[NAME_MAX_SLRU])
 	snprintf(name, NAME_MAX_SLRU, "%s/%04llX", wa_slru_directory(kind), (unsigned long long)file);
 }
 
-static int open_file(const struct rp_slru *slru, enum wa_slru kind, int64_t page, int flags)
+/* A descriptor of the page's file that stays the cache's own; -ENOENT unless it is to be created. */
+static int open_file(struct rp_slru *slru, enum wa_slru kind, int64_t page, bool create)
 {
 	char name[NAME_MAX_SLRU];
-	file_name(kind, page / WA_SLRU_PAGES_PER_FILE, name);
-	int fd = openat(slru->root, name, flags | O_CLOEXEC, 0600);
-	return fd < 0 ? -errno : fd;
+	int64_t file = page / WA_SLRU_PAGES_PER_FILE;
+	if (slru->fd >= 0 && slru->open_slru == kind && slru->open_file == file)
+		return slru->fd;
+	int status = close_file(slru);
+	if (status < 0)
+		return status;
+	file_name(kind, file, name);
+	slru->fd = openat(slru->root, name, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+	slru->open_slru = kind;
+	slru->open_file = file;
+	return slru->fd < 0 ? -errno : slru->fd;
 }
 
 static off_t place(int64_t page)
@@ -64,33 +90,31 @@ static off_t place(int64_t page)
 	return (off_t)(page % WA_SLRU_PAGES_PER_FILE) * WA_PAGE_SIZE;
 }
 
-static int write_slot(const struct rp_slru *slru, struct slot *slot)
+static int write_slot(struct rp_slru *slru, struct slot *slot)
 {
 	if (!slot->held || !slot->changed)
 		return 0;
-	int fd = open_file(slru, slot->slru, slot->page, O_WRONLY | O_CREAT);
+	int fd = open_file(slru, slot->slru, slot->page, true);
 	if (fd < 0)
 		return fd;
 	ssize_t wrote = pwrite(fd, slot->bytes, WA_PAGE_SIZE, place(slot->page));
 	int status = wrote < 0 ? -errno : wrote < (ssize_t)WA_PAGE_SIZE ? -EIO : 0;
-	close(fd);
 	slot->changed = status < 0;
 	return status;
 }
 
 /* The page, zeros where there is none. *ret_there: it is in the file. */
-static int read_page(const struct rp_slru *slru, enum wa_slru kind, int64_t page, uint8_t *bytes, bool *ret_there)
+static int read_page(struct rp_slru *slru, enum wa_slru kind, int64_t page, uint8_t *bytes, bool *ret_there)
 {
 	memset(bytes, 0, WA_PAGE_SIZE);
 	*ret_there = false;
-	int fd = open_file(slru, kind, page, O_RDONLY);
+	int fd = open_file(slru, kind, page, false);
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)
 		return fd;
 	ssize_t got = pread(fd, bytes, WA_PAGE_SIZE, place(page));
 	int status = got < 0 ? -errno : 0;
-	close(fd);
 	*ret_there = got == (ssize_t)WA_PAGE_SIZE;
 	return status;
 }
@@ -141,6 +165,9 @@ static int get(void *arg, enum wa_slru kind, int64_t page, bool zero, uint8_t **
 /* Remove the files for which op, or no op at all, says so. */
 static int remove_files(struct rp_slru *slru, enum wa_slru kind, const struct wa_state_op *op)
 {
+	int closed = close_file(slru);
+	if (closed < 0)
+		return closed;
 	int fd = openat(slru->root, wa_slru_directory(kind), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	if (dir == NULL) {
@@ -281,7 +308,10 @@ int rp_slru_trim(struct rp_slru *slru, const struct wa_counters *counters)
 int rp_slru_flush(struct rp_slru *slru)
 {
 	int status = 0;
-	for (unsigned i = 0; i < SLOTS && status == 0; i++)
-		status = write_slot(slru, &slru->slots[i]);
-	return status;
+	for (unsigned kind = 0; kind < WA_SLRUS; kind++)
+		for (unsigned i = 0; i < SLOTS && status == 0; i++)
+			if (slru->slots[i].slru == (enum wa_slru)kind)
+				status = write_slot(slru, &slru->slots[i]);
+	int closed = close_file(slru);
+	return status < 0 ? status : closed;
 }

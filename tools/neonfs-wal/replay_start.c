@@ -351,15 +351,6 @@ static int check_wal_directories(struct replay *replay)
 	return 0;
 }
 
-static int open_summaries(struct replay *replay)
-{
-	const char *path = replay->options.summaries;
-	if (path == NULL)
-		return 0;
-	replay->summaries = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return replay->summaries < 0 ? rp_fail(replay, -errno, "%s: %s", path, strerror(errno)) : 0;
-}
-
 int rp_examine(struct replay *replay)
 {
 	replay->to_log_end = replay->options.to.v == 0;
@@ -375,7 +366,7 @@ int rp_examine(struct replay *replay)
 	if (status == 0)
 		status = check_wal_directories(replay);
 	if (status == 0)
-		status = open_summaries(replay);
+		status = rp_open_summaries(replay);
 	/* By what is open: the name may be another directory's before the log is read to its end. */
 	snprintf(replay->own_wal, sizeof(replay->own_wal), "/proc/self/fd/%d/pg_wal", replay->root);
 	if (status == 0)

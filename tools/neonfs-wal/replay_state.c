@@ -42,6 +42,7 @@ static int create_relation(struct replay *replay, const struct wa_state_op *op)
 				return status;
 			break;
 		}
+	replay->has_init_forks |= op->rel.fork == WA_FORK_INIT;
 	int status = rp_rels_touch(replay->rels, op->rel.rel, op->rel.fork);
 	return status < 0 ? failed(replay, op, status, "a relation's file cannot be made") : 0;
 }
@@ -230,7 +231,7 @@ static int create_database(struct replay *replay, const struct wa_state_op *op)
 		return status;
 	snprintf(file, sizeof(file), "%s/PG_VERSION", path);
 	snprintf(text, sizeof(text), "%d\n", replay->version.major);
-	status = rp_file_replace(replay->root, file, text, strlen(text));
+	status = rp_file_replace(replay->root, file, text, strlen(text), replay->options.syncs);
 	return status < 0 ? failed(replay, op, status, "a database's PG_VERSION cannot be written") : 0;
 }
 
@@ -413,7 +414,7 @@ static int write_relmap(struct replay *replay, const struct wa_state_op *op)
 	int status = rp_make_directories(replay->root, path);
 	snprintf(path + strlen(path), 24, "/pg_filenode.map");
 	if (status == 0)
-		status = rp_file_replace(replay->root, path, op->relmap.data, op->relmap.size);
+		status = rp_file_replace(replay->root, path, op->relmap.data, op->relmap.size, replay->options.syncs);
 	return status < 0 ? failed(replay, op, status, path) : 0;
 }
 
@@ -431,7 +432,7 @@ static int write_mapping(struct replay *replay, const struct wa_state_op *op)
 	int status = ftruncate(fd, (off_t)op->mapping.offset) < 0 ? -errno : 0;
 	if (status == 0 && pwrite(fd, op->mapping.data, op->mapping.size, (off_t)op->mapping.offset) != (ssize_t)op->mapping.size)
 		status = -EIO;
-	close(fd);
+	status = rp_close_written(fd, status);
 	return status < 0 ? failed(replay, op, status, path) : 0;
 }
 

@@ -5,6 +5,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "tools/neonfs-wal/replay_files.h"
 #include "tools/neonfs-wal/replay_impl.h"
@@ -12,6 +15,47 @@
 #include "walapply/summary/wa_summary.h"
 
 #define SUMMARY_MAX (512u << 20)
+#define PACKED_MAX (UINT64_C(4) << 30)
+
+static int map_packed(struct replay *replay, int fd, uint64_t size)
+{
+	if (size == 0) /* none of them: all is decoded */
+		return 0;
+	if (size > PACKED_MAX)
+		return -EFBIG;
+	void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (bytes == MAP_FAILED)
+		return -errno;
+	replay->packed = bytes;
+	replay->packed_size = size;
+	return 0;
+}
+
+int rp_open_summaries(struct replay *replay)
+{
+	const char *path = replay->options.summaries;
+	struct stat st;
+	if (path == NULL)
+		return 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), status = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+	if (status == 0 && S_ISDIR(st.st_mode)) {
+		replay->summaries = fd;
+		return 0;
+	}
+	if (status == 0)
+		status = map_packed(replay, fd, (uint64_t)st.st_size);
+	if (fd >= 0)
+		close(fd);
+	return status < 0 ? rp_fail(replay, status, "%s: %s", path, strerror(-status)) : 0;
+}
+
+void rp_close_summaries(struct replay *replay)
+{
+	if (replay->summaries >= 0)
+		close(replay->summaries);
+	if (replay->packed != NULL)
+		munmap((void *)(uintptr_t)replay->packed, replay->packed_size);
+}
 
 /* A commit whose time counts. */
 static int take_commit(struct replay *replay, const struct wa_summary_item *item)
@@ -87,8 +131,17 @@ static bool fits(const struct replay *replay, const struct wa_summary_info *info
 	       (replay->options.to.v == 0 || info->end.v <= replay->options.to.v);
 }
 
-/* 1 taken; 0 none, or none that fits; an error. */
-static int take_summary(struct replay *replay, uint64_t number)
+/* 1 taken; 0 it does not fit; an error. */
+static int take_if_fits(struct replay *replay, const struct wa_summary *summary, uint64_t number)
+{
+	if (!fits(replay, &summary->info, number))
+		return 0;
+	int status = take_items(replay, summary);
+	return status < 0 ? status : 1;
+}
+
+/* The directory's file of the segment. As take_if_fits; 0 too where there is none. */
+static int take_named(struct replay *replay, uint64_t number)
 {
 	char name[WAL_FILE_NAME + 1];
 	struct wa_summary summary;
@@ -101,13 +154,28 @@ static int take_summary(struct replay *replay, uint64_t number)
 	wal_file_name(name, timeline, number, replay->control.wal_segment_size);
 	if (rp_file_read(replay->summaries, name, SUMMARY_MAX, &bytes, &size) < 0)
 		return 0;
-	int status = 0;
-	if (wa_summary_open(bytes, size, &summary, &why) == 0 && fits(replay, &summary.info, number)) {
-		status = take_items(replay, &summary);
-		status = status < 0 ? status : 1;
-	}
+	int status = wa_summary_open(bytes, size, &summary, &why) == 0 ? take_if_fits(replay, &summary, number) : 0;
 	free(bytes);
 	return status;
+}
+
+/* The next one of the file that is of this segment or a later one: segments rise there, as they do here. */
+static int take_packed(struct replay *replay, uint64_t number)
+{
+	const uint64_t start = number * replay->control.wal_segment_size;
+	struct wa_summary summary;
+	struct wa_error why;
+	const uint8_t *bytes;
+	size_t size, next = replay->packed_at;
+	while (wa_summary_packed_next(replay->packed, replay->packed_size, &next, &bytes, &size)) {
+		bool is_one = wa_summary_open(bytes, size, &summary, &why) == 0;
+		if (is_one && summary.info.base.v > start)
+			return 0;
+		replay->packed_at = next;
+		if (is_one && summary.info.base.v == start)
+			return take_if_fits(replay, &summary, number);
+	}
+	return 0;
 }
 
 int rp_take_summaries(struct replay *replay)
@@ -116,7 +184,7 @@ int rp_take_summaries(struct replay *replay)
 	int status;
 	if (number <= replay->no_summary)
 		return 0;
-	while ((status = take_summary(replay, number)) > 0) {
+	while ((status = replay->packed != NULL ? take_packed(replay, number) : take_named(replay, number)) > 0) {
 		number++;
 		tl_progress_update(&replay->progress, "replaying", replay->end.v - replay->start.v,
 				   replay->options.to.v > replay->start.v ? replay->options.to.v - replay->start.v : 0);

@@ -92,6 +92,7 @@ static int note_init(void *arg, const char *name)
 	struct number *number;
 	if (!parse_name(name, &rel, &is_init, &rest) || !is_init)
 		return 0;
+	reset->replay->has_init_forks = true;
 	HASH_FIND(hh, reset->numbers, &rel, sizeof(rel), number);
 	if (number != NULL)
 		return 0;
@@ -157,12 +158,12 @@ static int init_in(struct replay *replay, const char *path)
 
 int rp_unlogged_remove(struct replay *replay)
 {
-	return for_databases(replay, remove_in);
+	return replay->options.is_logged ? 0 : for_databases(replay, remove_in);
 }
 
 int rp_unlogged_init(struct replay *replay)
 {
-	return for_databases(replay, init_in);
+	return replay->has_init_forks ? for_databases(replay, init_in) : 0;
 }
 
 /* ---------------------------------------------------------------- sweeping */
@@ -226,6 +227,8 @@ static int sync_space(void *arg, const char *name)
 /* Whole file systems at once: there may be many thousands of files. */
 int rp_sync(struct replay *replay)
 {
+	if (!replay->options.syncs)
+		return 0;
 	int status = rp_directory_list(replay->root, "pg_tblspc", sync_space, replay);
 	if (status == 0)
 		status = sync_at(replay, "pg_wal");

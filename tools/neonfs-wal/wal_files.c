@@ -43,12 +43,23 @@ struct found {
 	uint32_t timeline, log, seg;
 };
 
-static int collect(DIR *dir, const char *only, struct found **ret_found, size_t *ret_count)
+/* The timeline that a name is of: a segment's, or a history's. 0: neither. */
+static uint32_t timeline_of(const char *name)
+{
+	uint32_t timeline, log, seg;
+	char end;
+	if (strlen(name) == 16 && sscanf(name, "%8" SCNx32 ".histor%c", &timeline, &end) == 2 && end == 'y')
+		return timeline;
+	return wal_file_name_parse(name, &timeline, &log, &seg) ? timeline : 0;
+}
+
+static int collect(DIR *dir, const char *only, struct found **ret_found, size_t *ret_count, uint32_t *ret_highest)
 {
 	struct found *found = NULL;
 	size_t count = 0, room = 0;
 	for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
 		struct found one;
+		*ret_highest = NF_MAX(*ret_highest, timeline_of(entry->d_name));
 		if (!wal_file_name_parse(entry->d_name, &one.timeline, &one.log, &one.seg) ||
 		    (only != NULL && strcmp(only, entry->d_name) != 0))
 			continue;
@@ -237,7 +248,7 @@ int wal_files_list(const char *directory, const char *only, uint32_t timeline, s
 	}
 	struct found *found = NULL;
 	size_t count = 0;
-	int status = collect(dir, only, &found, &count);
+	int status = collect(dir, only, &found, &count, &files->highest);
 	closedir(dir);
 	if (status == 0 && count == 0)
 		status = -ENOENT;

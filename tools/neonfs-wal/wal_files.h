@@ -27,6 +27,7 @@ struct wal_files {
 	struct wal_history history[WAL_HISTORY_MAX + 1]; /* by falling timeline; the chosen one is the first */
 	size_t history_count;
 	bool have_history; /* else any timeline up to the chosen one will do */
+	uint32_t highest; /* timeline by the names of segments and histories */
 };
 
 /* Is `name` a segment file's? *ret_timeline, *ret_log and *ret_seg: its three parts of eight hexadecimal digits. */

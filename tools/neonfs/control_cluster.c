@@ -99,6 +99,58 @@ int ctl_cluster_write(struct bd_inode *root, struct ctl_cluster *cluster)
 	return rc;
 }
 
+/* -------------------------------------------------------------- unlogged */
+
+#define INIT_SUFFIX "_init"
+#define SEARCH_DEPTH 3 /* base/DATABASE, or pg_tblspc/SPACE/VERSION/DATABASE below their first directory */
+
+/* Is a file with such a name, or a link, which may lead anywhere, in the directory or at most `depth` levels below it? 1; 0; -errno. */
+static int has_unlogged_in(struct bd_inode *dir, unsigned depth)
+{
+	struct bd_listing *listing;
+	int found = bd_readdir(dir, &listing);
+	if (found != 0)
+		return found;
+	for (size_t i = 0; i < listing->count && found == 0; i++) {
+		const struct bd_dirent *entry = &listing->entries[i];
+		size_t size = strlen(entry->name), suffix = strlen(INIT_SUFFIX);
+		struct bd_inode *below;
+		if (S_ISDIR(entry->type) && depth > 0) {
+			found = bd_lookup(dir, entry->name, &below);
+			if (found != 0)
+				break;
+			found = has_unlogged_in(below, depth - 1);
+			bd_inode_unref(below, 1);
+		} else if (S_ISLNK(entry->type)) {
+			found = 1;
+		} else {
+			/* "16384_init", also "16384_init.1" */
+			const char *at = strstr(entry->name, INIT_SUFFIX);
+			found = size > suffix && at != NULL && (at[suffix] == '\0' || at[suffix] == '.');
+		}
+	}
+	bd_listing_free(listing);
+	return found;
+}
+
+bool ctl_may_have_unlogged(struct bd_store *store, struct bd_view view)
+{
+	static const char *const places[] = {"base", "pg_tblspc"};
+	struct bd_inode *root, *dir;
+	int found = bd_root(store, view, &root);
+	if (found != 0)
+		return true;
+	for (unsigned i = 0; i < NF_ARRAY_LEN(places) && found == 0; i++) {
+		found = bd_lookup(root, places[i], &dir);
+		if (found != 0)
+			break;
+		found = has_unlogged_in(dir, SEARCH_DEPTH);
+		bd_inode_unref(dir, 1);
+	}
+	bd_inode_unref(root, 1);
+	return found != 0;
+}
+
 static const char *last_part(const char *path)
 {
 	const char *slash = strrchr(path, '/');

@@ -23,4 +23,7 @@ NF_MUST_CHECK int ctl_cluster_write(struct bd_inode *root, struct ctl_cluster *c
  * told, and when it has died but processes of its server live on, which write in `path` when they like. */
 bool ctl_cluster_runs(const struct ctl_cluster *cluster, const char *path);
 
+/* May the data directory have unlogged relations? Names of init forks are looked for; false only if there are certainly none. */
+bool ctl_may_have_unlogged(struct bd_store *store, struct bd_view view);
+
 #endif

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/nf_log.h"
@@ -23,6 +24,18 @@ int ctl_lazy_begin(struct ctl_call *call, const struct wa_lazy_base *base, struc
 		return 0;
 	}
 	return rc == 0 ? 0 : ctl_error(call, "failed", "%s", message);
+}
+
+void ctl_lazy_summaries(const struct wa_lazy_layer *layer, int *ret_fd)
+{
+	int fd = memfd_create("summaries", MFD_CLOEXEC), rc = fd < 0 ? -errno : wa_lazy_pack_summaries(layer, fd);
+	if (rc != 0) {
+		nf_info("summaries cannot be handed to the preparer, which reads them itself: %s", strerror(-rc));
+		if (fd >= 0)
+			close(fd);
+		fd = -1;
+	}
+	*ret_fd = fd;
 }
 
 /* The new timeline is there now: its history is to be archived. */

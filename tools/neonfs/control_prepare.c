@@ -228,7 +228,7 @@ static int prepare_lazily(struct ctl_call *call, const struct ctl_place *place, 
 	bool is_laid = false;
 	if (ctl_lazy_begin(call, &below, place->lsn, prepared->facts, &layer) != 0)
 		return -1;
-	rc = ctl_replay_to(call, place, base, &prepared->branch, layer != NULL, prepared->facts, answer);
+	rc = ctl_replay_to(call, place, base, &prepared->branch, layer, prepared->facts, answer);
 	if (rc == 0 && layer != NULL) {
 		rc = ctl_lazy_lay(call, layer, &prepared->branch, prepared->facts, &is_laid);
 		if (rc == 1) /* the WAL made a tablespace */

@@ -7,49 +7,56 @@
 
 #include "tools/neonfs/control_cluster.h"
 #include "tools/neonfs/control_crashed.h"
+#include "tools/neonfs/control_lazy.h"
 #include "tools/neonfs/control_prepare.h"
 #include "tools/neonfs/control_tablespace.h"
 #include "walapply/pitr/wa_crashed.h"
 
 static int run_preparer(struct ctl_call *call, const struct ctl_place *place, const struct bd_branch_info *child,
-			uint32_t parent_timeline, bool state_only, struct preparer_answer *ret_answer)
+			const struct wa_base *base, const struct wa_lazy_layer *layer, struct preparer_answer *ret_answer)
 {
-	char path[PATH_MAX], kept[PATH_MAX], own[PATH_MAX], summaries[PATH_MAX], below[64], lsn[NF_LSN_TEXT_MAX],
+	char path[PATH_MAX], kept[PATH_MAX], own[PATH_MAX], below[64], lsn[NF_LSN_TEXT_MAX],
 		timeline_text[16], source_text[16];
 	uint32_t timeline;
 	struct wa_history_status status;
 	int rc = wa_history_status(call->history, place->branch.id, &status);
 	/* The parent may have begun others since the base. */
 	if (rc == 0)
-		rc = wa_history_new_timeline(call->history, NF_MAX(parent_timeline, status.timeline), &timeline);
+		rc = wa_history_new_timeline(call->history, NF_MAX(base->timeline, status.timeline), &timeline);
 	if (rc != 0)
 		return rc;
 	wa_history_wal_path(place->branch.id, below, sizeof(below));
 	ctl_path(call, child->name, "", path);
 	ctl_path(call, below, "", kept);
-	wa_history_summary_path(place->branch.id, below, sizeof(below));
-	ctl_path(call, below, "", summaries);
 	ctl_path(call, place->branch.name, "pg_wal", own);
 	snprintf(lsn, sizeof(lsn), NF_LSN_FMT, NF_LSN_ARG(place->lsn));
 	snprintf(timeline_text, sizeof(timeline_text), "%u", timeline);
-	snprintf(source_text, sizeof(source_text), "%u", NF_MAX(parent_timeline, status.timeline));
+	snprintf(source_text, sizeof(source_text), "%u", NF_MAX(base->timeline, status.timeline));
 	/* The point was looked up in the same WAL, and the base is one that lies before it; that replay ended there is seen to below.
 	 * The server's own segments first, they are the newest state; what it removed meanwhile was kept before that. */
 	const char *words[PREPARER_WORDS_MAX] = {"replay",        path,         "--lines",   "--to",           lsn,
 						 "--checked",     "--timeline", source_text, "--new-timeline", timeline_text,
-						 "--inside-only", "--wal",      own};
-	unsigned used = 13;
+						 "--inside-only", "--no-sync",  "--wal",     own};
+	unsigned used = 14;
+	int summaries_fd = -1;
 	if (access(kept, F_OK) == 0) {
 		words[used++] = "--wal";
 		words[used++] = kept;
 	}
-	if (state_only)
+	if (!ctl_may_have_unlogged(call->store, base->view))
+		words[used++] = "--no-unlogged";
+	if (layer != NULL) {
 		words[used++] = "--state-only";
-	if (state_only && access(summaries, F_OK) == 0) {
-		words[used++] = "--summaries";
-		words[used++] = summaries;
+		ctl_lazy_summaries(layer, &summaries_fd);
 	}
-	return preparer_run(call, words, NULL, ret_answer);
+	if (summaries_fd >= 0) {
+		words[used++] = "--summaries";
+		words[used++] = PREPARER_FILE_PATH;
+	}
+	rc = preparer_run(call, words, NULL, summaries_fd, ret_answer);
+	if (summaries_fd >= 0)
+		close(summaries_fd);
+	return rc;
 }
 
 static int preparer_error(struct ctl_call *call, int rc, const struct preparer_answer *answer)
@@ -65,10 +72,11 @@ static int preparer_error(struct ctl_call *call, int rc, const struct preparer_a
 }
 
 int ctl_replay_to(struct ctl_call *call, const struct ctl_place *place, const struct wa_base *base,
-		  const struct bd_branch_info *child, bool state_only, json_t *facts, struct preparer_answer *answer)
+		  const struct bd_branch_info *child, const struct wa_lazy_layer *layer, json_t *facts,
+		  struct preparer_answer *answer)
 {
 	int64_t began_ns = ctl_now_ns();
-	int rc = run_preparer(call, place, child, base->timeline, state_only, answer);
+	int rc = run_preparer(call, place, child, base, layer, answer);
 	ctl_note_time(facts, "prepare", &began_ns);
 	if (rc == 0 && answer->result == NULL && answer->is_unsupported)
 		return 1;
@@ -130,9 +138,8 @@ int ctl_replay_to_end(struct ctl_call *call, const struct ctl_crashed *crashed, 
 		words[used++] = summaries;
 	}
 	/* What is recovered in place is the same server; a copy has no standbys. */
-	if (crashed->hold != NULL)
-		words[used++] = "--keep-slots";
-	rc = preparer_run(call, words, crashed->hold, &answer);
+	words[used++] = crashed->hold != NULL ? "--keep-slots" : "--no-sync";
+	rc = preparer_run(call, words, crashed->hold, -1, &answer);
 	ctl_note_time(facts, "prepare", &began_ns);
 	if (rc != 0 || answer.result == NULL)
 		return end_error(call, rc, &answer);

@@ -29,6 +29,7 @@ struct preparer {
 	struct ctl_call *call;
 	struct preparer_answer *answer;
 	struct fs_hold *hold; /* NULL: none */
+	int file_fd;
 	pid_t pid;
 	struct lines out, err;
 	char last_words[PREPARER_MESSAGE_MAX]; /* the last line of stderr */
@@ -113,8 +114,8 @@ static int find_program(char *ret_path)
 	return 0;
 }
 
-/* The child gets the two pipes and nothing else of ours; signals as at a program's start; a group of its own. */
-static int spawn(const char *path, char *const words[], int out_fd, int err_fd, pid_t *ret_pid)
+/* The child gets the two pipes, the file if there is one, and nothing else of ours; signals as at a program's start; a group of its own. */
+static int spawn(const char *path, char *const words[], int file_fd, int out_fd, int err_fd, pid_t *ret_pid)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -130,7 +131,11 @@ static int spawn(const char *path, char *const words[], int out_fd, int err_fd, 
 		rc = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 		rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, out_fd, STDOUT_FILENO);
 		rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, err_fd, STDERR_FILENO);
-		rc = rc != 0 ? rc : posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+		if (file_fd >= 0)
+			rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(&actions, file_fd, PREPARER_FILE_FD);
+		rc = rc != 0 ? rc
+			     : posix_spawn_file_actions_addclosefrom_np(&actions, file_fd >= 0 ? PREPARER_FILE_FD + 1
+										       : PREPARER_FILE_FD);
 		posix_spawnattr_setsigmask(&attributes, &none);
 		posix_spawnattr_setsigdefault(&attributes, &usual);
 		posix_spawnattr_setpgroup(&attributes, 0);
@@ -163,7 +168,7 @@ static int start(struct preparer *preparer, const char *const words[])
 	if (rc == 0) {
 		if (preparer->hold != NULL)
 			fs_hold_expect(preparer->hold);
-		rc = spawn(path, all, out[1], err[1], &preparer->pid);
+		rc = spawn(path, all, preparer->file_fd, out[1], err[1], &preparer->pid);
 		if (preparer->hold != NULL)
 			fs_hold_admit(preparer->hold, rc == 0 ? preparer->pid : 0);
 		close(err[1]);
@@ -235,14 +240,15 @@ static void judge(struct preparer *preparer, int status)
 			 WIFEXITED(status) ? WEXITSTATUS(status) : status);
 }
 
-int preparer_run(struct ctl_call *call, const char *const words[], struct fs_hold *hold, struct preparer_answer *ret_answer)
+int preparer_run(struct ctl_call *call, const char *const words[], struct fs_hold *hold, int file_fd,
+		 struct preparer_answer *ret_answer)
 {
 	int status;
 	struct preparer *preparer = calloc(1, sizeof(*preparer));
 	if (preparer == NULL)
 		return -ENOMEM;
 	*ret_answer = (struct preparer_answer){0};
-	*preparer = (struct preparer){.call = call, .answer = ret_answer, .hold = hold};
+	*preparer = (struct preparer){.call = call, .answer = ret_answer, .hold = hold, .file_fd = file_fd};
 	int rc = start(preparer, words);
 	if (rc == 0) {
 		attend(preparer);

@@ -18,10 +18,14 @@ struct preparer_answer {
 	char message[PREPARER_MESSAGE_MAX]; /* else: why, one line */
 };
 
+/* What a preparer may be given to read besides the mount: a file that it has open, and knows by this path. */
+#define PREPARER_FILE_FD 3
+#define PREPARER_FILE_PATH "/proc/self/fd/3"
+
 /* Run `neonfs-wal WORDS` (NULL-terminated, at most PREPARER_WORDS_MAX), the program that lies beside the daemon's own. Its progress goes to the
- * client. `hold` (may be NULL) lets it in as long as it lives. Returns 0: it has ended, with a result or not; -ECANCELED it was killed; -errno it could
+ * client. `hold` (may be NULL) lets it in as long as it lives. file_fd: the file that it is given; -1 none. Returns 0: it has ended, with a result or not; -ECANCELED it was killed; -errno it could
  * not be started. */
-NF_MUST_CHECK int preparer_run(struct ctl_call *call, const char *const words[], struct fs_hold *hold,
+NF_MUST_CHECK int preparer_run(struct ctl_call *call, const char *const words[], struct fs_hold *hold, int file_fd,
 			       struct preparer_answer *ret_answer);
 
 #endif

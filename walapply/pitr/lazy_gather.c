@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "common/nf_log.h"
 #include "walapply/pitr/crashed_impl.h"
@@ -65,15 +66,14 @@ static int read_summary(struct wa_lazy_layer *layer, uint32_t i, const char *nam
 	uint64_t base = (layer->plan.first_segment + i) * layer->plan.segment_size;
 	struct bd_inode *file;
 	struct wa_error why;
-	size_t size;
 	int error = open_of_history(layer, WH_SUMMARIES, name, &file);
 	if (error != 0)
 		return error == -ENOENT ? 0 : error;
-	error = wh_read(file, LZ_INDEX_MAX, &summary->bytes, &size);
+	error = wh_read(file, LZ_INDEX_MAX, &summary->bytes, &summary->size);
 	bd_inode_unref(file, 1);
 	if (error != 0)
 		return error;
-	if (wa_summary_open(summary->bytes, size, &summary->view, &why) < 0 || info->major != layer->plan.version.major ||
+	if (wa_summary_open(summary->bytes, summary->size, &summary->view, &why) < 0 || info->major != layer->plan.version.major ||
 	    info->system_id != layer->plan.system_id || info->base.v != base ||
 	    info->limit.v != base + layer->plan.segment_size || !same_records(info, index)) {
 		nf_warn("the summary of WAL segment %s cannot be used: its index is read instead", name);
@@ -226,4 +226,22 @@ int lz_gather_indexes(struct wa_lazy_layer *layer, bool use_runs, struct message
 	for (uint32_t i = 0; i < plan->segment_count && error == 0;)
 		error = gather_next(layer, &i, &behind, message);
 	return error;
+}
+
+int wa_lazy_pack_summaries(const struct wa_lazy_layer *layer, int fd)
+{
+	for (uint32_t i = 0; i < layer->plan.segment_count; i++) {
+		const struct lz_summary *summary = &layer->summaries[i];
+		uint32_t size = htole32((uint32_t)summary->size);
+		static_assert(sizeof(size) == WA_SUMMARY_PACKED_HEADER, "what is before a summary is its size");
+		static_assert(LZ_INDEX_MAX <= UINT32_MAX, "sizes of summaries fit");
+		const struct iovec parts[] = {{.iov_base = &size, .iov_len = sizeof(size)},
+					      {.iov_base = summary->bytes, .iov_len = summary->size}};
+		if (summary->bytes == NULL)
+			continue;
+		ssize_t wrote = writev(fd, parts, NF_ARRAY_LEN(parts));
+		if (wrote != (ssize_t)(sizeof(size) + summary->size))
+			return wrote < 0 ? -errno : -EIO;
+	}
+	return 0;
 }

@@ -8,6 +8,7 @@
 /* The summary of a segment; without one its index is loaded. */
 struct lz_summary {
 	uint8_t *bytes; /* NULL: there is none */
+	size_t size;
 	struct wa_summary view;
 };
 

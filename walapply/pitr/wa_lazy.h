@@ -48,6 +48,9 @@ struct wa_lazy_layer; /* one in the making */
  * replay, or wal_log_hints changes in it, which decides how pages look; -EINVAL no data directory. */
 NF_MUST_CHECK int wa_lazy_begin(struct wa_lazy *lazy, const struct wa_lazy_base *base, struct nf_lsn to,
 				struct wa_lazy_layer **ret_layer, char *ret_message, size_t message_size);
+/* Write the summaries of its segments to `fd`, a file at its start, as wa_summary_packed_next reads them: who prepares the branch needs no more of those
+ * segments. Returns 0 or -errno. */
+NF_MUST_CHECK int wa_lazy_pack_summaries(const struct wa_lazy_layer *layer, int fd);
 /* Look up the files of the blocks that the WAL touches in the head of `branch`, which is prepared, and keep all this durably. *ret_facts is what
  * bd_layer_create wants: WA_LAZY_FACTS_MAX bytes. -ENOTSUP a tablespace lies outside of the branch. */
 #define WA_LAZY_FACTS_MAX 128u

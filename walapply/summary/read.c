@@ -97,6 +97,20 @@ int wa_summary_open(const uint8_t *bytes, size_t size, struct wa_summary *ret_su
 	return 0;
 }
 
+bool wa_summary_packed_next(const uint8_t *bytes, size_t size, size_t *at, const uint8_t **ret_bytes, size_t *ret_size)
+{
+	if (*at >= size)
+		return false;
+	struct nf_reader r = nf_reader_init(bytes + *at, size - *at);
+	uint32_t length = nf_read_u32(&r);
+	if (r.failed || length > nf_reader_left(&r))
+		return false;
+	*ret_bytes = bytes + *at + WA_SUMMARY_PACKED_HEADER;
+	*ret_size = length;
+	*at += WA_SUMMARY_PACKED_HEADER + length;
+	return true;
+}
+
 /* ----------------------------------------------------------------- items */
 
 void wa_summary_start(const struct wa_summary *summary, struct wa_summary_cursor *ret_cursor)

@@ -69,6 +69,11 @@ struct wa_summary {
 /* Returns 0; -ENOTSUP a version that this program does not know; -EBADMSG damaged, or no summary (error). */
 NF_MUST_CHECK int wa_summary_open(const uint8_t *bytes, size_t size, struct wa_summary *ret_summary, struct wa_error *error);
 
+/* Summaries that go from one program to another, one behind the other: before each its size, u32. Those of one log, rising.
+ * The next of the `size` bytes, from *at on, which is behind it then. False: no more, or what is there is cut short. The summary is still to be opened. */
+#define WA_SUMMARY_PACKED_HEADER 4u
+NF_MUST_CHECK bool wa_summary_packed_next(const uint8_t *bytes, size_t size, size_t *at, const uint8_t **ret_bytes, size_t *ret_size);
+
 enum wa_summary_kind {
 	WA_SUMMARY_XID = 1, /* records named xid, newer than all before */
 	WA_SUMMARY_ENDED, /* transactions xid .. xid + count - 1 ended, each alone, all with `status` */

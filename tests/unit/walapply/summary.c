@@ -445,6 +445,35 @@ static void what_is_too_much_is_said_to_be_missing(void **unused)
 	free(large);
 }
 
+static void several_lie_behind_each_other(void **unused)
+{
+	static const uint8_t bytes[] = {2, 0, 0, 0, 'a', 'b', 0, 0, 0, 0, 1, 0, 0, 0, 'c'};
+	const uint8_t *one;
+	size_t at = 0, size;
+	(void)unused;
+	assert_true(wa_summary_packed_next(bytes, sizeof(bytes), &at, &one, &size));
+	assert_int_equal(size, 2);
+	assert_ptr_equal(one, bytes + 4);
+	assert_true(wa_summary_packed_next(bytes, sizeof(bytes), &at, &one, &size));
+	assert_int_equal(size, 0);
+	assert_true(wa_summary_packed_next(bytes, sizeof(bytes), &at, &one, &size));
+	assert_int_equal(size, 1);
+	assert_ptr_equal(one, bytes + 14);
+	assert_false(wa_summary_packed_next(bytes, sizeof(bytes), &at, &one, &size));
+	/* Cut anywhere, what is whole is there, and nothing behind the cut is looked at. */
+	for (size_t cut = 0; cut < sizeof(bytes); cut++) {
+		uint8_t *copy = malloc(cut + 1); /* exactly as large, but for none */
+		unsigned whole = 0;
+		memcpy(copy, bytes, cut);
+		for (at = 0; wa_summary_packed_next(copy, cut, &at, &one, &size); whole++)
+			;
+		assert_int_equal(whole, (cut >= 6) + (cut >= 10));
+		free(copy);
+	}
+	at = SIZE_MAX;
+	assert_false(wa_summary_packed_next(bytes, sizeof(bytes), &at, &one, &size));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -457,6 +486,7 @@ int main(void)
 		cmocka_unit_test(memory_has_a_bound),
 		cmocka_unit_test(damage_is_refused),
 		cmocka_unit_test(what_is_too_much_is_said_to_be_missing),
+		cmocka_unit_test(several_lie_behind_each_other),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
