@@ -127,7 +127,7 @@ static void the_map_read_is_the_map_made(void **state)
 
 static void every_flip_is_found(void **state)
 {
-	struct packed p = pack(2);
+	struct packed p = pack(1);
 	uint8_t *copy = malloc(p.size);
 
 	(void)state;
