@@ -37,6 +37,7 @@ struct bd_extent_stat {
 	uint32_t allocated;	/* slots it has disk for; after a crash more than it uses */
 	bool sealed, filling;	/* filling: writers have slots that they have not filled yet */
 	bool damaged;		/* a checksum did not match: not to be collected */
+	bool away;		/* in the object store only */
 };
 
 NF_MUST_CHECK int bd_extents_init(struct bd_store *store);

@@ -446,6 +446,7 @@ int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, s
 			.sealed = extent->sealed,
 			.filling = extent->unfilled > 0,
 			.damaged = extent->damaged,
+			.away = bd_cold_is_away(store, extent->file),
 		};
 	}
 	pthread_mutex_unlock(&extents->lock);

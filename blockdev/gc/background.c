@@ -21,6 +21,8 @@
 /* Garbage that is left alone: this many slots, and this share of what lives. */
 #define GARBAGE_SLOTS 8192u
 #define GARBAGE_SHARE 5u /* one fifth */
+/* Extents that are in the object store alone are collected when no more than that lives, whatever garbage there is. */
+#define AWAY_EIGHTHS 1u
 /* Moves leave this much of the disk to the index. */
 #define MOVES_LEAVE_BYTES (UINT64_C(32) << 20)
 /* Extents this young still lose blocks fast: copying them now would copy what is about to die. */
@@ -206,6 +208,8 @@ static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id, uint6
 	uint64_t garbage = 0, live = 0;
 	for (size_t i = 0; i < count; i++) {
 		live += stats[i].live;
+		if (stats[i].away)
+			continue; /* it takes nothing here */
 		garbage += slots_of(&stats[i]) > stats[i].live ? slots_of(&stats[i]) - stats[i].live : 0;
 	}
 	qsort(stats, count, sizeof(*stats), compare_worth);
@@ -220,7 +224,9 @@ static int choose(struct bd_store *store, bool thorough, uint32_t *ret_id, uint6
 			continue;
 		bool young = s->id + YOUNG_EXTENTS >= next_id;
 		uint64_t slots = slots_of(s);
-		bool worth = s->live == 0 || (!young && (uint64_t)s->live * 8 <= slots * eighths) ||
+		/* What lives in one that is away has to be fetched, and uploaded again. */
+		unsigned most = s->away ? AWAY_EIGHTHS : eighths;
+		bool worth = s->live == 0 || (!young && (uint64_t)s->live * 8 <= slots * most) ||
 			     (thorough && (uint64_t)s->live * 10 <= slots * 9);
 		if (worth && s->live <= room)
 			*ret_id = s->id;
