@@ -2,7 +2,7 @@
  *
  *   asked for    a record in the index ('O', 'V', a dead 'R'), durable with the change that asks; and a line in bg->purges
  *   swept        the deletions are in the index's memory (sweep.c); the line goes to bg->swept
- *   finished     a checkpoint that began after the sweep has made the deletions durable; now the record goes
+ *   finished     a checkpoint that began after the sweep has made the deletions durable (and, with an object store, a manifest of such a one is there); now the record goes
  * A crash before the end finds the record, and sweeps again. An extent that the sweep emptied may be gone by then: what the index still says of
  * versions in it is seen by nobody, and remove_extent (collect.c) has made durable what asks for the sweep. */
 #include "blockdev/gc/background.h"
@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "blockdev/layer/layer.h"
+#include "blockdev/tier/tier.h"
 
 #define DELETE_BYTES (64u << 10) /* of items in one record */
 #define SWEEP_PAUSE 16 /* times as long as sweeping the branch took, before the background does it again */
@@ -239,7 +240,8 @@ int bd_sweep_pending(struct bd_store *store, bool patient, bd_progress_fn progre
 int bd_sweep_finish(struct bd_store *store)
 {
 	struct bd_background *bg = store->background;
-	uint64_t durable = atomic_load(&store->checkpoint_done);
+	/* The end of a request is in the log, the sweep is not: who has only the object store replays from its newest manifest. */
+	uint64_t durable = store->tier != NULL ? atomic_load(&store->tier->manifest_checkpoint) : atomic_load(&store->checkpoint_done);
 	size_t count = 0, done = 0;
 	int error = 0;
 	while (count < bg->swept_count && bg->swept[count].checkpoint < durable)

@@ -24,6 +24,7 @@ struct capture {
 	struct bd_ship *ship;
 	char dir[4096];
 	uint32_t number;
+	uint64_t checkpoint; /* store->checkpoint_done then */
 	struct bd_log_position position;
 	uint64_t end, chain, asked;
 	struct part *parts;
@@ -99,6 +100,7 @@ static int capture(void *arg)
 		return error;
 	bd_log_positions(store->log, &c->position);
 	c->end = bd_log_durable(store->log);
+	c->checkpoint = atomic_load(&store->checkpoint_done);
 	c->number = atomic_load(&ship->tier->next_manifest);
 	/* What is removed from here on is in this manifest still. */
 	atomic_store(&ship->tier->next_manifest, c->number + 1);
@@ -228,6 +230,7 @@ static void publish(struct capture *c, const struct bd_manifest *manifest)
 	/* The chain may have broken behind it: then this is as far as it is safe. */
 	ship->safe_ns = ship->whole && ship->chain == c->chain ? ship->chain_ns : manifest->safe_ns;
 	ship->flush_done = NF_MAX(ship->flush_done, c->asked);
+	atomic_store(&ship->tier->manifest_checkpoint, c->checkpoint);
 	pthread_cond_broadcast(&ship->changed);
 	pthread_mutex_unlock(&ship->lock);
 }

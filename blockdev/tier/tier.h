@@ -26,6 +26,9 @@ struct bd_tier {
 	uint32_t generation;
 	/* Of the manifest whose checkpoint comes next: the first one without what is removed now. Written by the ship, under checkpoint_lock. */
 	_Atomic uint32_t next_manifest;
+	/* The number of the checkpoint that the newest manifest was taken at (store->checkpoint_done then); 0: this generation has none yet. What is not in the log (sweeps) is in the object store
+	 * from that manifest on: who attaches replays everything behind it, so an item that supposes it must come after. */
+	_Atomic uint64_t manifest_checkpoint;
 };
 
 /* In the order of opening a store:
