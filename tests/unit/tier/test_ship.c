@@ -35,6 +35,7 @@ struct world {
 	struct bd_branch_info main;
 	struct bd_inode *root;
 	struct file_state files[FILES];
+	bool sweeps; /* versions wait to be swept, whose extents may be gone */
 };
 
 /* ---- the object store, and what goes wrong in it: every put of the ship's comes by here */
@@ -435,6 +436,12 @@ static void check_file(struct bd_inode *root, unsigned file, const struct file_s
 	bd_inode_unref(inode, 1);
 }
 
+static void tell(void *arg, const char *line)
+{
+	(void)arg;
+	print_message("scrub: %s\n", line);
+}
+
 /* Attach what is there, and compare. Nothing there yet is a state too, as long as nothing is safe. */
 static void check_state(struct world *w)
 {
@@ -479,6 +486,11 @@ static void check_state(struct world *w)
 			check_file(root, i, &files[i]);
 		bd_inode_unref(root, 1);
 	}
+	struct bd_scrub_result scrubbed;
+	assert_ok(bd_store_scrub(store, NULL, tell, NULL, &scrubbed));
+	assert_int_equal(scrubbed.bad_keys + scrubbed.orphan_keys, 0);
+	if (!w->sweeps)
+		assert_int_equal(scrubbed.bad_blocks, 0);
 	assert_ok(bd_store_close(store));
 	api_remove_dir(path);
 }
@@ -766,6 +778,34 @@ static void the_ring_comes_round_while_the_objects_are_away(void **state)
 	check_state(w);
 }
 
+/* What a sweep deletes is not in the log; what asks for the sweep is. */
+static void a_file_is_removed_and_swept_behind_the_manifest(void **state)
+{
+	struct world *w = *state;
+
+	put_file(w, 0, 50, false);
+	put_file(w, 1, 200, false);
+	flush(w);
+	unsigned manifests = count_objects(w, "manifest", NULL);
+	assert_ok(bd_unlink(w->root, "file1"));
+	w->files[1] = (struct file_state){0};
+	for (unsigned i = 0; i < 3; i++)
+		assert_ok(bd_store_gc(w->store, NULL, NULL, &(struct bd_gc_result){0}));
+	assert_ok(bd_store_sync(w->store));
+	struct bd_ship_status status = status_of(w);
+	for (unsigned i = 0; i < 1000 && status.unsafe_bytes > 0; i++, status = status_of(w))
+		pause_ms(10);
+	assert_int_equal(count_objects(w, "manifest", NULL), manifests);
+	w->sweeps = true;
+	check_state(w);
+	flush(w);
+	w->sweeps = false;
+	check_state(w);
+	assert_ok(bd_store_gc(w->store, NULL, NULL, &(struct bd_gc_result){0}));
+	flush(w);
+	check_state(w);
+}
+
 /* What no manifest in the window refers to goes; what one does stays. */
 static void old_objects_are_deleted(void **state)
 {
@@ -826,6 +866,7 @@ int main(void)
 		cmocka_unit_test(each_put_fails_in_turn),
 		ship_test(an_extent_is_removed_beside_a_piece),
 		ship_test(the_ring_comes_round_while_the_objects_are_away),
+		ship_test(a_file_is_removed_and_swept_behind_the_manifest),
 		ship_test(old_objects_are_deleted),
 	};
 
