@@ -122,6 +122,8 @@ int bd_extent_replay_record(struct bd_store *store, const void *key, size_t key_
 	uint32_t id = nf_read_u32_be(&r);
 	if (r.failed)
 		return -EUCLEAN;
+	/* Also of one that has gone again, and whose file is not there: what refers to it by its id may still be there. */
+	bd_extents_set_next_id(store, id + 1);
 	if (value == NULL)
 		return bd_extent_exists(store, id) ? bd_extent_remove(store, id) : 0;
 	size_t plain;

@@ -136,10 +136,11 @@ static int end_zeroing(struct zeroing *zeroing)
 int attach_log_make_room(struct attach *attach, uint64_t bytes)
 {
 	uint64_t ring = attach->manifest.log_bytes;
-	if (bytes <= ring)
+	/* A quarter is for the work that makes room in the ring: a store never fills more of its own. */
+	if (bytes <= ring / 4 * 3)
 		return 0;
 	/* A multiple: pad records end where the shorter ring did, so none reaches beyond the end of the longer one. */
-	attach->manifest.log_bytes = nf_round_up(bytes, ring);
+	attach->manifest.log_bytes = nf_round_up(bytes + bytes / 3, ring);
 	int error = nf_io_unlink(attach->io, BD_LOG_FILE);
 	return error != 0 ? error : bd_log_format(attach->io, attach->manifest.log_bytes);
 }

@@ -17,7 +17,7 @@ struct attach_extent {
 	uint32_t id;
 	uint32_t used, slots; /* by its record, or part; slots that the file has room for */
 	bool has_record;      /* 'E', after the log */
-	bool in_index;	      /* the record was in the manifest's index already */
+	bool in_index;	      /* the record was in the manifest's index already, with slots in use */
 	bool has_part, has_file;
 };
 

@@ -155,7 +155,9 @@ static int load_extent(void *arg, const uint8_t *key, size_t key_size, const uin
 	struct attach_extent *extent = attach_extent(attach, id);
 	if (extent == NULL)
 		return -ENOMEM;
-	extent->has_record = extent->in_index = true;
+	extent->has_record = true;
+	/* Without a slot in use it may be too young to have been looked at when the manifest was made: its blocks are in pieces. */
+	extent->in_index = used > 0;
 	extent->used = used;
 	return 0;
 }

@@ -255,6 +255,11 @@ static int prepare_away(struct cold_file *file, const struct nf_io_op *op, struc
 	if (forbidden == 0)
 		cold_read_ahead(file, first, end);
 	int error = cold_want(file, first, end, forbidden == 0);
+	/* It has come here as a whole while the lock was free (cold_prefetch.c): its groups mean nothing any more. */
+	if (file->local != NULL) {
+		*ret_file = file->local;
+		return 0;
+	}
 	if (error == 0)
 		*ret_file = file->cache;
 	return error;

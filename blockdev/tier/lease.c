@@ -191,6 +191,35 @@ uint32_t bd_lease_generation(const struct bd_lease *lease)
 	return lease->core.generation;
 }
 
+int bd_lease_confirm_within(struct bd_lease *lease, uint32_t wait_ms)
+{
+	struct timespec until;
+	int error = 0;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += wait_ms / 1000;
+	until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	atomic_store_explicit(&lease->was_confirmed, true, memory_order_relaxed);
+	pthread_mutex_lock(&lease->lock);
+	lease->waiters++;
+	while (error == 0 && lease_now_ns() >= atomic_load(&lease->valid_until_ns)) {
+		if (atomic_load(&lease->is_lost)) {
+			error = -ESTALE;
+		} else if (lease->stopping) {
+			error = -ECANCELED;
+		} else {
+			pthread_cond_broadcast(&lease->changed);
+			error = -pthread_cond_timedwait(&lease->changed, &lease->lock, &until);
+		}
+	}
+	lease->waiters--;
+	pthread_mutex_unlock(&lease->lock);
+	return error;
+}
+
 int bd_lease_confirm(struct bd_lease *lease)
 {
 	int error = 0;

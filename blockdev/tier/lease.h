@@ -50,6 +50,8 @@ uint32_t bd_lease_generation(const struct bd_lease *lease);
 NF_MUST_CHECK int bd_lease_confirm(struct bd_lease *lease);
 /* From now on whoever waits in bd_lease_confirm, or would, gets -ECANCELED. Before a close. */
 void bd_lease_stop_waiting(struct bd_lease *lease);
+/* The same for the uploader: what was put before is this lease's, whoever takes the next one. Waits so long at most, also after bd_lease_stop_waiting: -ETIMEDOUT. */
+NF_MUST_CHECK int bd_lease_confirm_within(struct bd_lease *lease, uint32_t wait_ms);
 /* False once lost. For deletions call bd_lease_confirm. */
 bool bd_lease_is_lost(const struct bd_lease *lease);
 struct bd_lease_status {

@@ -44,6 +44,14 @@ bool ship_is_over(struct bd_ship *ship)
 	return stop || is_lost(ship);
 }
 
+int ship_confirm(struct bd_ship *ship)
+{
+	int error = ship->tier->lease != NULL ? -ETIMEDOUT : 0;
+	while (error == -ETIMEDOUT && !ship_is_over(ship))
+		error = bd_lease_confirm_within(ship->tier->lease, TICK_MS);
+	return error == 0 ? 0 : -ECANCELED;
+}
+
 /* ---- the tail */
 
 /* Under lock: wait until the tail has something to do, at most `ms`. */

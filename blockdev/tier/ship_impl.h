@@ -105,6 +105,9 @@ void ship_wait(struct bd_ship *ship, int64_t ms);
 NF_MUST_CHECK int ship_checkpoint(struct bd_ship *ship, int (*then)(void *arg), void *arg);
 /* Is it to end, or has the store gone to another machine? */
 bool ship_is_over(struct bd_ship *ship);
+/* Was what has been put until now put while the lease was held? Then whoever takes the next one finds it. Waits for a renewal as long as that takes: no lock may be held.
+ * 0; -ECANCELED the ship is over. */
+NF_MUST_CHECK int ship_confirm(struct bd_ship *ship);
 /* An error that is no transient one: into the status, and told once a minute. */
 void ship_note_error(struct bd_ship *ship, const char *what, const char *message);
 /* Before try number `tries` (from 1): a growing pause, which a flush, a stop or a kick ends. */

@@ -279,6 +279,8 @@ static int make(struct capture *c)
 	if (error == 0)
 		error = put_manifest(c, &manifest);
 	if (error == 0)
+		error = ship_confirm(ship);
+	if (error == 0)
 		publish(c, &manifest);
 	bd_manifest_free(&manifest);
 	return error;

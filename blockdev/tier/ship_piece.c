@@ -129,10 +129,16 @@ static bool is_told(struct shipment *s, uint32_t extent)
 	return told;
 }
 
+/* Of what is there, and cannot be read; not of what is being removed, or waited for no more. */
+static bool is_damage(int error)
+{
+	return error == -EIO || error == -EUCLEAN || error == -ENODATA;
+}
+
 static int read_slot(struct bd_ship *ship, struct bd_extent *extent, uint32_t slot, uint8_t *buf)
 {
 	int error = bd_extent_read_file(ship->store, extent, BD_EXTENT_DATA_OFFSET + (uint64_t)slot * NF_BLOCK_SIZE, buf, NF_BLOCK_SIZE);
-	if (error == 0 || error == -ENOMEM)
+	if (!is_damage(error))
 		return error;
 	nf_error("extent %08x: slot %u cannot be read (%s); the copy in the object store has it as damaged too", bd_extent_id(extent),
 		 slot, strerror(-error));
@@ -144,7 +150,7 @@ int ship_read_slots(struct bd_ship *ship, struct bd_extent *extent, uint32_t slo
 {
 	int error = bd_extent_read_file(ship->store, extent, BD_EXTENT_DATA_OFFSET + (uint64_t)slot * NF_BLOCK_SIZE, buf,
 					(size_t)count * NF_BLOCK_SIZE);
-	if (error == 0 || error == -ENOMEM)
+	if (!is_damage(error))
 		return error;
 	error = 0;
 	for (uint32_t i = 0; i < count && error == 0; i++)
@@ -182,6 +188,12 @@ static int add_blocks(struct shipment *s, uint32_t id, uint32_t slot, uint32_t c
 			continue;
 		}
 		error = ship_read_slots(s->ship, extent, slot, n, s->blocks + (size_t)s->block_count * NF_BLOCK_SIZE);
+		if (error == -ESTALE) {
+			/* Away, and just being removed. */
+			s->gone = true;
+			error = 0;
+			break;
+		}
 		if (error == 0)
 			note_run(s, id, slot, n);
 		slot += n;
@@ -301,6 +313,9 @@ int ship_tail(struct bd_ship *ship, uint64_t end, int64_t read_ns)
 	s->end = end;
 	s->read_ns = read_ns;
 	int error = ship_all(s);
+	/* Put after the lease had run out it may be of a generation that nobody looks at any more. */
+	if (error == 0)
+		error = ship_confirm(ship);
 	if (error == 0) {
 		pthread_mutex_lock(&ship->lock);
 		ship->shipped = s->from;

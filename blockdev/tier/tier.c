@@ -158,17 +158,18 @@ void bd_tier_stop_waiting(struct bd_store *store)
 		bd_lease_stop_waiting(tier->lease);
 }
 
-/* Upload what is missing. */
-static void flush(struct bd_tier *tier)
+/* Upload what is missing. Is all of it there? */
+static bool flush(struct bd_tier *tier)
 {
 	char message[OB_MESSAGE_MAX] = "";
 	struct bd_ship_status status;
 	int error = bd_ship_flush(tier->ship, tier->config.close_wait_s * 1000, message, sizeof(message));
 	if (error == 0)
-		return;
+		return true;
 	bd_ship_status(tier->ship, &status);
 	nf_warn("object store: what was written last is not there yet, about %" PRIu64 " MiB: %s%s%s; it is uploaded when the store is mounted again", status.unsafe_bytes >> 20,
 		strerror(-error), message[0] != '\0' ? ": " : "", message);
+	return false;
 }
 
 void bd_tier_stop(struct bd_store *store, bool clean)
@@ -176,12 +177,12 @@ void bd_tier_stop(struct bd_store *store, bool clean)
 	struct bd_tier *tier = store->tier;
 	if (tier == NULL)
 		return;
-	if (tier->ship != NULL && clean && atomic_load(&store->error) == 0)
-		flush(tier);
+	bool all_there = tier->ship != NULL && clean && atomic_load(&store->error) == 0 && flush(tier);
 	bd_tier_stop_waiting(store);
 	bd_ship_stop(tier->ship);
 	tier->ship = NULL;
-	bd_lease_close(tier->lease, clean);
+	/* Who takes a lease that was given back has everything. Else this directory has more than the object store: another machine has to say that it takes over. */
+	bd_lease_close(tier->lease, all_there);
 	tier->lease = NULL;
 }
 
