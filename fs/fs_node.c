@@ -246,8 +246,8 @@ static int forget_all(struct forgetting *work)
 	return atomic_load(&work->error);
 }
 
-int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch,
-		      bool (*has_changed)(const void *arg, struct bd_file_id file), const void *arg)
+int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch, bool (*has_changed)(const void *arg, struct bd_file_id file),
+		      const void *arg)
 {
 	struct forgetting work = {.fs = fs};
 	size_t count;

@@ -636,6 +636,7 @@ static void a_disk_that_does_not_take_it(void **state)
 
 #define RING (16 * MIB)
 #define LONG_WRITES 3400u /* of 12 KiB in the log each */
+#define FULL_WRITES 1300u /* 15 MiB and more, with what else is in the log */
 
 static void wait_safe(struct bd_store *store)
 {
@@ -655,12 +656,12 @@ static void keep_first_manifest(const char *objects)
 {
 	char command[512];
 
-	snprintf(command, sizeof(command), "ls %s/manifest/* | tail -n +2 | xargs rm", objects);
+	snprintf(command, sizeof(command), "ls %s/manifest/* | tail -n +2 | xargs -r rm", objects);
 	assert_ok(system(command));
 }
 
-/* Pieces since the last manifest may be more than one ring: the store that is attached has a longer one. */
-static void a_log_that_is_longer_than_its_ring(void **state)
+/* So many writes, all in pieces behind the first manifest: what is attached has a ring that they fit into, and can work. */
+static void attach_long_log(unsigned writes)
 {
 	struct world world = {0};
 	struct bd_tier_config config = {.lease_s = 1, .delay_ms = 200};
@@ -672,7 +673,6 @@ static void a_log_that_is_longer_than_its_ring(void **state)
 	char path[512], objects[256];
 	uint8_t block[NF_BLOCK_SIZE];
 
-	(void)state;
 	api_make_dir(world.parent);
 	api_make_dir(objects);
 	snprintf(world.path, sizeof(world.path), "%.200s/old", world.parent);
@@ -685,7 +685,7 @@ static void a_log_that_is_longer_than_its_ring(void **state)
 	assert_ok(bd_branch_create_empty(store, "main", 10, 20, &info));
 	wait_safe(store);
 	struct bd_inode *root = head_root(store, "main"), *inode = api_create(root, "wal", S_IFREG | 0600);
-	for (unsigned i = 0; i < LONG_WRITES; i++) {
+	for (unsigned i = 0; i < writes; i++) {
 		if (i % 300 == 299) /* so that the ring does not come round before it was uploaded */
 			wait_safe(store);
 		memset(block, (int)i, sizeof(block));
@@ -703,7 +703,7 @@ static void a_log_that_is_longer_than_its_ring(void **state)
 	snprintf(path, sizeof(path), "%s/log", world.into);
 	assert_ok(stat(path, &st));
 	assert_true((uint64_t)st.st_size > RING && (uint64_t)st.st_size % RING == 0);
-	assert_true(result.log_end > RING);
+	assert_true(result.log_end > RING / 4 * 3);
 	store = open_at(world.path, true); /* puts nothing */
 	fresh = open_at(world.into, true);
 	same_store(store, fresh, 1);
@@ -724,6 +724,21 @@ static void a_log_that_is_longer_than_its_ring(void **state)
 	api_remove_dir(objects);
 }
 
+/* Pieces since the last manifest may be more than one ring. */
+static void a_log_that_is_longer_than_its_ring(void **state)
+{
+	(void)state;
+	attach_long_log(LONG_WRITES);
+}
+
+/* Or just fit into it: then there would be no room for the work that makes room. */
+static void a_log_that_fills_its_ring(void **state)
+{
+	(void)state;
+	for (unsigned more = 0; more <= 60; more += 30)
+		attach_long_log(FULL_WRITES + more);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -738,6 +753,7 @@ int main(void)
 		cmocka_unit_test(extents_that_stay_there),
 		cmocka_unit_test(extents_that_only_the_log_knows_there),
 		cmocka_unit_test(a_log_that_is_longer_than_its_ring),
+		cmocka_unit_test(a_log_that_fills_its_ring),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
