@@ -191,28 +191,21 @@ uint32_t bd_lease_generation(const struct bd_lease *lease)
 	return lease->core.generation;
 }
 
-int bd_lease_confirm_within(struct bd_lease *lease, uint32_t wait_ms)
+/* Until it is held: at the latest `until` (monotonic), or NULL: as long as waiting is allowed. */
+static int wait_held(struct bd_lease *lease, const struct timespec *until)
 {
-	struct timespec until;
 	int error = 0;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += wait_ms / 1000;
-	until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	atomic_store_explicit(&lease->was_confirmed, true, memory_order_relaxed);
 	pthread_mutex_lock(&lease->lock);
 	lease->waiters++;
 	while (error == 0 && lease_now_ns() >= atomic_load(&lease->valid_until_ns)) {
 		if (atomic_load(&lease->is_lost)) {
 			error = -ESTALE;
-		} else if (lease->stopping) {
+		} else if (lease->stopping || (until == NULL && lease->no_waiting)) {
 			error = -ECANCELED;
 		} else {
 			pthread_cond_broadcast(&lease->changed);
-			error = -pthread_cond_timedwait(&lease->changed, &lease->lock, &until);
+			error = until == NULL ? -pthread_cond_wait(&lease->changed, &lease->lock)
+					      : -pthread_cond_timedwait(&lease->changed, &lease->lock, until);
 		}
 	}
 	lease->waiters--;
@@ -222,26 +215,20 @@ int bd_lease_confirm_within(struct bd_lease *lease, uint32_t wait_ms)
 
 int bd_lease_confirm(struct bd_lease *lease)
 {
-	int error = 0;
 	if (!atomic_load_explicit(&lease->was_confirmed, memory_order_relaxed))
 		atomic_store_explicit(&lease->was_confirmed, true, memory_order_relaxed);
-	if (lease_now_ns() < atomic_load(&lease->valid_until_ns))
-		return 0;
-	pthread_mutex_lock(&lease->lock);
-	lease->waiters++;
-	while (error == 0 && lease_now_ns() >= atomic_load(&lease->valid_until_ns)) {
-		if (atomic_load(&lease->is_lost)) {
-			error = -ESTALE;
-		} else if (lease->no_waiting) {
-			error = -ECANCELED;
-		} else {
-			pthread_cond_broadcast(&lease->changed);
-			pthread_cond_wait(&lease->changed, &lease->lock);
-		}
-	}
-	lease->waiters--;
-	pthread_mutex_unlock(&lease->lock);
-	return error;
+	return lease_now_ns() < atomic_load(&lease->valid_until_ns) ? 0 : wait_held(lease, NULL);
+}
+
+int bd_lease_confirm_within(struct bd_lease *lease, uint32_t wait_ms)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	int64_t ns = until.tv_nsec + (int64_t)(wait_ms % 1000) * 1000000;
+	until.tv_sec += wait_ms / 1000 + ns / 1000000000;
+	until.tv_nsec = ns % 1000000000;
+	atomic_store_explicit(&lease->was_confirmed, true, memory_order_relaxed);
+	return wait_held(lease, &until);
 }
 
 void bd_lease_stop_waiting(struct bd_lease *lease)
