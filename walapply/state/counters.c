@@ -199,16 +199,28 @@ static int take_xlog(struct wa_counters *counters, const struct wa_version *vers
 	return main.failed ? wa_bad(error, record->lsn, "XLOG record %02X is too short", op) : 0;
 }
 
-/* RUNNING_XACTS: count i32, subcount i32, overflow u8, 3 pad, next xid u32, oldest running u32, ... Its next xid is for hot standby alone (standby_redo). */
+/* RUNNING_XACTS: count i32, subcount i32, overflow u8, 3 pad, next xid u32, oldest running u32, ... */
 static int take_running(struct wa_counters *counters, const struct wa_record *record, struct wa_error *error)
 {
 	struct nf_reader main = nf_reader_init(record->main, record->main_len);
-	nf_read_bytes(&main, 16);
-	uint32_t oldest = nf_read_u32(&main);
+	nf_read_bytes(&main, 12);
+	uint32_t next = nf_read_u32(&main), oldest = nf_read_u32(&main);
 	if (main.failed)
 		return wa_bad(error, record->lsn, "a list of running transactions is too short");
+	wa_counters_pass_xid(counters, next - 1);
 	counters->oldest_active_xid = oldest;
 	return 0;
+}
+
+/* ASSIGNMENT: top xid u32, count i32, xids u32[]. Subtransactions that have written nothing themselves are known from here alone. */
+static int take_assignment(struct wa_counters *counters, const struct wa_record *record, struct wa_error *error)
+{
+	struct nf_reader main = nf_reader_init(record->main, record->main_len);
+	wa_counters_pass_xid(counters, nf_read_u32(&main));
+	uint32_t count = nf_read_u32(&main);
+	for (uint32_t i = 0; i < count && !main.failed; i++)
+		wa_counters_pass_xid(counters, nf_read_u32(&main));
+	return main.failed ? wa_bad(error, record->lsn, "a list of subtransactions is too short") : 0;
 }
 
 /* The oldest ids that the managers' own truncations tell. CLOG TRUNCATE: page, oldest xid u32, database u32;
@@ -241,6 +253,8 @@ int wa_counters_advance(struct wa_counters *counters, const struct wa_version *v
 		status = take_xlog(counters, version, record, type->op, error);
 	else if (record->rmid == WA_RMGR_STANDBY)
 		status = take_running(counters, record, error);
+	else if (record->rmid == WA_RMGR_XACT && type->op == 0x50)
+		status = take_assignment(counters, record, error);
 	else if ((record->rmid == WA_RMGR_CLOG || record->rmid == WA_RMGR_COMMIT_TS) && type->op == 0x10)
 		status = take_truncation(counters, version, record, error);
 	else if (record->rmid == WA_RMGR_MULTIXACT && type->op == 0x30)

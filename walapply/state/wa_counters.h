@@ -1,9 +1,7 @@
 /* The counters that the next checkpoint needs, followed through WAL.
  *
  * A data directory that starts at LSN X without recovery gets a checkpoint with these values. The next transaction id is the critical one: too
- * low, and Postgres would give ids out twice and bring rows of the past back. So every id under which any record was written, and each
- * that one names as a subtransaction or as a member, pushes it up. What redo reads for hot standby alone (RUNNING_XACTS' next id, ASSIGNMENT) does not, as in
- * Postgres's crash recovery: nothing was written under such an id, and it may be given again.
+ * low, and Postgres would give ids out twice and bring rows of the past back. So every id that any record names pushes it up.
  * CheckPoint (catalog/pg_control.h), 88 bytes in 13 to 18: redo 0, timeline 8, previous timeline 12, full_page_writes 16, wal_level 20
  * (17+), next xid 24 (64 bits), next oid 32, next multi 36, next multi offset 40, oldest xid 44 and its database 48, oldest multi 52 and
  * its database 56, time 64 (s since 1970), oldest and newest commit-timestamp xid 72, 76, oldest running xid 80.
