@@ -16,6 +16,7 @@ pkg_check_modules(LZ4 REQUIRED IMPORTED_TARGET liblz4)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl>=7.85)
+pkg_check_modules(NBDKIT REQUIRED IMPORTED_TARGET nbdkit>=1.30)
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto>=3)
 # s3v2:// only: its header; the library is loaded when it is wanted. Without it that scheme is refused by name.
 find_path(LIBS3_INCLUDE libs3.h)

@@ -107,6 +107,15 @@ void fs_hold_expect(struct fs_hold *hold);
 void fs_hold_admit(struct fs_hold *hold, pid_t group);
 void fs_hold_end(struct fs_hold *hold); /* NULL is legal. Before fs_unmount. */
 
+/* A file of a branch's head is about to be used past the mount, with bd_read and bd_write (a volume): until fs_volume_end its size stays, its names stay,
+ * and nobody opens it for writing through the mount (EBUSY). `writes`: the caller may write; then whoever reads it through the mount does so past the page cache,
+ * and nobody else writes. Counts as use of the branch. -EBUSY: somebody has it open for writing, or, with `writes`, reads it through the page cache, or
+ * writes it as a volume already; or the branch is held. -ENOMEM. The caller has a reference of the inode. Threads as fs_branch_changed. */
+NF_MUST_CHECK int fs_volume_begin(struct fs *fs, struct bd_inode *inode, bool writes);
+void fs_volume_end(struct fs *fs, struct bd_inode *inode, bool writes);
+/* Its times and blocks have changed. */
+void fs_volume_changed(struct fs *fs, struct bd_inode *inode);
+
 /* Requests counted by operation since fs_mount. */
 enum fs_op {
 	FS_OP_LOOKUP,

@@ -31,6 +31,14 @@ static struct fs_hold *find(struct fs *fs, struct bd_branch_id branch)
 	return NULL;
 }
 
+bool fs_is_held(struct fs *fs, struct bd_branch_id branch)
+{
+	pthread_mutex_lock(&fs->lock);
+	bool is_held = find(fs, branch) != NULL;
+	pthread_mutex_unlock(&fs->lock);
+	return is_held;
+}
+
 /* A process's number is that of its first thread; the kernel names the thread that asks. */
 static bool is_own_thread(pid_t thread)
 {

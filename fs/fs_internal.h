@@ -47,7 +47,9 @@ struct fs_node {
 	struct bd_inode *inode;
 	uint64_t lookups; /* references the kernel holds: this many of the bd_inode's */
 	uint32_t handles; /* open file descriptions */
-	uint32_t writers; /* of these, open for writing */
+	uint32_t writers; /* of these, open for writing; and changes of the size that are under way */
+	uint32_t volumes; /* uses past the mount (fs_volume.c) */
+	bool volume_writes; /* one of them writes */
 	bool direct; /* they bypass the page cache; decided by the first of them, so that the two never mix */
 	bool lacks_capabilities; /* known to have no security.capability */
 	_Atomic bool attr_shown; /* the kernel was given attributes since it was last told that they changed */
@@ -99,6 +101,7 @@ struct fs {
 	struct fs_hold *holds;
 	pthread_cond_t hold_changed; /* of `lock` */
 	_Atomic unsigned hold_count; /* of the list; changed under lock */
+	_Atomic unsigned volume_count; /* nodes' volumes in all; changed under lock */
 
 	pthread_rwlock_t session_lock; /* before lock; shared while notifying the kernel, so that the session stays */
 	/* Guarded by session_lock. The rest of them is set by INIT, before any other request, and constant after. */
@@ -157,9 +160,12 @@ void fs_reply_attr(struct fs_call *call, struct bd_inode *inode);
 NF_MUST_CHECK int fs_node_enter(struct fs *fs, struct bd_inode *inode);
 /* The kernel drops `count` of its references (or never received them). */
 void fs_node_forget(struct fs *fs, struct bd_inode *inode, uint64_t count);
-/* Open. `flags` as in open(2); `inode` NULL for the mount's root. Counts as use of the branch. -ENOMEM. */
+/* Open. `flags` as in open(2); `inode` NULL for the mount's root. Counts as use of the branch. -ENOMEM; -EBUSY: to write what is a volume. */
 NF_MUST_CHECK int fs_handle_open(struct fs *fs, struct bd_inode *inode, int flags, struct fs_handle **ret_handle);
 void fs_handle_close(struct fs *fs, struct fs_handle *handle);
+/* The inode's node, made when missing; and let go when nothing holds it. Under fs->lock. */
+struct fs_node *fs_node_get(struct fs *fs, struct bd_inode *inode);
+void fs_node_put(struct fs *fs, struct fs_node *node);
 /* Does anybody have it open for writing? */
 bool fs_node_has_writers(struct fs *fs, struct bd_inode *inode);
 /* What is known of the inode's file capabilities, while the kernel knows the inode. */
@@ -186,6 +192,17 @@ static inline bool fs_node_take_attr_shown(struct fs_node *node)
  * Otherwise, when that is done and before it is answered, fs_change_end: until then the branch is in use. */
 NF_MUST_CHECK int fs_change_begin(struct fs_call *call, struct bd_inode *inode);
 void fs_change_end(struct bd_inode *inode);
+
+/* Somebody has a hold on the branch. */
+bool fs_is_held(struct fs *fs, struct bd_branch_id branch);
+
+/* ---- fs_volume.c: files that are used past the mount ---- */
+
+/* The size of `inode` is about to change: as an open for writing, until fs_resize_end. -EBUSY; -ENOMEM. */
+NF_MUST_CHECK int fs_resize_begin(struct fs *fs, struct bd_inode *inode);
+void fs_resize_end(struct fs *fs, struct bd_inode *inode);
+/* -EBUSY when `name` of `dir` is a volume. */
+NF_MUST_CHECK int fs_volume_check_name(struct fs *fs, struct bd_inode *dir, const char *name);
 
 /* ---- fs_root.c ---- */
 

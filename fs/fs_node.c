@@ -41,8 +41,7 @@
 			(head) = (item)->next;                                                                                   \
 	} while (0)
 
-/* The inode's node, made when missing. Under fs->lock. */
-static struct fs_node *node_get(struct fs *fs, struct bd_inode *inode)
+struct fs_node *fs_node_get(struct fs *fs, struct bd_inode *inode)
 {
 	void **user = bd_inode_user(inode);
 	struct fs_node *node = *user;
@@ -58,10 +57,9 @@ static struct fs_node *node_get(struct fs *fs, struct bd_inode *inode)
 	return node;
 }
 
-/* Free the node when nothing holds it. Under fs->lock. */
-static void node_put(struct fs *fs, struct fs_node *node)
+void fs_node_put(struct fs *fs, struct fs_node *node)
 {
-	if (node->lookups > 0 || node->handles > 0)
+	if (node->lookups > 0 || node->handles > 0 || node->writers > 0 || node->volumes > 0)
 		return;
 	*bd_inode_user(node->inode) = NULL;
 	LIST_REMOVE(fs->nodes, node);
@@ -71,7 +69,7 @@ static void node_put(struct fs *fs, struct fs_node *node)
 int fs_node_enter(struct fs *fs, struct bd_inode *inode)
 {
 	pthread_mutex_lock(&fs->lock);
-	struct fs_node *node = node_get(fs, inode);
+	struct fs_node *node = fs_node_get(fs, inode);
 	if (node != NULL)
 		node->lookups++;
 	pthread_mutex_unlock(&fs->lock);
@@ -85,7 +83,7 @@ void fs_node_forget(struct fs *fs, struct bd_inode *inode, uint64_t count)
 	assert(node != NULL);
 	assert(node->lookups >= count);
 	node->lookups -= count;
-	node_put(fs, node);
+	fs_node_put(fs, node);
 	pthread_mutex_unlock(&fs->lock);
 	bd_inode_unref(inode, count);
 }
@@ -125,19 +123,20 @@ int fs_handle_open(struct fs *fs, struct bd_inode *inode, int flags, struct fs_h
 		return -ENOMEM;
 	pthread_mutex_init(&handle->listing_lock, NULL);
 	handle->inode = inode;
-	handle->writer = (flags & O_ACCMODE) != O_RDONLY;
+	handle->writer = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
 
 	pthread_mutex_lock(&fs->lock);
 	if (inode != NULL) {
-		struct fs_node *node = node_get(fs, inode);
-		if (node == NULL) {
+		struct fs_node *node = fs_node_get(fs, inode);
+		int err = node == NULL ? -ENOMEM : handle->writer && node->volumes > 0 ? -EBUSY : 0;
+		if (err != 0) {
 			pthread_mutex_unlock(&fs->lock);
 			pthread_mutex_destroy(&handle->listing_lock);
 			free(handle);
-			return -ENOMEM;
+			return err;
 		}
 		if (node->handles == 0)
-			node->direct = (flags & (O_DIRECT | O_DSYNC | O_SYNC)) != 0;
+			node->direct = node->volume_writes || (flags & (O_DIRECT | O_DSYNC | O_SYNC)) != 0;
 		handle->node = node;
 		handle->direct = node->direct;
 		node->handles++;
@@ -165,7 +164,7 @@ static void handle_unlink(struct fs *fs, struct fs_handle *handle)
 	assert(node->handles > 0);
 	node->handles--;
 	node->writers -= handle->writer;
-	node_put(fs, node);
+	fs_node_put(fs, node);
 }
 
 void fs_handle_close(struct fs *fs, struct fs_handle *handle)

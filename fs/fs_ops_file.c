@@ -112,10 +112,13 @@ static int open_changing(struct fs_call *call, fuse_ino_t ino, struct fuse_file_
 
 	if (err != 0)
 		return err;
-	if (fi->flags & O_TRUNC)
+	/* Opened first: a file that may not be opened is not cut either. */
+	err = open_handle(call->fs, inode, fi, ret_handle);
+	if (err == 0 && fi->flags & O_TRUNC) {
 		err = truncate_at_open(call, ino, fi);
-	if (err == 0)
-		err = open_handle(call->fs, inode, fi, ret_handle);
+		if (err != 0)
+			fs_handle_close(call->fs, *ret_handle);
+	}
 	fs_change_end(inode);
 	return err;
 }

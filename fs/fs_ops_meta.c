@@ -143,8 +143,14 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 	bool is_change = (which & ~(unsigned)(BD_SET_ATIME | BD_SET_MTIME | BD_SET_CTIME)) != 0;
 	int err = is_change ? fs_change_begin(&call, inode) : 0;
 	bool has_begun = is_change && err == 0;
+	bool resizes = err == 0 && (which & BD_SET_SIZE) != 0;
+	if (resizes)
+		err = fs_resize_begin(call.fs, inode);
+	bool has_resized = resizes && err == 0;
 	if (err == 0)
 		err = bd_setattr(inode, which, &attr, &result);
+	if (has_resized)
+		fs_resize_end(call.fs, inode);
 	if (err == 0 && (which & BD_KILL_PRIV) != 0)
 		err = fs_drop_capabilities(call.fs, inode);
 	if (has_begun)

@@ -111,7 +111,8 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const
 /* Somebody may want to do something before `name` of `dir` stands for nothing, or for something else. */
 static int before_name_goes(struct fs *fs, fuse_ino_t dir, const char *name)
 {
-	return fs->before_name_goes != NULL ? fs->before_name_goes(fs->before_name_goes_arg, fs_inode(dir), name) : 0;
+	int err = fs_volume_check_name(fs, fs_inode(dir), name);
+	return err == 0 && fs->before_name_goes != NULL ? fs->before_name_goes(fs->before_name_goes_arg, fs_inode(dir), name) : err;
 }
 
 static int remove_from(struct fs_call *call, fuse_ino_t parent, const char *name, bool is_dir)

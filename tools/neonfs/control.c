@@ -14,9 +14,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "blockdev/nbd/volume.h"
 #include "common/nf_log.h"
 #include "tools/neonfs/control_impl.h"
 #include "tools/neonfs/trees.h"
+#include "tools/neonfs/volumes.h"
 
 #define LISTEN_BACKLOG 128
 
@@ -56,6 +58,7 @@ static int serve_request(struct control *control, int fd, const char *text, size
 				.history = control->history,
 				.lazy = control->lazy,
 				.trees = control->trees,
+				.volumes = control->volumes,
 				.config = control->config,
 				.fd = fd};
 	json_t *request = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
@@ -224,18 +227,41 @@ static void free_control(struct control *control)
 	free(control);
 }
 
+/* What requests that nobody sends are made with: trees and volumes look names up as requests do. */
+static struct ctl_call own_call(struct control *control)
+{
+	return (struct ctl_call){.control = control,
+				 .store = control->store,
+				 .fs = control->fs,
+				 .history = control->history,
+				 .lazy = control->lazy,
+				 .trees = control->trees,
+				 .volumes = control->volumes,
+				 .config = control->config,
+				 .fd = -1};
+}
+
 static int prepare(struct control *control)
 {
 	struct stat status;
+	const struct ctl_call own = own_call(control);
 	if (stat(control->config->store, &status) != 0)
 		return -errno;
 	control->owner = status.st_uid;
+	trees_start(control->trees, &own);
 	int rc = open_socket(control);
-	return rc != 0 ? rc : -pthread_create(&control->acceptor, NULL, acceptor_thread, control);
+	if (rc == 0)
+		rc = volumes_start(control->volumes, &own);
+	if (rc != 0)
+		return rc;
+	rc = -pthread_create(&control->acceptor, NULL, acceptor_thread, control);
+	if (rc != 0)
+		volumes_stop(control->volumes);
+	return rc;
 }
 
 int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, struct wa_lazy *lazy, struct trees *trees,
-		  const struct daemon_config *config, struct control **ret_control, char *ret_message)
+		  struct volumes *volumes, const struct daemon_config *config, struct control **ret_control, char *ret_message)
 {
 	struct control *control = calloc(1, sizeof(*control));
 	int rc = -ENOMEM;
@@ -245,6 +271,7 @@ int control_start(struct bd_store *store, struct fs *fs, struct wa_history *hist
 					    .history = history,
 					    .lazy = lazy,
 					    .trees = trees,
+					    .volumes = volumes,
 					    .config = config,
 					    .directory_fd = -1,
 					    .listen_fd = -1,
@@ -254,21 +281,14 @@ int control_start(struct bd_store *store, struct fs *fs, struct wa_history *hist
 		pthread_mutex_init(&control->long_work, NULL);
 		for (unsigned i = 0; i < CONTROL_WAITERS_MAX; i++)
 			control->waiters[i] = -1;
-		trees_start(trees, &(struct ctl_call){.control = control,
-						      .store = store,
-						      .fs = fs,
-						      .history = history,
-						      .lazy = lazy,
-						      .trees = trees,
-						      .config = config,
-						      .fd = -1});
 		rc = prepare(control);
 	}
 	if (rc == 0) {
 		*ret_control = control;
 		return 0;
 	}
-	snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot listen on %s in the store: %s", TL_PROTO_SOCKET, strerror(-rc));
+	snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot listen on the sockets in the store (%s, %s): %s", TL_PROTO_SOCKET,
+		 BD_VOLUME_SOCKET, strerror(-rc));
 	if (control != NULL)
 		free_control(control);
 	return rc;
@@ -302,6 +322,7 @@ void control_stop(struct control *control)
 	for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++)
 		if (control->slots[i].state != SLOT_FREE)
 			pthread_join(control->slots[i].thread, NULL);
+	volumes_stop(control->volumes);
 }
 
 void control_finish(struct control *control, int rc)

@@ -21,17 +21,19 @@
 
 struct control;
 struct trees;
+struct volumes;
 
-/* Listen in the store's directory; a stale socket is replaced (the caller owns the store's lock). `store`, `fs`, `history`, `lazy`, `trees` (which are
+/* Listen in the store's directory; a stale socket is replaced (the caller owns the store's lock). `store`, `fs`, `history`, `lazy`, `trees` and `volumes` (which are
  * started here) and `config` outlive the control. 0; -errno with a line in ret_message (DAEMON_MESSAGE_MAX). */
 NF_MUST_CHECK int control_start(struct bd_store *store, struct fs *fs, struct wa_history *history, struct wa_lazy *lazy,
-				struct trees *trees, const struct daemon_config *config, struct control **ret_control, char *ret_message);
+				struct trees *trees, struct volumes *volumes, const struct daemon_config *config,
+				struct control **ret_control, char *ret_message);
 
 /* Give up what uses the mount and may last (branches that are being prepared), now and from now on: the mount is about to go. From any thread
  * between start and stop. */
 void control_cancel(struct control *control);
 
-/* Take the socket away, stop long work, and wait for every connection to end, except those that wait for the end. */
+/* Take the socket away, stop long work, and wait for every connection to end, except those that wait for the end; and end the volumes' sessions. */
 void control_stop(struct control *control);
 
 /* Answer those who wait: `rc` is how closing the store went. Free. NULL is legal. */

@@ -12,6 +12,7 @@ struct ctl_call {
 	struct wa_history *history;
 	struct wa_lazy *lazy;
 	struct trees *trees;
+	struct volumes *volumes;
 	const struct daemon_config *config;
 	int fd; /* for progress and items; -1: nobody listens */
 	const json_t *args; /* an object */

@@ -23,6 +23,7 @@ struct control {
 	struct wa_history *history;
 	struct wa_lazy *lazy;
 	struct trees *trees;
+	struct volumes *volumes;
 	const struct daemon_config *config;
 	int directory_fd, listen_fd, stop_fd;
 	int cancel_fd; /* readable once work that lasts is to be given up */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "tools/neonfs/control_call.h"
+#include "tools/neonfs/volumes.h"
 
 static const struct {
 	const char *op;
@@ -16,6 +17,7 @@ static const struct {
 	{"store.flush", ctl_store_flush},
 	{"store.check", ctl_store_check},
 	{"daemon.wait", ctl_daemon_wait},
+	{"volume.list", ctl_volume_list},
 	{"branch.list", ctl_branch_list},
 	{"branch.show", ctl_branch_show},
 	{"branch.create", ctl_branch_create},

@@ -27,6 +27,7 @@
 #include "tools/neonfs/control.h"
 #include "tools/neonfs/control_prepare.h"
 #include "tools/neonfs/trees.h"
+#include "tools/neonfs/volumes.h"
 #include "walapply/pitr/wa_history.h"
 #include "walapply/pitr/wa_lazy.h"
 
@@ -40,6 +41,7 @@ struct daemon {
 	struct wa_history *history;
 	struct wa_lazy *lazy;
 	struct trees *trees;
+	struct volumes *volumes;
 	struct fs *fs;
 	struct control *control;
 	pthread_t signal_thread;
@@ -258,6 +260,8 @@ static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *ar
 {
 	struct fs_trees trees;
 	int rc = trees_new(&daemon->trees);
+	if (rc == 0)
+		rc = volumes_new(&daemon->volumes);
 	if (rc != 0) {
 		snprintf(ret_message, DAEMON_MESSAGE_MAX, "cannot mount: %s", strerror(-rc));
 		return rc;
@@ -282,8 +286,8 @@ static int mount_store(struct daemon *daemon, void (*ready)(void *arg), void *ar
 /* Serve the mounted store until it is unmounted. */
 static int serve(struct daemon *daemon, const sigset_t *signals, char *ret_message)
 {
-	int rc = control_start(daemon->store, daemon->fs, daemon->history, daemon->lazy, daemon->trees, daemon->config,
-			       &daemon->control, ret_message);
+	int rc = control_start(daemon->store, daemon->fs, daemon->history, daemon->lazy, daemon->trees, daemon->volumes,
+			       daemon->config, &daemon->control, ret_message);
 	if (rc != 0)
 		return rc;
 	rc = start_signals(daemon, signals);
@@ -315,6 +319,7 @@ static int run_mounted(struct daemon *daemon, const sigset_t *signals, void (*re
 		rc = serve(daemon, signals, ret_message);
 	fs_unmount(daemon->fs);
 	trees_free(daemon->trees);
+	volumes_free(daemon->volumes);
 	wa_history_close(daemon->history);
 	wa_lazy_stop(daemon->lazy);
 	int close_rc = bd_store_close(daemon->store);

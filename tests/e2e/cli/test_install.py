@@ -9,6 +9,7 @@ from workplace import BIN, OK, run
 
 BUILD = os.path.dirname(BIN)
 PROGRAMS = ("neonfs", "neonfs-branch", "neonfs-wal")
+PLUGIN = "nbdkit-neonfs-plugin.so"
 
 
 class Install(unittest.TestCase):
@@ -30,7 +31,9 @@ class Install(unittest.TestCase):
 
     def test_nothing_else_is_installed(self):
         found = {os.path.relpath(os.path.join(path, name), self.prefix) for path, _, names in os.walk(self.prefix) for name in names}
-        self.assertEqual(found, {f"bin/{p}" for p in PROGRAMS} | {f"share/man/man1/{p}.1" for p in PROGRAMS})
+        plugin = next((name for name in found if name.startswith("lib") and name.endswith("/nbdkit/plugins/" + PLUGIN)), None)
+        self.assertIsNotNone(plugin, found)
+        self.assertEqual(found - {plugin}, {f"bin/{p}" for p in PROGRAMS} | {f"share/man/man1/{p}.1" for p in PROGRAMS})
 
     def test_man_pages_have_every_command_and_its_options(self):
         for program in PROGRAMS:
