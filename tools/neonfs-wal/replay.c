@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -41,6 +43,9 @@ const struct tl_option wal_replay_options[] = {
 	{.name = "no-sync", .help = "make nothing durable: who calls does that, or throws the directory away"},
 	{.name = "keep-slots",
 	 .help = "keep replication slots and what is archived: the directory is not a copy, and its standbys will come back"},
+	{.name = "parent",
+	 .argument = "PID",
+	 .help = "for programs: process PID has started this; when it ends, end too, whatever is half done"},
 	{.name = "inside-only",
 	 .help = "stop at a record that makes a tablespace outside of DATADIR: its files are the original's"},
 	{.name = "tablespace-map", .argument = "OLD=NEW[,...]", .help = "tablespaces that the log creates at OLD go to NEW"},
@@ -79,7 +84,7 @@ static int parse_number(const struct tl_call *call, const char *name, uint64_t l
 static int parse_options(const struct tl_call *call, struct rp_options *options, char **ret_maps)
 {
 	const char *to = tl_value(call, "to"), *memory = tl_value(call, "memory"), *maps = tl_value(call, "tablespace-map");
-	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0, new_timeline = 0;
+	uint64_t threads = (uint64_t)NF_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1L), timeline = 0, new_timeline = 0, parent = 0;
 	*options = (struct rp_options){.directory = call->args[0],
 				       .finish = !tl_flag(call, "no-finish"),
 				       .state_only = tl_flag(call, "state-only"),
@@ -106,6 +111,8 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 		code = parse_number(call, "timeline", 1, UINT32_MAX, &timeline);
 	if (code == TL_OK)
 		code = parse_number(call, "new-timeline", 1, UINT32_MAX, &new_timeline);
+	if (code == TL_OK)
+		code = parse_number(call, "parent", 1, INT32_MAX, &parent);
 	if (code == TL_OK && options->state_only && !options->finish)
 		return tl_usage("--state-only and --no-finish exclude each other");
 	if (code == TL_OK && options->summaries != NULL && !options->state_only)
@@ -119,6 +126,7 @@ static int parse_options(const struct tl_call *call, struct rp_options *options,
 	options->threads = (unsigned)NF_MIN(threads, (uint64_t)RP_THREADS_MAX);
 	options->timeline = (uint32_t)timeline;
 	options->new_timeline = (uint32_t)new_timeline;
+	options->parent = (pid_t)parent;
 	if (code == TL_OK && maps != NULL) {
 		*ret_maps = strdup(maps);
 		code = *ret_maps != NULL ? parse_maps(*ret_maps, options) : tl_fail("memory is short");
@@ -185,6 +193,18 @@ static int become_owner(struct replay *replay)
 	return 0;
 }
 
+/* Nothing is done for a parent that has ended: what it had mounted may be served by another daemon since, and used. While it lives, the descriptor of
+ * the directory is of its mount, and useless afterwards. After become_owner, which makes the kernel forget the signal. */
+static int end_with_parent(struct replay *replay)
+{
+	pid_t parent = replay->options.parent;
+	if (parent == 0)
+		return 0;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return rp_fail(replay, -errno, "process %ld, which started this: %s", (long)parent, strerror(errno));
+	return getppid() == parent ? 0 : rp_fail(replay, -ESRCH, "process %ld, which started this, has ended", (long)parent);
+}
+
 /* As long as this process lives, no Postgres starts on the directory: its lock file names us. One that a dead server left has been looked at. */
 static int hold_directory(struct replay *replay)
 {
@@ -214,6 +234,8 @@ static int run_steps(struct replay *replay)
 	int status = rp_examine(replay);
 	if (status == 0)
 		status = become_owner(replay);
+	if (status == 0)
+		status = end_with_parent(replay);
 	if (status == 0)
 		status = hold_directory(replay);
 	if (status == 0)

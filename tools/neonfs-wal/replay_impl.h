@@ -51,6 +51,7 @@ struct rp_options {
 	bool is_checked; /* `to` is known to be the end of a record in the log, not before what the directory holds */
 	bool is_logged; /* there are no unlogged relations to begin with */
 	bool keep_slots; /* replication slots and archive_status stay */
+	pid_t parent; /* it and this process end together; 0 = nobody */
 	bool inside_only; /* no tablespace outside of the directory is made */
 	struct rp_space_map maps[RP_SPACE_MAPS_MAX];
 	unsigned map_count;

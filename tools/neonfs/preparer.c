@@ -153,14 +153,17 @@ static int spawn(const char *path, char *const words[], int file_fd, int out_fd,
 
 static int start(struct preparer *preparer, const char *const words[])
 {
-	char path[PATH_MAX];
-	char *all[PREPARER_WORDS_MAX + 2] = {(char *)PROGRAM};
+	char path[PATH_MAX], parent[32];
+	char *all[PREPARER_WORDS_MAX + 4] = {(char *)PROGRAM};
 	int out[2], err[2];
 	unsigned count = 0;
 	for (; words[count] != NULL; count++) {
 		assert(count < PREPARER_WORDS_MAX);
 		all[count + 1] = (char *)words[count];
 	}
+	snprintf(parent, sizeof(parent), "%ld", (long)getpid());
+	all[count + 1] = (char *)"--parent";
+	all[count + 2] = parent;
 	int rc = find_program(path);
 	if (rc != 0 || pipe2(out, O_CLOEXEC) != 0)
 		return rc != 0 ? rc : -errno;
