@@ -237,7 +237,7 @@ static int tidy_lazy(struct daemon *daemon)
 	int rc = wa_lazy_tidy(daemon->lazy);
 	if (rc != 0)
 		nf_warn("what was kept for branches that are gone cannot be removed now: %s", strerror(-rc));
-	return wa_lazy_start(daemon->lazy, daemon->config->drain_rate);
+	return wa_lazy_start(daemon->lazy, daemon->config->drain_rate, daemon->config->drain_memory);
 }
 
 /* Before anything is read: branches may look through redo layers. */

@@ -18,6 +18,7 @@ struct daemon_config {
 	unsigned threads; /* 0 = default */
 	uint64_t memory_limit_bytes; /* 0 = default */
 	uint64_t drain_rate; /* bytes a second; 0 = nothing is made in the background; WA_LAZY_NO_LIMIT */
+	uint64_t drain_memory; /* bytes for pages of blocks that are made in the background; 0 = default */
 	bool foreground;
 };
 

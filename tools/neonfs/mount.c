@@ -62,6 +62,15 @@ static int parse_drain_rate(const char *text, uint64_t *ret_rate)
 	return TL_OK;
 }
 
+static int parse_drain_memory(const char *text, uint64_t *ret_memory)
+{
+	if (text != NULL && tl_parse_bytes(text, ret_memory) != 0)
+		return tl_usage("--drain-memory \"%s\" is no size; write one like 402653184, 384M or 2G", text);
+	if (text != NULL && *ret_memory < WA_LAZY_MEMORY_MIN)
+		return tl_usage("--drain-memory %s is too small; it is at least %uM", text, WA_LAZY_MEMORY_MIN >> 20);
+	return TL_OK;
+}
+
 static int parse_options(const struct tl_call *call, struct daemon_config *ret_config)
 {
 	const char *threads = tl_value(call, "threads"), *memory = tl_value(call, "memory-limit");
@@ -71,6 +80,8 @@ static int parse_options(const struct tl_call *call, struct daemon_config *ret_c
 		code = parse_transport(tl_value(call, "transport"), &ret_config->transport);
 	if (code == TL_OK)
 		code = parse_drain_rate(tl_value(call, "drain-rate"), &ret_config->drain_rate);
+	if (code == TL_OK)
+		code = parse_drain_memory(tl_value(call, "drain-memory"), &ret_config->drain_memory);
 	if (code != TL_OK)
 		return code;
 	if (threads != NULL && tl_parse_number(threads, 1, FS_THREADS_MAX, &number) != 0)

@@ -190,9 +190,10 @@ static void *drain_thread(void *arg)
 	return NULL;
 }
 
-int wa_lazy_start(struct wa_lazy *lazy, uint64_t rate)
+int wa_lazy_start(struct wa_lazy *lazy, uint64_t rate, uint64_t memory)
 {
 	lazy->drain_rate = rate;
+	lazy->drain_memory = memory;
 	int error = -pthread_create(&lazy->thread, NULL, drain_thread, lazy);
 	lazy->has_thread = error == 0;
 	return error;

@@ -32,11 +32,11 @@ struct wa_lazy {
 	size_t drained_count, drained_room;
 	bool is_stopping, is_wanted; /* a layer was made */
 	bool has_thread;
-	uint64_t drain_rate; /* const once the thread runs */
+	uint64_t drain_rate, drain_memory; /* const once the thread runs */
 	pthread_t thread;
 };
 
-/* The drain at work: one thread or two. */
+/* The drain at work: one thread or several. */
 struct lz_draining {
 	struct wa_lazy *lazy;
 	int64_t ready_ns; /* not before it may go on (CLOCK_MONOTONIC); guarded by lazy->lock */

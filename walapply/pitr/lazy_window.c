@@ -1,60 +1,24 @@
 /* Draining a layer: its blocks in the order of relations, a window of them at a time.
  *
- *	what the head has still to make ──▶ bases, from the view below the layer ──▶ wa_batch, the WAL once, forward ──▶ bd_layer_store
+ *	what the head has still to make ──▶ shares ──▶ bases, from the view below the layer ──▶ the WAL, once, forward ──▶ bd_layer_store
+ *	                                               lazy_window_blocks.c                     lazy_window_log.c          lazy_window_blocks.c
  *
- * A window is as many blocks as there is memory for (window_room): the WAL is gone through once for each. Of the WAL only pages are read that have
- * records of the window. Without a limit of the rate that one thread would keep to anyhow, two threads take window after window: while one waits for
- * the disk, the other has the processor. What is stored needs no bookkeeping: after a kill the blocks that are made are found made. Who reads, overwrites
- * or cuts meanwhile wins (bd_layer_store). */
+ * A window is as many blocks as there is memory for (window_room): the WAL is gone through once for each. It is divided into shares, and each step is done
+ * for all of them before the next one begins. Without a limit of the rate that one thread would keep to anyhow, several threads do them side by
+ * side: while one waits for the disk, another has the processor. What is stored needs no bookkeeping: after a kill the blocks that are made are found made.
+ * Who reads, overwrites or cuts meanwhile wins (bd_layer_store). */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/nf_log.h"
-#include "walapply/materialise/wa_batch.h"
-#include "walapply/pitr/lazy_impl.h"
+#include "walapply/pitr/lazy_window.h"
 
-#define WINDOW_MAX 65536u /* blocks */
-#define WINDOW_MIN 1024u
-#define MEMORY_SHARE 32u /* of the machine's memory: all windows together take one part in so many at most */
-#define WORKERS_MAX 2u
-#define ONE_WORKER_RATE (UINT64_C(256) << 20) /* bytes a second that one thread comes to */
-#define LONG_RUN 16u /* pages of WAL: a run like this is read by itself, shorter ones many at once */
-#define WAL_GAP 2u /* pages read for nothing between two of a run */
-
-/* One layer being drained. */
-struct drain {
-	struct lz_draining *draining;
-	struct bd_view head, below;
-	struct bd_epoch epoch;
-	struct lz_plan plan;
-	struct lz_indexes indexes;
-	struct lz_log log;
-	struct wa_range range;
-	const struct lz_file **files; /* in the order of relations */
-	size_t file_count, room; /* room: blocks of a window */
-	unsigned workers;
-	pthread_mutex_t lock;
-	/* guarded by lock */
-	size_t next_file; /* the next window begins in this one, */
-	uint32_t next_block; /* here */
-	int error; /* the first one: everybody stops */
-	bool has_failed; /* some block cannot be made */
-};
-
-/* A thread's. */
-struct window {
-	struct drain *drain;
-	size_t count;
-	struct wa_batch_block *blocks;
-	const struct lz_file **file_of; /* of each block */
-	uint32_t *at; /* of each: which of the file's */
-	uint8_t *pages; /* page i is of block i */
-	uint8_t *scattered; /* pages of WAL from all over a piece */
-};
+#define WINDOW_MAX 131072u /* blocks */
+#define WINDOW_MIN (WA_LAZY_MEMORY_MIN / WA_PAGE_SIZE)
+#define MEMORY_SHARE 32u /* of the machine's memory: a window takes one part in so many at most */
+#define ONE_THREAD_RATE (UINT64_C(256) << 20) /* bytes a second that one thread comes to */
 
 /* ------------------------------------------------------------ setting up */
 
@@ -77,22 +41,26 @@ static uint64_t count_blocks(const struct lz_file *file)
 	return count;
 }
 
-/* Blocks of a window. Each goes through the WAL, so there are few of them, but one for each thread. */
-static size_t window_room(uint64_t total, unsigned workers)
+/* Blocks of a window. */
+static size_t window_room(const struct wa_lazy *lazy, uint64_t total)
 {
 	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
-	uint64_t memory = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size : 0;
-	uint64_t most = NF_MIN(memory / MEMORY_SHARE / workers / WA_PAGE_SIZE, (uint64_t)WINDOW_MAX);
-	return (size_t)NF_MIN(NF_MAX(most, (uint64_t)WINDOW_MIN), NF_MAX((total + workers - 1) / workers, UINT64_C(1)));
+	uint64_t machine = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size : 0;
+	uint64_t memory = lazy->drain_memory > 0 ? lazy->drain_memory
+						 : NF_MIN(machine / MEMORY_SHARE, (uint64_t)WINDOW_MAX * WA_PAGE_SIZE);
+	return (size_t)NF_MIN(NF_MAX(memory / WA_PAGE_SIZE, (uint64_t)WINDOW_MIN), NF_MAX(total, UINT64_C(1)));
 }
 
-static unsigned count_workers(const struct wa_lazy *lazy)
+/* More than there are processors: some of them wait for the disk. */
+static unsigned count_threads(const struct wa_lazy *lazy)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	return lazy->drain_rate > ONE_WORKER_RATE && processors > 1 ? WORKERS_MAX : 1;
+	if (lazy->drain_rate <= ONE_THREAD_RATE || processors < 2)
+		return 1;
+	return (unsigned)NF_MIN(2 * processors, (long)LZ_CREW_MAX);
 }
 
-static int sort_files(struct drain *drain)
+static int sort_files(struct lz_drain *drain)
 {
 	uint64_t total = 0;
 	drain->files = calloc(NF_MAX(HASH_COUNT(drain->plan.files), 1u), sizeof(*drain->files));
@@ -104,12 +72,12 @@ static int sort_files(struct drain *drain)
 	}
 	if (drain->file_count > 0)
 		qsort(drain->files, drain->file_count, sizeof(*drain->files), compare_files);
-	drain->workers = count_workers(drain->draining->lazy);
-	drain->room = window_room(total, drain->workers);
+	drain->threads = count_threads(drain->draining->lazy);
+	drain->room = window_room(drain->draining->lazy, total);
 	return 0;
 }
 
-static int open_drain(struct drain *drain, const char *name, bool use_runs)
+static int open_drain(struct lz_drain *drain, const char *name, bool use_runs)
 {
 	struct bd_store *store = drain->draining->lazy->store;
 	struct bd_inode *dir = NULL, *index = NULL;
@@ -131,7 +99,7 @@ static int open_drain(struct drain *drain, const char *name, bool use_runs)
 	return error;
 }
 
-static void close_drain(struct drain *drain)
+static void close_drain(struct lz_drain *drain)
 {
 	free(drain->files);
 	lz_log_close(&drain->log);
@@ -139,36 +107,52 @@ static void close_drain(struct drain *drain)
 	lz_plan_free(&drain->plan);
 }
 
-static int open_window(struct window *window, struct drain *drain)
+/* Room for the log: two pieces, and for each part of one what is read from all over it. */
+static int open_log(struct lz_window *window)
 {
-	*window = (struct window){.drain = drain};
+	bool has_all = true;
+	for (unsigned i = 0; i < 2; i++) {
+		window->log[i] = nf_io_buffer(WA_BATCH_LOG);
+		has_all &= window->log[i] != NULL;
+	}
+	for (unsigned i = 0; i < LZ_READS; i++) {
+		window->scattered[i] = nf_io_buffer(BD_SCATTERED_MAX * WA_PAGE_SIZE);
+		has_all &= window->scattered[i] != NULL;
+	}
+	return has_all ? 0 : -ENOMEM;
+}
+
+static int open_window(struct lz_window *window, struct lz_drain *drain)
+{
+	*window = (struct lz_window){.drain = drain};
 	window->blocks = calloc(drain->room, sizeof(*window->blocks));
 	window->file_of = calloc(drain->room, sizeof(*window->file_of));
 	window->at = calloc(drain->room, sizeof(*window->at));
 	window->pages = nf_io_buffer(drain->room * WA_PAGE_SIZE);
-	window->scattered = nf_io_buffer(BD_SCATTERED_MAX * WA_PAGE_SIZE);
+	if (window->blocks == NULL || window->file_of == NULL || window->at == NULL || window->pages == NULL)
+		return -ENOMEM;
 	/* Pages are used in any order: where it can be had, memory in large pieces. */
-	if (window->pages != NULL)
-		(void)madvise(window->pages, drain->room * WA_PAGE_SIZE, MADV_HUGEPAGE);
-	return window->blocks == NULL || window->file_of == NULL || window->at == NULL || window->pages == NULL ||
-			       window->scattered == NULL
-		       ? -ENOMEM
-		       : 0;
+	(void)madvise(window->pages, drain->room * WA_PAGE_SIZE, MADV_HUGEPAGE);
+	int error = open_log(window);
+	return error == 0 ? lz_crew_new(drain->threads, &window->crew) : error;
 }
 
-static void close_window(struct window *window)
+static void close_window(struct lz_window *window)
 {
+	lz_crew_free(window->crew);
+	for (unsigned i = 0; i < LZ_READS; i++)
+		free(window->scattered[i]);
+	for (unsigned i = 0; i < 2; i++)
+		free(window->log[i]);
 	free(window->blocks);
 	free(window->file_of);
 	free(window->at);
 	free(window->pages);
-	free(window->scattered);
 }
 
 /* -------------------------------------------------------------- filling */
 
-/* The file's inode as `view` has it. NULL: it is gone, and has nothing to be made. */
-static int open_file(const struct drain *drain, const struct lz_file *file, struct bd_view view, struct bd_inode **ret_inode)
+int lz_drain_file(const struct lz_drain *drain, const struct lz_file *file, struct bd_view view, struct bd_inode **ret_inode)
 {
 	*ret_inode = NULL;
 	int error = bd_inode_by_id(drain->draining->lazy->store, view, (struct bd_file_id){file->id}, ret_inode);
@@ -176,23 +160,22 @@ static int open_file(const struct drain *drain, const struct lz_file *file, stru
 }
 
 /* A block that the file has not whole below the layer: as a reader makes it. */
-static int make_by_reading(struct window *window, struct bd_inode *inode, uint32_t block)
+static int make_by_reading(struct lz_window *window, struct bd_inode *inode, uint32_t block)
 {
 	ssize_t got = bd_read(inode, (uint64_t)block * NF_BLOCK_SIZE, window->pages, NF_BLOCK_SIZE);
 	return got < 0 ? (int)got : 0;
 }
 
-/* Bytes that are damaged or cannot be read, which says nothing of other blocks. */
-static bool is_of_block(int error)
+bool lz_is_of_block(int error)
 {
 	return error == -EIO || error == -EUCLEAN || error == -EBADMSG;
 }
 
-static int whole_blocks(const struct drain *drain, const struct lz_file *file, uint32_t *ret_blocks)
+static int whole_blocks(const struct lz_drain *drain, const struct lz_file *file, uint32_t *ret_blocks)
 {
 	struct bd_inode *inode;
 	struct bd_attr attr;
-	int error = open_file(drain, file, drain->below, &inode);
+	int error = lz_drain_file(drain, file, drain->below, &inode);
 	*ret_blocks = 0;
 	if (error != 0 || inode == NULL)
 		return error;
@@ -203,14 +186,14 @@ static int whole_blocks(const struct drain *drain, const struct lz_file *file, u
 }
 
 /* Blocks of the file from *from on that are still to be made, as many as there is room for; *from is behind them. UINT32_MAX: that were all. */
-static int add_file(struct window *window, const struct lz_file *file, uint32_t *from)
+static int add_file(struct lz_window *window, const struct lz_file *file, uint32_t *from)
 {
-	const struct drain *drain = window->drain;
+	const struct lz_drain *drain = window->drain;
 	struct bd_inode *inode;
 	uint32_t whole = 0;
 	size_t room = drain->room - window->count, count = 0;
 	uint32_t *at = window->at + window->count;
-	int error = open_file(drain, file, drain->head, &inode);
+	int error = lz_drain_file(drain, file, drain->head, &inode);
 	if (error != 0 || inode == NULL) {
 		*from = UINT32_MAX;
 		return error;
@@ -222,8 +205,9 @@ static int add_file(struct window *window, const struct lz_file *file, uint32_t 
 	for (; error == 0 && count > 0 && at[count - 1] >= whole; count--) {
 		error = make_by_reading(window, inode, at[count - 1]);
 		/* As one that cannot be made: it stays unmade, and does not keep the others. */
-		window->drain->has_failed |= is_of_block(error); /* under the lock */
-		error = is_of_block(error) ? 0 : error;
+		if (lz_is_of_block(error))
+			window->drain->has_failed = true;
+		error = lz_is_of_block(error) ? 0 : error;
 	}
 	for (size_t i = 0; error == 0 && i < count; i++, window->count++) {
 		struct wa_batch_block *block = &window->blocks[window->count];
@@ -236,269 +220,111 @@ static int add_file(struct window *window, const struct lz_file *file, uint32_t 
 	return error;
 }
 
-/* The blocks of the next window. None: all are taken, or somebody failed. */
-static int fill_window(struct window *window)
+/* The blocks of the next window. None: all are taken. */
+static int fill_window(struct lz_window *window)
 {
-	struct drain *drain = window->drain;
+	struct lz_drain *drain = window->drain;
 	int error = 0;
 	window->count = 0;
-	pthread_mutex_lock(&drain->lock);
-	while (drain->error == 0 && error == 0 && drain->next_file < drain->file_count && window->count < drain->room) {
+	while (error == 0 && drain->next_file < drain->file_count && window->count < drain->room) {
 		error = add_file(window, drain->files[drain->next_file], &drain->next_block);
 		if (drain->next_block == UINT32_MAX) {
 			drain->next_file++;
 			drain->next_block = 0;
 		}
 	}
-	pthread_mutex_unlock(&drain->lock);
 	return error;
 }
 
 /* -------------------------------------------------------------- a window */
 
-/* Blocks from `first` on that follow each other in one file, `max` at most, and are of the same kind as it. */
-static size_t run_length(const struct window *window, size_t first, size_t max,
-			 bool (*of_kind)(const struct wa_batch_block *block))
+/* More than there are threads: some blocks have more records than others. */
+static void divide_window(struct lz_window *window)
 {
-	size_t n = 1;
-	while (n < max && first + n < window->count && window->file_of[first + n] == window->file_of[first] &&
-	       window->at[first + n] == window->at[first] + n &&
-	       of_kind(&window->blocks[first + n]) == of_kind(&window->blocks[first]))
-		n++;
-	return n;
+	size_t count = window->drain->threads > 1 ? NF_MIN((size_t)LZ_SHARES, window->count) : 1;
+	window->share_count = count;
+	for (size_t i = 0; i < count; i++)
+		window->shares[i] = (struct lz_share){
+			.window = window, .first = window->count * i / count, .end = window->count * (i + 1) / count};
 }
 
-static bool needs_base(const struct wa_batch_block *block)
+/* What its blocks need, and their bases. */
+static int prepare_share(void *arg, size_t i)
 {
-	return block->needs_base;
+	struct lz_window *window = arg;
+	struct lz_share *share = &window->shares[i];
+	int error = wa_batch_new(&window->drain->range, window->blocks + share->first, share->end - share->first, &share->batch,
+				 &share->why);
+	return error == 0 ? lz_window_bases(share) : error;
 }
 
-static bool is_made(const struct wa_batch_block *block)
+static int end_share(void *arg, size_t i)
 {
-	return block->status >= 0;
+	struct lz_window *window = arg;
+	struct lz_share *share = &window->shares[i];
+	wa_batch_end(share->batch);
+	wa_batch_free(share->batch);
+	share->batch = NULL;
+	return lz_window_store(share);
 }
 
-/* Each page is its base, or zeros where that does not count. */
-static int read_bases(struct window *window)
+static void tell_why(const struct lz_window *window)
 {
-	struct bd_inode *inode = NULL;
-	const struct lz_file *file = NULL;
-	int error = 0;
-	for (size_t i = 0, n; i < window->count && error == 0; i += n) {
-		size_t size;
-		n = run_length(window, i, BD_LAYER_STORE_MAX, needs_base);
-		size = n * WA_PAGE_SIZE;
-		if (!window->blocks[i].needs_base) {
-			memset(window->blocks[i].page, 0, size);
+	const struct lz_drain *drain = window->drain;
+	for (size_t i = 0; i < window->share_count; i++) {
+		const struct wa_error *why = &window->shares[i].why;
+		if (why->text[0] == 0)
 			continue;
-		}
-		if (file != window->file_of[i]) {
-			if (inode != NULL)
-				bd_inode_unref(inode, 1);
-			file = window->file_of[i];
-			error = open_file(window->drain, file, window->drain->below, &inode);
-			if (error == 0 && inode == NULL)
-				error = -EUCLEAN; /* it had the size that its blocks were marked by */
-		}
-		if (error == 0) {
-			ssize_t got = bd_read(inode, (uint64_t)window->at[i] * NF_BLOCK_SIZE, window->blocks[i].page, size);
-			error = got == (ssize_t)size ? lz_pace(window->drain->draining, size) : got < 0 ? (int)got : -EUCLEAN;
-		}
-	}
-	if (inode != NULL)
-		bd_inode_unref(inode, 1);
-	return error;
-}
-
-/* Pages of the piece [at, at + count) that are wanted and not in a long run, many at once. */
-struct scattering {
-	struct window *window;
-	struct nf_lsn at;
-	uint8_t *bytes;
-	uint64_t *there;
-	uint32_t pages[BD_SCATTERED_MAX];
-	unsigned count;
-};
-
-static int read_scattered(struct scattering *scattering)
-{
-	struct window *window = scattering->window;
-	struct nf_lsn at[BD_SCATTERED_MAX];
-	for (unsigned i = 0; i < scattering->count; i++)
-		at[i].v = scattering->at.v + (uint64_t)scattering->pages[i] * WA_PAGE_SIZE;
-	int error = scattering->count > 0 ? lz_log_scattered(&window->drain->log, at, scattering->count, window->scattered) : 0;
-	for (unsigned i = 0; i < scattering->count && error == 0; i++) {
-		uint32_t page = scattering->pages[i];
-		memcpy(scattering->bytes + (size_t)page * WA_PAGE_SIZE, window->scattered + (size_t)i * WA_PAGE_SIZE,
-		       WA_PAGE_SIZE);
-		scattering->there[page / 64] |= UINT64_C(1) << page % 64;
-	}
-	scattering->count = 0;
-	return error;
-}
-
-static bool is_set(const uint64_t *bits, size_t i)
-{
-	return bits[i / 64] >> i % 64 & 1;
-}
-
-/* The run that begins at the wanted page `first`: its end. */
-static size_t run_of_pages(const uint64_t *wanted, size_t first, size_t count)
-{
-	size_t end = first + 1;
-	for (size_t i = end; i < count && i <= end + WAL_GAP; i++)
-		if (is_set(wanted, i))
-			end = i + 1;
-	return end;
-}
-
-static int read_run(struct scattering *scattering, size_t first, size_t end)
-{
-	struct window *window = scattering->window;
-	struct nf_lsn at = {scattering->at.v + first * WA_PAGE_SIZE};
-	int error = lz_log_read(&window->drain->log, at, end - first, scattering->bytes + first * WA_PAGE_SIZE);
-	for (size_t i = first; i < end && error == 0; i++)
-		scattering->there[i / 64] |= UINT64_C(1) << i % 64;
-	return error;
-}
-
-/* wa_batch_read_fn */
-static int read_wal(void *arg, struct nf_lsn at, size_t count, const uint64_t *wanted, uint8_t *bytes, uint64_t *there)
-{
-	struct scattering scattering = {.window = arg, .at = at, .bytes = bytes, .there = there};
-	size_t pages = 0;
-	int error = 0;
-	for (size_t first = 0, end; first < count && error == 0; first = end) {
-		end = first + 1;
-		if (!is_set(wanted, first))
-			continue;
-		end = run_of_pages(wanted, first, count);
-		if (end - first >= LONG_RUN) {
-			pages += end - first;
-			error = read_run(&scattering, first, end);
-			continue;
-		}
-		for (size_t i = first; i < end && error == 0; i++) {
-			if (!is_set(wanted, i))
-				continue;
-			pages++;
-			scattering.pages[scattering.count++] = (uint32_t)i;
-			if (scattering.count == BD_SCATTERED_MAX)
-				error = read_scattered(&scattering);
-		}
-	}
-	if (error == 0)
-		error = read_scattered(&scattering);
-	struct lz_draining *draining = scattering.window->drain->draining;
-	atomic_fetch_add(&draining->wal_bytes, pages * WA_PAGE_SIZE);
-	return error == 0 ? lz_pace(draining, pages * WA_PAGE_SIZE) : error;
-}
-
-static void note_failed(struct drain *drain)
-{
-	pthread_mutex_lock(&drain->lock);
-	drain->has_failed = true;
-	pthread_mutex_unlock(&drain->lock);
-}
-
-static int store_window(struct window *window)
-{
-	struct drain *drain = window->drain;
-	int error = 0;
-	for (size_t i = 0, n; i < window->count && error == 0; i += n) {
-		struct bd_inode *inode;
-		n = run_length(window, i, BD_LAYER_STORE_MAX, is_made);
-		if (!is_made(&window->blocks[i])) {
-			note_failed(drain);
-			continue;
-		}
-		error = open_file(drain, window->file_of[i], drain->head, &inode);
-		if (error != 0 || inode == NULL)
-			continue; /* removed meanwhile */
-		error = bd_layer_store(inode, drain->epoch, window->at[i], (uint32_t)n, window->blocks[i].page);
-		bd_inode_unref(inode, 1);
-		atomic_fetch_add(&drain->draining->blocks, n);
-		if (error == 0)
-			error = lz_pace(drain->draining, n * WA_PAGE_SIZE);
-	}
-	return error;
-}
-
-static int make_window(struct window *window)
-{
-	struct wa_batch *batch;
-	struct wa_error why = {0};
-	int error = wa_batch_new(&window->drain->range, window->blocks, window->count, &batch, &why);
-	if (error == 0) {
-		error = read_bases(window);
-		if (error == 0)
-			error = wa_batch_run(batch, read_wal, window, &why);
-		wa_batch_free(batch);
-	}
-	if (why.text[0] != 0)
 		nf_error("branch %u: blocks cannot be brought to " NF_LSN_FMT ": record at " NF_LSN_FMT ": %s",
-			 window->drain->head.branch.v, NF_LSN_ARG(window->drain->plan.to), NF_LSN_ARG(why.lsn), why.text);
-	return error == 0 ? store_window(window) : error;
+			 drain->head.branch.v, NF_LSN_ARG(drain->plan.to), NF_LSN_ARG(why->lsn), why->text);
+		return; /* one says what is wrong */
+	}
 }
 
-/* --------------------------------------------------------------- threads */
-
-/* is_first: without memory for this one there is no drain; for another one it goes on without. */
-static void work(struct drain *drain, bool is_first)
+static int make_window(struct lz_window *window)
 {
-	struct window window;
-	int error = open_window(&window, drain);
-	if (error != 0 && !is_first) {
-		close_window(&window);
-		return;
-	}
+	divide_window(window);
+	int error = lz_crew_run(window->crew, window->share_count, prepare_share, window);
+	if (error == 0)
+		error = lz_window_log(window);
+	if (error == 0)
+		error = lz_crew_run(window->crew, window->share_count, end_share, window);
+	tell_why(window);
+	for (size_t i = 0; i < window->share_count; i++)
+		wa_batch_free(window->shares[i].batch);
+	return error;
+}
+
+static int make_windows(struct lz_drain *drain)
+{
+	struct lz_window *window = calloc(1, sizeof(*window));
+	int error = window != NULL ? open_window(window, drain) : -ENOMEM;
 	while (error == 0) {
-		error = fill_window(&window);
-		if (error != 0 || window.count == 0)
+		error = fill_window(window);
+		if (error != 0 || window->count == 0)
 			break;
-		error = make_window(&window);
+		error = make_window(window);
 	}
-	close_window(&window);
-	pthread_mutex_lock(&drain->lock);
-	drain->error = drain->error == 0 ? error : drain->error;
-	pthread_mutex_unlock(&drain->lock);
-}
-
-static void *worker(void *arg)
-{
-	setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), WA_HISTORY_NICE);
-	work(arg, false);
-	return NULL;
-}
-
-/* This thread, and others beside it. */
-static void work_together(struct drain *drain)
-{
-	pthread_t threads[WORKERS_MAX];
-	unsigned started = 0;
-	while (started + 1 < drain->workers && pthread_create(&threads[started], NULL, worker, drain) == 0)
-		started++;
-	work(drain, true);
-	for (unsigned i = 0; i < started; i++)
-		pthread_join(threads[i], NULL);
+	if (window != NULL)
+		close_window(window);
+	free(window);
+	return error;
 }
 
 static int drain_once(struct lz_draining *draining, const struct bd_layer_info *info, const char *name, bool use_runs,
 		      bool *ret_has_runs)
 {
-	struct drain drain = {.draining = draining,
+	struct lz_drain drain = {.draining = draining,
 			      .head = wh_head(info->branch),
 			      .below = {.branch = info->branch, .epoch = info->epoch},
 			      .epoch = info->epoch};
-	pthread_mutex_init(&drain.lock, NULL);
 	int error = open_drain(&drain, name, use_runs);
 	*ret_has_runs = drain.indexes.has_runs;
-	if (error == 0) {
-		work_together(&drain);
-		error = drain.error != 0 ? drain.error : drain.has_failed ? -EIO : 0;
-	}
+	if (error == 0)
+		error = make_windows(&drain);
+	if (error == 0 && drain.has_failed)
+		error = -EIO;
 	close_drain(&drain);
-	pthread_mutex_destroy(&drain.lock);
 	return error;
 }
 

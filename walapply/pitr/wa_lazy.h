@@ -18,6 +18,7 @@
 
 #define WA_LAZY_DRAIN_RATE (64u << 20) /* bytes a second, what is read and what is written */
 #define WA_LAZY_NO_LIMIT UINT64_MAX
+#define WA_LAZY_MEMORY_MIN (1u << 20)
 #define WA_LAZY_UNDRAINED ".tree-" /* layers of branches whose names begin so are not drained: such branches do not live long */
 
 struct wa_lazy;
@@ -25,9 +26,9 @@ struct wa_lazy;
 /* One a store; install its hooks (bd_store_set_layer_hooks) before branches are used. Returns 0 or -ENOMEM. */
 NF_MUST_CHECK int wa_lazy_open(struct bd_store *store, struct wa_lazy **ret_lazy);
 /* Begin to drain in the background: what nobody has read yet is made in the heads, and layers that nobody needs any more go with what was kept for
- * them. At most `rate` bytes a second (WA_LAZY_DRAIN_RATE, WA_LAZY_NO_LIMIT; with 0 none are made), some seconds after a layer was made. 0 or
- * -errno. */
-NF_MUST_CHECK int wa_lazy_start(struct wa_lazy *lazy, uint64_t rate);
+ * them. At most `rate` bytes a second (WA_LAZY_DRAIN_RATE, WA_LAZY_NO_LIMIT; with 0 none are made), some seconds after a layer was made, in `memory` bytes for
+ * pages (0: a share of the machine's). 0 or -errno. */
+NF_MUST_CHECK int wa_lazy_start(struct wa_lazy *lazy, uint64_t rate, uint64_t memory);
 /* Before the store is closed. */
 void wa_lazy_stop(struct wa_lazy *lazy);
 /* After the store was closed. NULL is legal. */

@@ -59,7 +59,7 @@ class Arguments(Workplace):
 
     def test_values(self):
         for words in (["--cache=sideways"], ["--transport", "pigeon"], ["--threads", "0"], ["--threads", "many"],
-                      ["--memory-limit", "lots"], ["--memory-limit", "1M"], ["--memory-limit", "99999999999999999999"]):
+                      ["--drain-memory", "lots"], ["--drain-memory", "64K"], ["--drain-rate", "fast"], ["--memory-limit", "lots"], ["--memory-limit", "1M"], ["--memory-limit", "99999999999999999999"]):
             self.one_line(run(NEONFS, "mount", self.store, self.mountpoint, *words), USAGE, words[0].split("=")[0])
         for limit in ("", "-1", "10X", "1M", "1e9", "1.5"):
             self.one_line(run(NEONFS, "init", self.top + "/new", "--size-limit", limit), USAGE, "--size-limit")

@@ -486,6 +486,77 @@ static void many_at_once(void **state)
 	scene_free(scene);
 }
 
+/* Several batches of one range, whose pieces are read once for all of them, ahead of those that are applied. A block whose base cannot be had keeps that. */
+static void side_by_side(void **state)
+{
+	enum { COUNT = 40, SHARES = 3, BAD = 7 };
+	static uint8_t pages[COUNT][WA_PAGE_SIZE];
+	static uint8_t log[WA_BATCH_LOG];
+	uint64_t wanted[WA_BATCH_AHEAD][SHARES][WA_BATCH_WORDS], there[WA_BATCH_WORDS];
+	struct wa_batch_block blocks[COUNT];
+	struct wa_batch *batches[SHARES];
+	struct wa_batch_piece pieces[SEGMENTS];
+	struct scene *scene = scene_new();
+	const struct wa_locator rel = REL_A;
+	(void)state;
+	for (unsigned segment = 0; segment < SEGMENTS; segment++) {
+		for (unsigned i = 0; i < COUNT; i++) {
+			if ((i + segment) % 3 == 0)
+				put_image(scene, rel, i, (uint8_t)('a' + segment));
+			put_byte(scene, rel, i, 1 + segment, (uint8_t)i);
+		}
+		if (segment + 1 < SEGMENTS)
+			next_segment(scene);
+	}
+	scene_ready(scene);
+	for (unsigned i = 0; i < COUNT; i++) {
+		fill_page(pages[i], 'z');
+		blocks[i] = (struct wa_batch_block){.block = {.rel = rel, .blkno = i}, .page = pages[i]};
+	}
+	for (unsigned k = 0; k < SHARES; k++) {
+		size_t first = COUNT * k / SHARES, end = COUNT * (k + 1) / SHARES;
+		assert_int_equal(wa_batch_new(&scene->range, blocks + first, end - first, &batches[k], &scene->error), 0);
+	}
+	blocks[BAD].status = -EUCLEAN;
+	for (unsigned k = 0; k < SHARES; k++)
+		wa_batch_begin(batches[k], read_pages, scene, &scene->error);
+	for (unsigned n = 0; n < SEGMENTS; n++) {
+		pieces[n] = pieces[n > 0 ? n - 1 : 0];
+		assert_true(wa_batch_next_piece(&scene->range, n > 0, &pieces[n]));
+	}
+	assert_false(wa_batch_next_piece(&scene->range, true, &(struct wa_batch_piece){pieces[SEGMENTS - 1].index, 0, {0}, 0}));
+	memset(wanted, 0, sizeof(wanted));
+	for (unsigned n = 0; n < WA_BATCH_AHEAD; n++)
+		for (unsigned k = 0; k < SHARES; k++)
+			assert_int_equal(wa_batch_want(batches[k], &pieces[n], wanted[n][k], &scene->error), 1);
+	for (unsigned n = 0; n < SEGMENTS; n++) {
+		memset(there, 0, sizeof(there));
+		for (unsigned k = 0; k < SHARES; k++)
+			assert_int_equal(read_pages(scene, pieces[n].begin, pieces[n].pages, wanted[n % WA_BATCH_AHEAD][k], log, there), 0);
+		for (unsigned k = 0; k < SHARES; k++) {
+			assert_int_equal(wa_batch_apply(batches[k], &pieces[n], log, there, &scene->error), 0);
+			memset(wanted[n % WA_BATCH_AHEAD][k], 0, sizeof(wanted[0][0]));
+			if (n + WA_BATCH_AHEAD < SEGMENTS)
+				assert_int_equal(wa_batch_want(batches[k], &pieces[n + WA_BATCH_AHEAD], wanted[n % WA_BATCH_AHEAD][k],
+							       &scene->error),
+						 1);
+		}
+	}
+	for (unsigned k = 0; k < SHARES; k++)
+		wa_batch_end(batches[k]);
+	for (unsigned i = 0; i < COUNT; i++) {
+		struct wa_error error;
+		fill_page(scene->page, 'z');
+		assert_true(wa_materialise(&scene->range, &blocks[i].block, scene->page, NULL, &error) >= 0);
+		assert_int_equal(blocks[i].status, i == BAD ? -EUCLEAN : 1);
+		if (i != BAD)
+			assert_memory_equal(pages[i], scene->page, WA_PAGE_SIZE);
+	}
+	for (unsigned k = 0; k < SHARES; k++)
+		wa_batch_free(batches[k]);
+	scene_free(scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -495,7 +566,7 @@ int main(void)
 		cmocka_unit_test(cut_of_map),        cmocka_unit_test(dropped_database),
 		cmocka_unit_test(copied_database),   cmocka_unit_test(split_record),
 		cmocka_unit_test(what_does_not_fit), cmocka_unit_test(of_an_extension),
-		cmocka_unit_test(many_at_once),
+		cmocka_unit_test(many_at_once),      cmocka_unit_test(side_by_side),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
