@@ -257,13 +257,14 @@ NF_MUST_CHECK int bd_layer_list(struct bd_store *store, struct bd_branch_id bran
 				size_t *ret_count);
 /* Making ahead what readers of a head would make one by one. `inode` of the head of the branch that has a layer on `epoch`.
  * unmade: the first blocks at or behind `from` that the layer is still to make, `room` at most, rising.
- * store: `pages` are what `apply` makes of the blocks [block, block + count), count <= BD_LAYER_STORE_MAX, and the file below the layer has them whole.
- * Stored as by a reader: only where the layer is still to make them, so who writes meanwhile wins. Durable when the file's other writes are.
+ * store: `pages` are what `apply` makes of `blocks`, `count` of them, 1 to BD_LAYER_STORE_MAX, each once, from anywhere in the file, which below the layer has
+ * them whole. With one write; and as by a reader: only where the layer is still to make them, so who writes meanwhile wins. Durable when the file's other writes are.
  * -EINVAL: no head; -ENOENT: no such layer; -EIO: a layer cannot be opened (logged); as bd_write. Thread-safe, no lock held. */
 #define BD_LAYER_STORE_MAX 128u
 NF_MUST_CHECK int bd_layer_unmade(struct bd_inode *inode, struct bd_epoch epoch, uint32_t from, uint32_t *blocks, size_t room,
 				  size_t *ret_count);
-NF_MUST_CHECK int bd_layer_store(struct bd_inode *inode, struct bd_epoch epoch, uint32_t block, uint32_t count, const void *pages);
+NF_MUST_CHECK int bd_layer_store(struct bd_inode *inode, struct bd_epoch epoch, const uint32_t *blocks,
+				 const uint8_t *const *pages, uint32_t count);
 /* Take a layer away that nobody needs any more. -EBUSY: the oldest view that looks through it (of snapshots, children, open views, and the head)
  * has a block that is still to be made; the same is then true or was true of all younger ones. Reads maps, not blocks; as long as the tree is
  * large. What lay below it only for its sake is collected in the background. Durable on return. Deleting a branch deletes its layers too, but

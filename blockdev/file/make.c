@@ -268,12 +268,12 @@ int make_store(struct bd_inode *inode, uint32_t first, uint32_t count, struct bd
 }
 
 int make_store_at(struct bd_inode *inode, const uint32_t *blocks, uint32_t count, struct bd_layer *const *layers,
-		  const uint8_t *pages)
+		  const uint8_t *const *pages)
 {
 	struct made *made = made_new(count);
 	if (made == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++)
-		gather(made, blocks[i], layers[i], pages + (size_t)i * NF_BLOCK_SIZE);
+		gather(made, blocks[i], layers[i], pages[i]);
 	return store_all(inode, made);
 }

@@ -63,11 +63,13 @@ static void store_taken(struct bd_later *later, uint32_t n)
 {
 	struct bd_layer *layers[MAKE_BLOCKS_MAX] = {NULL};
 	uint32_t blocks[MAKE_BLOCKS_MAX] = {0};
+	const uint8_t *pages[MAKE_BLOCKS_MAX] = {NULL};
 	for (uint32_t i = 0; i < n; i++) {
 		layers[i] = later->taken[i].layer;
 		blocks[i] = later->taken[i].block;
+		pages[i] = later->taken_pages + (size_t)i * NF_BLOCK_SIZE;
 	}
-	int error = make_store_at(later->taken[0].inode, blocks, n, layers, later->taken_pages);
+	int error = make_store_at(later->taken[0].inode, blocks, n, layers, pages);
 	if (error != 0)
 		nf_debug("%u blocks that were made are not stored: %s", n, strerror(-error));
 	for (uint32_t i = 0; i < n; i++)

@@ -8,7 +8,7 @@
 #include "blockdev/file/make.h"
 #include "blockdev/layer/layer.h"
 
-static_assert(BD_LAYER_STORE_MAX == MAKE_BLOCKS_MAX, "one call of make_store");
+static_assert(BD_LAYER_STORE_MAX == MAKE_BLOCKS_MAX, "one call of make_store_at");
 
 /* The layer of a head's own branch; one reference. */
 static int find_layer(struct bd_inode *inode, struct bd_epoch epoch, struct bd_layer **ret_layer)
@@ -42,7 +42,8 @@ int bd_layer_unmade(struct bd_inode *inode, struct bd_epoch epoch, uint32_t from
 	return error;
 }
 
-int bd_layer_store(struct bd_inode *inode, struct bd_epoch epoch, uint32_t block, uint32_t count, const void *pages)
+int bd_layer_store(struct bd_inode *inode, struct bd_epoch epoch, const uint32_t *blocks, const uint8_t *const *pages,
+		   uint32_t count)
 {
 	struct bd_layer *layer, *layers[MAKE_BLOCKS_MAX];
 	assert(count > 0 && count <= BD_LAYER_STORE_MAX);
@@ -51,7 +52,7 @@ int bd_layer_store(struct bd_inode *inode, struct bd_epoch epoch, uint32_t block
 		return error;
 	for (uint32_t i = 0; i < count; i++)
 		layers[i] = layer;
-	error = make_store(inode, block, count, layers, pages);
+	error = make_store_at(inode, blocks, count, layers, pages);
 	if (error == 0)
 		atomic_fetch_add_explicit(&inode->store->made_blocks, count, memory_order_relaxed);
 	bd_layer_unref(layer);

@@ -46,6 +46,18 @@ static uint8_t *pages_of(int byte, size_t count)
 	return pages;
 }
 
+/* Blocks [first, first + count). */
+static int store(struct bd_inode *file, uint32_t epoch, uint32_t first, uint32_t count, const uint8_t *pages)
+{
+	uint32_t blocks[BD_LAYER_STORE_MAX];
+	const uint8_t *each[BD_LAYER_STORE_MAX];
+	for (uint32_t i = 0; i < count; i++) {
+		blocks[i] = first + i;
+		each[i] = pages + (size_t)i * BLOCK;
+	}
+	return bd_layer_store(file, (struct bd_epoch){epoch}, blocks, each, count);
+}
+
 static void what_is_stored_ahead_is_not_made_again(void **state)
 {
 	struct api *api = *state;
@@ -55,7 +67,7 @@ static void what_is_stored_ahead_is_not_made_again(void **state)
 
 	assert_int_equal(unmade(file, epoch, 0, blocks, BLOCKS), BLOCKS);
 	expect(file, 3, through(1, 5)); /* a reader's */
-	assert_ok(bd_layer_store(file, (struct bd_epoch){epoch}, 0, 100, pages));
+	assert_ok(store(file, epoch, 0, 100, pages));
 	assert_int_equal(unmade(file, epoch, 0, blocks, BLOCKS), BLOCKS - 100);
 	assert_int_equal(blocks[0], 100);
 	assert_int_equal(blocks[BLOCKS - 101], BLOCKS - 1);
@@ -80,6 +92,36 @@ static void what_is_stored_ahead_is_not_made_again(void **state)
 	assert_ok(bd_layer_delete(api->store, api->main.id, (struct bd_epoch){epoch}));
 }
 
+/* From anywhere in the file and in memory, in any order. */
+static void from_all_over(void **state)
+{
+	enum { COUNT = 90 };
+	struct api *api = *state;
+	struct bd_inode *file = make_file(api);
+	uint32_t blocks[BLOCKS], at[COUNT], epoch = layers_lay(api, api->main.id, 5, 1);
+	const uint8_t *each[COUNT];
+	uint8_t *pages = pages_of(0, COUNT);
+	for (uint32_t i = 0; i < COUNT; i++) {
+		at[i] = (i * 37 + 5) % BLOCKS;
+		memset(pages + (size_t)(COUNT - 1 - i) * BLOCK, (int)(100 + i), BLOCK);
+		each[i] = pages + (size_t)(COUNT - 1 - i) * BLOCK;
+	}
+	api_put(file, at[11] * (uint64_t)BLOCK, 42, BLOCK);
+	assert_ok(bd_layer_store(file, (struct bd_epoch){epoch}, at, each, COUNT));
+	assert_int_equal(unmade(file, epoch, 0, blocks, BLOCKS), BLOCKS - COUNT);
+	assert_ok(bd_fsync(file, false));
+	bd_inode_unref(file, 1);
+	free(pages);
+	api_crash(api);
+	layers_install(&hook, api->store);
+	hook.applied = 0;
+	file = api_lookup(api->root, "file");
+	for (uint32_t i = 0; i < COUNT; i++)
+		expect(file, at[i], i == 11 ? 42 : (int)(100 + i));
+	assert_int_equal(hook.applied, 0);
+	bd_inode_unref(file, 1);
+}
+
 static void who_wrote_has_won(void **state)
 {
 	struct api *api = *state;
@@ -90,16 +132,16 @@ static void who_wrote_has_won(void **state)
 	api_put(file, 4 * BLOCK, 42, BLOCK);
 	api_set_size(file, 12 * BLOCK);
 	api_set_size(file, 20 * BLOCK);
-	assert_ok(bd_layer_store(file, (struct bd_epoch){epoch}, 0, 20, pages));
+	assert_ok(store(file, epoch, 0, 20, pages));
 	for (uint32_t i = 0; i < 20; i++)
 		expect(file, i, i >= 12 ? 0 : i == 4 ? 42 : i % 2 == 0 ? 99 : 1);
 	assert_int_equal(unmade(file, epoch, 0, blocks, BLOCKS), 0);
 	/* A layer above: its blocks are not of the one below any more. */
 	uint32_t above = layers_lay(api, api->main.id, 7, 2);
 	memset(pages, 77, 20 * BLOCK);
-	assert_ok(bd_layer_store(file, (struct bd_epoch){epoch}, 0, 20, pages));
+	assert_ok(store(file, epoch, 0, 20, pages));
 	expect(file, 0, through(99, 7));
-	assert_ok(bd_layer_store(file, (struct bd_epoch){above}, 0, 8, pages));
+	assert_ok(store(file, above, 0, 8, pages));
 	expect(file, 2, 77);
 	free(pages);
 	bd_inode_unref(file, 1);
@@ -162,8 +204,8 @@ static void not_of_what_is_frozen(void **state)
 
 	assert_ok(bd_inode_by_id(api->store, (struct bd_view){api->main.id, {epoch}}, api_attr(file).file, &frozen));
 	assert_int_equal(bd_layer_unmade(frozen, (struct bd_epoch){epoch}, 0, blocks, 4, &count), -EINVAL);
-	assert_int_equal(bd_layer_store(frozen, (struct bd_epoch){epoch}, 0, 1, pages), -EINVAL);
-	assert_int_equal(bd_layer_store(file, (struct bd_epoch){epoch + 1}, 0, 1, pages), -ENOENT);
+	assert_int_equal(store(frozen, epoch, 0, 1, pages), -EINVAL);
+	assert_int_equal(store(file, epoch + 1, 0, 1, pages), -ENOENT);
 	bd_inode_unref(frozen, 1);
 	expect(file, 0, through(1, 5));
 	free(pages);
@@ -175,6 +217,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ahead_test(what_is_stored_ahead_is_not_made_again),
 		ahead_test(readers_do_not_wait),
+		ahead_test(from_all_over),
 		ahead_test(who_wrote_has_won),
 		ahead_test(not_of_what_is_frozen),
 	};

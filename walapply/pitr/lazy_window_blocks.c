@@ -4,31 +4,21 @@
 
 #include "walapply/pitr/lazy_window.h"
 
+#define BASES_MAX 128u /* read with one call */
 #define LONG_RUN 16u /* bases: a run like this is read by itself, shorter ones many at once */
 
-/* Blocks of the share from `first` on that follow each other in one file, `max` at most, and are of the same kind as it. */
-static size_t run_length(const struct lz_share *share, size_t first, size_t max, bool (*of_kind)(const struct wa_batch_block *block))
+/* ---------------------------------------------------------------- bases */
+
+/* Blocks of the share from `first` on that follow each other in one file and need a base as that one does, BASES_MAX at most. */
+static size_t run_length(const struct lz_share *share, size_t first)
 {
 	const struct lz_window *window = share->window;
 	size_t n = 1;
-	while (n < max && first + n < share->end && window->file_of[first + n] == window->file_of[first] &&
-	       window->at[first + n] == window->at[first] + n &&
-	       of_kind(&window->blocks[first + n]) == of_kind(&window->blocks[first]))
+	while (n < BASES_MAX && first + n < share->end && window->file_of[first + n] == window->file_of[first] &&
+	       window->at[first + n] == window->at[first] + n && window->blocks[first + n].needs_base)
 		n++;
 	return n;
 }
-
-static bool needs_base(const struct wa_batch_block *block)
-{
-	return block->needs_base;
-}
-
-static bool is_made(const struct wa_batch_block *block)
-{
-	return block->status >= 0;
-}
-
-/* ---------------------------------------------------------------- bases */
 
 /* Bases that are read together: all of one file. */
 struct bases {
@@ -123,9 +113,10 @@ int lz_window_bases(const struct lz_share *share)
 	struct bases bases = {.window = window, .bytes = nf_io_buffer(BD_SCATTERED_MAX * WA_PAGE_SIZE)};
 	int error = bases.bytes == NULL ? -ENOMEM : 0;
 	for (size_t i = share->first, n; i < share->end && error == 0; i += n) {
-		n = run_length(share, i, BD_LAYER_STORE_MAX, needs_base);
+		n = 1;
 		if (!window->blocks[i].needs_base)
 			continue;
+		n = run_length(share, i);
 		if (window->file_of[i] != bases.file)
 			error = change_file(&bases, window->file_of[i]);
 		if (error == 0)
@@ -141,26 +132,48 @@ int lz_window_bases(const struct lz_share *share)
 
 /* -------------------------------------------------------------- storing */
 
+/* Pages that are stored together: all of one file. */
+struct pages {
+	struct lz_window *window;
+	const struct lz_file *file;
+	uint32_t blocks[BD_LAYER_STORE_MAX];
+	const uint8_t *bytes[BD_LAYER_STORE_MAX];
+	uint32_t count;
+};
+
+static int store_together(struct pages *pages)
+{
+	struct lz_drain *drain = pages->window->drain;
+	const uint32_t count = pages->count;
+	struct bd_inode *inode;
+	pages->count = 0;
+	int error = count > 0 ? lz_drain_file(drain, pages->file, drain->head, &inode) : 0;
+	if (error != 0 || count == 0 || inode == NULL)
+		return error; /* without an inode: removed meanwhile */
+	error = bd_layer_store(inode, drain->epoch, pages->blocks, pages->bytes, count);
+	bd_inode_unref(inode, 1);
+	if (error != 0)
+		return error;
+	atomic_fetch_add(&drain->draining->blocks, count);
+	return lz_pace(drain->draining, (uint64_t)count * WA_PAGE_SIZE);
+}
+
 int lz_window_store(const struct lz_share *share)
 {
 	struct lz_window *window = share->window;
-	struct lz_drain *drain = window->drain;
+	struct pages pages = {.window = window};
 	int error = 0;
-	for (size_t i = share->first, n; i < share->end && error == 0; i += n) {
-		struct bd_inode *inode;
-		n = run_length(share, i, BD_LAYER_STORE_MAX, is_made);
-		if (!is_made(&window->blocks[i])) {
-			drain->has_failed = true;
+	for (size_t i = share->first; i < share->end && error == 0; i++) {
+		const struct wa_batch_block *block = &window->blocks[i];
+		if (block->status < 0) {
+			window->drain->has_failed = true;
 			continue;
 		}
-		error = lz_drain_file(drain, window->file_of[i], drain->head, &inode);
-		if (error != 0 || inode == NULL)
-			continue; /* removed meanwhile */
-		error = bd_layer_store(inode, drain->epoch, window->at[i], (uint32_t)n, window->blocks[i].page);
-		bd_inode_unref(inode, 1);
-		atomic_fetch_add(&drain->draining->blocks, n);
-		if (error == 0)
-			error = lz_pace(drain->draining, n * WA_PAGE_SIZE);
+		if (pages.count == BD_LAYER_STORE_MAX || pages.file != window->file_of[i])
+			error = store_together(&pages);
+		pages.file = window->file_of[i];
+		pages.blocks[pages.count] = window->at[i];
+		pages.bytes[pages.count++] = block->page;
 	}
-	return error;
+	return error == 0 ? store_together(&pages) : error;
 }
