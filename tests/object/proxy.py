@@ -6,6 +6,8 @@
 A fault is a function of an Exchange (one request of a client). It is used for the first `times` requests that fit; others are passed on. Each
 connection serves one request after the other, as long as nothing bad happens to it.
 """
+import base64
+import hashlib
 import socket
 import ssl
 import struct
@@ -194,6 +196,21 @@ def wrong_request(exchange):
     """The server gets another bit than was sent."""
     body = exchange.take_body()
     exchange.send(*exchange.forward(body[:-1] + bytes([body[-1] ^ 1]) if body else body))
+
+
+def with_checksum(wrong_bit=0, md5=True):
+    """As a store that keeps a SHA-256: the answer says that of what came, with another bit if asked to. Without `md5` it fails what has one."""
+    def fault(exchange):
+        body = exchange.take_body()
+        claimed = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        if header(exchange.head, "x-amz-checksum-sha256") != claimed or (not md5 and header(exchange.head, "content-md5")):
+            answer(400, "Unexpected")(exchange)
+            return
+        stored = body[:-1] + bytes([body[-1] ^ wrong_bit])
+        head, body = exchange.forward()
+        said = base64.b64encode(hashlib.sha256(stored).digest()).decode()
+        exchange.send(with_header(with_header(head, "x-amz-checksum-sha256", said), "etag", '"0123456789abcdef0123456789abcdef"'), body)
+    return fault
 
 
 def garbage(exchange):

@@ -127,6 +127,23 @@ class Faults(unittest.TestCase):
         self.proxy.fault(proxy.wrong_request, method="PUT", times=3)
         self.bad("corrupt", "put", tries=3, key="changed", size=10000, fill=7)
 
+    def test_a_store_that_answers_with_a_checksum(self):
+        """No MD5 is made for it, and its etag may be anything."""
+        self.proxy.fault(proxy.with_checksum(md5=False), method="PUT", times=2)
+        for fill in (1, 2):
+            self.good("put", tries=1, key="checksum", size=10000, fill=fill)
+        self.proxy.fault(proxy.with_checksum(wrong_bit=1), method="PUT", times=1)
+        self.good("put", tries=2, key="checksum", size=10000, fill=3)
+        self.assertTrue(self.good("get", key="checksum", size=10000, fill=3, expect=True)["same"])
+
+    def test_a_store_that_answers_with_an_md5_only(self):
+        """The first put is compared when it is there; those behind it go with their MD5."""
+        def needs_md5(exchange):
+            (proxy.passed_on if proxy.header(exchange.head, "content-md5") else proxy.answer(400, "Unexpected"))(exchange)
+        self.good("put", tries=1, key="md5", size=10000, fill=1)
+        self.proxy.fault(needs_md5, method="PUT", times=1)
+        self.good("put", tries=1, key="md5", size=10000, fill=2)
+
     def test_part_whose_bytes_change_on_the_way(self):
         part = {"key": "parts", "part_size": 5 * MIB}
         upload = self.good("begin", **part)["upload"]

@@ -36,6 +36,17 @@ static int enqueue(struct ob_client *client, struct ob_task *task)
 	return 0;
 }
 
+/* The MD5 costs twice what the SHA-256 does. It is what OB_STEP_LOOK compares, and what parts of an upload have for an etag. */
+static int hash_data(struct ob_client *client, struct ob_task *task)
+{
+	const struct ob_op *op = task->op;
+	int rc = ob_task_hash(task);
+	bool conditional = op->if_none_match || op->if_match != NULL;
+	if (rc == 0 && (conditional || op->kind == OB_MULTI_PUT || atomic_load(&client->backend->wants_md5)))
+		rc = ob_task_hash_md5(task);
+	return rc;
+}
+
 int ob_submit(struct ob_client *client, struct ob_op *op)
 {
 	op->result = 0;
@@ -54,7 +65,7 @@ int ob_submit(struct ob_client *client, struct ob_op *op)
 		return refuse(op, OB_LOCAL, -ENOMEM, "out of memory");
 	task->op = op;
 	task->deadline_ns = op->deadline_ms > 0 ? ob_now_ns() + (int64_t)op->deadline_ms * 1000000 : OB_NEVER;
-	if (client->backend->names_md5 && (op->kind == OB_PUT || op->kind == OB_MULTI_PUT) && ob_task_hash(task) != 0) {
+	if (client->backend->hashes && (op->kind == OB_PUT || op->kind == OB_MULTI_PUT) && hash_data(client, task) != 0) {
 		free(task);
 		return refuse(op, OB_LOCAL, -ENOMEM, "out of memory");
 	}

@@ -10,6 +10,7 @@
 #define OB_IMPL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "blockdev/tier/object/limit.h"
 #include "blockdev/tier/object/object.h"
@@ -46,9 +47,9 @@ struct ob_task {
 	bool maybe_done; /* a try broke off after the request had left */
 	bool reached; /* of this try: something of the request has left */
 	uint32_t retry_after_ms; /* of this try, as the server asked */
-	char expect_md5[33]; /* of a put's data */
+	char expect_md5[33]; /* of a put's data; "" where nothing asked for it */
 	uint8_t md5[16];
-	char sha256[65];
+	char sha256[65], sha256_base64[45];
 	void *transfer; /* the backend's, while running */
 };
 
@@ -74,7 +75,8 @@ struct ob_backend {
 	const struct ob_backend_class *class;
 	struct ob_client *client;
 	unsigned parallel_max;
-	bool names_md5; /* the etag of a put is the MD5 of its data: what OB_STEP_LOOK can compare */
+	bool hashes; /* what is put goes with its SHA-256 */
+	_Atomic bool wants_md5; /* and with its MD5: nothing else in an answer says what the store has got */
 	char place[OB_URL_MAX];
 };
 
@@ -125,8 +127,9 @@ void ob_say(struct ob_op *op, enum ob_error error, const char *format, ...) NF_P
 int ob_op_check(struct ob_op *op);
 bool ob_key_is_valid(const char *key);
 bool ob_prefix_is_valid(const char *prefix);
-/* SHA-256 and MD5 of a put's data. Returns 0; -ENOMEM. */
+/* SHA-256, and MD5, of a put's data. Return 0; -ENOMEM. */
 int ob_task_hash(struct ob_task *task);
+int ob_task_hash_md5(struct ob_task *task);
 /* Do the bytes got fit what the op expects? */
 bool ob_body_is_expected(const struct ob_op *op);
 /* Room for `count` entries and their texts. Returns 0; -ENOMEM. */

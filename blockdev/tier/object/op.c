@@ -161,10 +161,18 @@ int ob_task_hash(struct ob_task *task)
 {
 	const struct ob_op *op = task->op;
 	uint8_t sha256[32];
-	if (EVP_Digest(op->data != NULL ? op->data : "", op->size, sha256, NULL, EVP_sha256(), NULL) != 1 ||
-	    EVP_Digest(op->data != NULL ? op->data : "", op->size, task->md5, NULL, EVP_md5(), NULL) != 1)
+	if (EVP_Digest(op->data != NULL ? op->data : "", op->size, sha256, NULL, EVP_sha256(), NULL) != 1)
 		return -ENOMEM;
 	ob_hex(task->sha256, sha256, sizeof(sha256));
+	ob_base64(task->sha256_base64, sha256, sizeof(sha256));
+	return 0;
+}
+
+int ob_task_hash_md5(struct ob_task *task)
+{
+	const struct ob_op *op = task->op;
+	if (EVP_Digest(op->data != NULL ? op->data : "", op->size, task->md5, NULL, EVP_md5(), NULL) != 1)
+		return -ENOMEM;
 	ob_hex(task->expect_md5, task->md5, sizeof(task->md5));
 	return 0;
 }

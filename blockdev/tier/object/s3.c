@@ -354,7 +354,7 @@ int ob_s3_open(struct ob_client *client, const char *url, struct ob_backend **re
 		snprintf(message, message_size, "out of memory");
 		return -ENOMEM;
 	}
-	s3->base = (struct ob_backend){.class = &s3_class, .client = client, .parallel_max = OB_PARALLEL_MAX, .names_md5 = true};
+	s3->base = (struct ob_backend){.class = &s3_class, .client = client, .parallel_max = OB_PARALLEL_MAX, .hashes = true};
 	int rc = ob_s3_settings_load(url, "s3", ob_env_process, NULL, &s3->settings, message, message_size);
 	if (rc == 0) {
 		const struct ob_s3_settings *s = &s3->settings;

@@ -31,6 +31,7 @@ struct s3_head {
 	bool has_length;
 	uint64_t length;
 	bool encrypted; /* the etag is no MD5 then */
+	char checksum[64]; /* base64 of the SHA-256 of what the store has got; "" it does not say */
 	int64_t modified_s, date_s;
 	uint32_t retry_after_ms;
 	char etag[OB_ETAG_MAX];

@@ -90,6 +90,8 @@ void s3_answer_header(struct s3_head *head, const char *line, size_t size)
 		strcpy(head->region, value);
 	} else if (is_header(line, size, "x-amz-server-side-encryption", value, sizeof(value))) {
 		head->encrypted = head->encrypted || strcmp(value, "AES256") != 0;
+	} else if (is_header(line, size, "x-amz-checksum-sha256", value, sizeof(head->checksum))) {
+		strcpy(head->checksum, value);
 	} else if (is_header(line, size, "x-amz-server-side-encryption-customer-algorithm", value, sizeof(value))) {
 		head->encrypted = true;
 	}
@@ -246,13 +248,30 @@ static void get_behind_end(struct s3_transfer *t)
 	ob_tried(t->s3->base.client, t->task, OB_OK, "%s", "");
 }
 
+/* Has the store got what was put, as far as its answer says? */
+static bool has_our_bytes(struct s3_transfer *t)
+{
+	const struct ob_op *op = t->task->op;
+	if (op->kind == OB_PUT && t->head.checksum[0] != '\0')
+		return strcmp(t->head.checksum, t->task->sha256_base64) == 0;
+	if (t->head.encrypted || !ob_is_md5(op->etag))
+		return true;
+	/* On this thread for the first puts only: from now on those who submit do it. */
+	if (t->task->expect_md5[0] == '\0') {
+		atomic_store(&t->s3->base.wants_md5, true);
+		if (ob_task_hash_md5(t->task) != 0)
+			return false;
+	}
+	return strcmp(op->etag, t->task->expect_md5) == 0;
+}
+
 static void good_put(struct s3_transfer *t)
 {
 	struct ob_op *op = t->task->op;
 	op->object_size = op->size;
 	if (op->etag[0] == '\0')
 		bad_answer(t, "the store answered a put without an etag");
-	else if (!t->head.encrypted && ob_is_md5(op->etag) && strcmp(op->etag, t->task->expect_md5) != 0)
+	else if (!has_our_bytes(t))
 		bad_answer(t, "the store has other bytes than were put");
 	else
 		ob_tried(t->s3->base.client, t->task, OB_OK, "%s", "");

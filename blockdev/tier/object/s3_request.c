@@ -6,7 +6,8 @@
  *   list    GET ?list-type=2&...                      abort  DELETE key?uploadId=ID
  *   delete  DELETE key
  *
- * All headers of our own are signed. Bodies go with their SHA-256, which the signature covers, and their MD5. */
+ * All headers of our own are signed. Bodies go with their SHA-256, which the signature covers. A whole object's is asked back too: a store that keeps it answers with what it
+ * has got. Where it does not, and for parts and conditions, the MD5 goes with them, and is compared with the etag. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ struct draft {
 	const char *method;
 	char path[S3_PATH_MAX];
 	char query[S3_QUERY_MAX];
-	const char *sha256;
+	const char *sha256, *sha256_base64;
 	char md5[32], range[64], condition[OB_ETAG_MAX + 2], date[OB_DATE_MAX];
 	char host[OB_HOST_MAX + 64];
 	const char *if_match, *if_none_match;
@@ -58,7 +59,11 @@ static bool draft_put(struct draft *draft)
 	char number[16];
 	draft->method = "PUT";
 	draft->sha256 = t->task->sha256;
-	ob_base64(draft->md5, t->task->md5, sizeof(t->task->md5));
+	if (t->task->expect_md5[0] != '\0')
+		ob_base64(draft->md5, t->task->md5, sizeof(t->task->md5));
+	/* Parts have one only when their upload was begun so. */
+	if (op->kind == OB_PUT)
+		draft->sha256_base64 = t->task->sha256_base64;
 	t->body = op->data;
 	t->body_size = op->size;
 	if (op->if_none_match) {
@@ -126,7 +131,7 @@ static bool draft_end(struct draft *draft)
 	body.data = t->document;
 	body.size = used;
 	sums.op = &body;
-	if (ob_task_hash(&sums) != 0)
+	if (ob_task_hash(&sums) != 0 || ob_task_hash_md5(&sums) != 0)
 		return false;
 	memcpy(draft->document_sha256, sums.sha256, sizeof(sums.sha256));
 	draft->sha256 = draft->document_sha256;
@@ -199,6 +204,7 @@ static bool sign(struct draft *draft)
 		{"if-match", draft->if_match},
 		{"if-none-match", draft->if_none_match},
 		{"range", draft->range[0] != '\0' ? draft->range : NULL},
+		{"x-amz-checksum-sha256", draft->sha256_base64},
 		{"x-amz-content-sha256", draft->sha256},
 		{"x-amz-date", draft->date},
 		{"x-amz-security-token", token[0] != '\0' ? token : NULL},

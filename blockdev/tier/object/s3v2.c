@@ -602,7 +602,7 @@ int ob_s3v2_open(struct ob_client *client, const char *url, struct ob_backend **
 		snprintf(message, message_size, "out of memory");
 		return -ENOMEM;
 	}
-	v2->base = (struct ob_backend){.class = &v2_class, .client = client, .parallel_max = 1, .names_md5 = true};
+	v2->base = (struct ob_backend){.class = &v2_class, .client = client, .parallel_max = 1, .hashes = true, .wants_md5 = true};
 	v2->sleeper.event_fd = -1;
 	int rc = ob_s3_settings_load(url, "s3v2", ob_env_process, NULL, &v2->settings, message, message_size);
 	if (rc == 0)

@@ -80,6 +80,9 @@ static void sums_of_a_put(void **state)
 	struct ob_task task = {.op = &op};
 	(void)state;
 	assert_int_equal(ob_task_hash(&task), 0);
+	assert_string_equal(task.expect_md5, "");
+	assert_string_equal(task.sha256_base64, "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
+	assert_int_equal(ob_task_hash_md5(&task), 0);
 	assert_string_equal(task.expect_md5, "900150983cd24fb0d6963f7d28e17f72");
 	assert_string_equal(task.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
