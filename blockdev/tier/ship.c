@@ -377,8 +377,9 @@ bool bd_ship_is_busy(struct bd_ship *ship)
 		return false;
 	pthread_mutex_lock(&ship->lock);
 	bool busy = ship->bulk_busy || ship->kicked;
+	size_t skipped = ship->skipped_count;
 	pthread_mutex_unlock(&ship->lock);
-	return busy || ship_count_waiting(ship, &extents, &bytes, &unsettled) != 0 || extents > ship->skipped_count || unsettled > 0;
+	return busy || ship_count_waiting(ship, &extents, &bytes, &unsettled) != 0 || extents > skipped || unsettled > 0;
 }
 
 static uint64_t stored_bytes(struct bd_ship *ship)

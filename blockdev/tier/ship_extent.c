@@ -1,6 +1,7 @@
 /* Extents as objects: those that are settled, oldest first.
  *
  *   read, pack, put, and then commit its `T` record if it is still there; else delete the object again, which nothing has ever referred to.
+ * Several at a time: each is read, packed and put by one thread. Nothing of what they do depends on another extent.
  * From the moment before the commit until the record's place has been shipped the extent is among the `recents`, so that a shipment that ends before carries its blocks. */
 #include "blockdev/tier/ship_impl.h"
 
@@ -63,23 +64,28 @@ int ship_pack(struct bd_ship *ship, struct bd_extent *extent, uint32_t used, con
 	return 0;
 }
 
-static bool is_skipped(const struct bd_ship *ship, uint32_t id)
+static bool is_skipped(struct bd_ship *ship, uint32_t id)
 {
-	for (size_t i = 0; i < ship->skipped_count; i++) {
-		if (ship->skipped[i] == id)
-			return true;
-	}
-	return false;
+	bool skipped = false;
+	pthread_mutex_lock(&ship->lock);
+	for (size_t i = 0; i < ship->skipped_count; i++)
+		skipped |= ship->skipped[i] == id;
+	pthread_mutex_unlock(&ship->lock);
+	return skipped;
 }
 
 /* The disk does not give it: it stays where it is, and is tried again after the next start. */
 static int skip(struct bd_ship *ship, uint32_t id, int error)
 {
+	pthread_mutex_lock(&ship->lock);
 	uint32_t *skipped = realloc(ship->skipped, (ship->skipped_count + 1) * sizeof(*skipped));
+	if (skipped != NULL) {
+		ship->skipped = skipped;
+		ship->skipped[ship->skipped_count++] = id;
+	}
+	pthread_mutex_unlock(&ship->lock);
 	if (skipped == NULL)
 		return -ENOMEM;
-	ship->skipped = skipped;
-	ship->skipped[ship->skipped_count++] = id;
 	nf_error("extent %08x: cannot be read to upload it (%s); it stays local, and its blocks are uploaded with each manifest", id,
 		 strerror(-error));
 	return 0;
@@ -170,17 +176,72 @@ static int upload_settled(struct bd_ship *ship, const struct bd_extent_stat *sta
 	return error;
 }
 
+/* What the threads of one round share. */
+struct round {
+	struct bd_ship *ship;
+	const struct bd_extent_stat *stats;
+	size_t count;
+	pthread_mutex_t lock;
+	size_t next;
+	int error; /* the first one: nothing more is begun */
+};
+
+static bool take_next(struct round *round, const struct bd_extent_stat **ret_stat)
+{
+	pthread_mutex_lock(&round->lock);
+	bool any = round->error == 0 && round->next < round->count;
+	if (any)
+		*ret_stat = &round->stats[round->next++];
+	pthread_mutex_unlock(&round->lock);
+	return any;
+}
+
+static void *upload_main(void *arg)
+{
+	struct round *round = arg;
+	const struct bd_extent_stat *stat;
+	while (take_next(round, &stat)) {
+		int error = ship_is_over(round->ship) ? -ECANCELED : upload_settled(round->ship, stat);
+		if (error == 0)
+			continue;
+		pthread_mutex_lock(&round->lock);
+		round->error = round->error != 0 ? round->error : error;
+		pthread_mutex_unlock(&round->lock);
+	}
+	return NULL;
+}
+
+/* How many of them are to be uploaded; moved to the front, in order. */
+static size_t keep_waiting(struct bd_ship *ship, struct bd_extent_stat *stats, size_t count)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (is_waiting(ship, &stats[i]) && bd_extent_is_settled(ship->store, stats[i].id))
+			stats[kept++] = stats[i];
+	}
+	return kept;
+}
+
 int ship_extents(struct bd_ship *ship)
 {
 	struct bd_extent_stat *stats;
+	pthread_t helpers[SHIP_UPLOADS - 1];
+	unsigned helping = 0;
 	size_t count;
 	int error = bd_extents_list(ship->store, &stats, &count);
 	if (error != 0)
 		return error;
-	for (size_t i = 0; i < count && error == 0; i++)
-		error = ship_is_over(ship) ? -ECANCELED : upload_settled(ship, &stats[i]);
+	struct round round = {.ship = ship, .stats = stats, .lock = PTHREAD_MUTEX_INITIALIZER};
+	round.count = keep_waiting(ship, stats, count);
+	/* One is this thread's; without more of them it does them all. */
+	while (helping < SHIP_UPLOADS - 1 && helping + 1 < round.count &&
+	       pthread_create(&helpers[helping], NULL, upload_main, &round) == 0)
+		helping++;
+	upload_main(&round);
+	for (unsigned i = 0; i < helping; i++)
+		pthread_join(helpers[i], NULL);
 	free(stats);
-	return error;
+	return round.error;
 }
 
 int ship_count_waiting(struct bd_ship *ship, uint64_t *ret_extents, uint64_t *ret_bytes, uint64_t *ret_unsettled)

@@ -2,7 +2,7 @@
  *
  * Two threads, both niced:
  *   tail   follows the log: a shipment whenever there is news, in one or several pieces (ship_piece.c)
- *   bulk   extents (ship_extent.c), manifests (ship_manifest.c), deletion (reap.c), one after the other
+ *   bulk   extents (ship_extent.c; where several wait, with helpers that end with the round), manifests (ship_manifest.c), deletion (reap.c), one after the other
  *
  * The chain is what the newest manifest and the pieces behind it make restorable. It begins at a manifest's `retain`, and every whole shipment makes it longer:
  *
@@ -38,6 +38,7 @@
 #define SHIP_MANIFEST_PIECES 256u
 #define SHIP_MANIFEST_MS 600000
 #define SHIP_INLINE_MAX (UINT64_C(1) << 20)	/* a file of the index that goes into the manifest, unless it is a table */
+#define SHIP_UPLOADS 3u				/* extents at a time; each takes the memory of a packed one */
 #define SHIP_READ_SLOTS 128u			/* 1 MiB at a time from an extent */
 #define SHIP_PAUSE_MS 60000			/* the longest between two tries of what was refused */
 #define SHIP_INDEX_DIR "index.ship"		/* hard links, while a manifest is made */
@@ -85,6 +86,8 @@ struct bd_ship {
 	bool bulk_busy;
 	char last_error[OB_MESSAGE_MAX];
 	int64_t told_ms; /* when an error was last told */
+	uint32_t *skipped; /* extents that cannot be read */
+	size_t skipped_count;
 	uint64_t put_requests, put_bytes, get_requests, get_bytes, deleted_objects;
 	/* bulk's */
 	struct ship_file *files;
@@ -92,8 +95,6 @@ struct bd_ship {
 	bool looked_back; /* files of the last generation's manifest are known */
 	bool orphans_gone;
 	int64_t reap_ms; /* when to look for what is to be deleted; 0: not */
-	uint32_t *skipped; /* extents that cannot be read */
-	size_t skipped_count;
 	pthread_t tail_thread, bulk_thread;
 	bool tail_runs, bulk_runs;
 };
