@@ -63,9 +63,27 @@ static void wait_tail(struct bd_ship *ship, int64_t ms)
 	ship->hurry = false;
 }
 
+/* Much was written, and some of it is in extents that can be uploaded: then they go first, and the blocks in them only once. Else all of it would go in pieces, and again in
+ * extents. Not while a manifest waits for this thread: it had them uploaded. */
+static void wait_for_extents(struct bd_ship *ship)
+{
+	uint64_t extents, bytes, unsettled;
+	int64_t until = ship_now_ms() + SHIP_BULK_MS;
+	if (ship_count_waiting(ship, &extents, &bytes, &unsettled) != 0 || extents == 0)
+		return;
+	pthread_mutex_lock(&ship->lock);
+	bool waits = extents > ship->skipped_count && atomic_load(&ship->store->written_bytes) - ship->shipped_written >= SHIP_BULK_BYTES;
+	uint64_t mine = waits ? ++ship->settle_asked : 0;
+	pthread_cond_broadcast(&ship->changed);
+	for (int64_t now; !ship->stop && !ship->making_manifest && ship->settle_done < mine && (now = ship_now_ms()) < until;)
+		ship_wait(ship, until - now);
+	pthread_mutex_unlock(&ship->lock);
+}
+
 static void tail_step(struct bd_ship *ship, uint64_t shipped)
 {
 	struct bd_store *store = ship->store;
+	wait_for_extents(ship);
 	int64_t read_ns = bd_now_ns();
 	uint64_t end = bd_log_durable(store->log);
 	if (end == shipped) {
@@ -136,11 +154,21 @@ static bool is_pressed(struct bd_ship *ship)
 	return ship_count_waiting(ship, &extents, &bytes, &unsettled) == 0 && unsettled > 0;
 }
 
+static void set_making(struct bd_ship *ship, bool making)
+{
+	pthread_mutex_lock(&ship->lock);
+	ship->making_manifest = making;
+	pthread_cond_broadcast(&ship->changed);
+	pthread_mutex_unlock(&ship->lock);
+}
+
 static int make_manifest(struct bd_ship *ship)
 {
 	int error = ship_look_back(ship);
+	set_making(ship, true);
 	if (error == 0)
 		error = ship_manifest(ship);
+	set_making(ship, false);
 	if (error != 0)
 		return error;
 	if (ship->reap_ms == 0)
@@ -186,11 +214,28 @@ static int settle(struct bd_ship *ship)
 	return error == 0 ? ship_extents(ship) : error;
 }
 
+/* When the tail has asked for that. Whatever came of it: it goes on then. */
+static int settle_for_tail(struct bd_ship *ship)
+{
+	pthread_mutex_lock(&ship->lock);
+	uint64_t asked = ship->settle_asked;
+	bool wanted = asked > ship->settle_done;
+	pthread_mutex_unlock(&ship->lock);
+	int error = wanted ? settle(ship) : 0;
+	pthread_mutex_lock(&ship->lock);
+	ship->settle_done = asked;
+	pthread_cond_broadcast(&ship->changed);
+	pthread_mutex_unlock(&ship->lock);
+	return error;
+}
+
 static int bulk_step(struct bd_ship *ship, bool kicked)
 {
 	int error = kicked ? ship_extents(ship) : 0;
 	if (error == 0 && is_pressed(ship))
 		error = relieve(ship);
+	if (error == 0)
+		error = settle_for_tail(ship);
 	if (error == 0 && is_manifest_due(ship)) {
 		error = settle(ship);
 		if (error == 0)
@@ -207,7 +252,7 @@ static int bulk_step(struct bd_ship *ship, bool kicked)
 /* Under lock, with nothing wrong: is there something to do at once? */
 static bool has_work(const struct bd_ship *ship)
 {
-	return ship->kicked || !ship->whole || ship->flush_asked > ship->flush_done;
+	return ship->kicked || !ship->whole || ship->flush_asked > ship->flush_done || ship->settle_asked > ship->settle_done;
 }
 
 static void *bulk_main(void *arg)

@@ -39,6 +39,8 @@
 #define SHIP_MANIFEST_MS 600000
 #define SHIP_INLINE_MAX (UINT64_C(1) << 20)	/* a file of the index that goes into the manifest, unless it is a table */
 #define SHIP_UPLOADS 3u				/* extents at a time; each takes the memory of a packed one */
+#define SHIP_BULK_BYTES (UINT64_C(64) << 20)	/* written since the last shipment: then extents go before it */
+#define SHIP_BULK_MS 10000			/* so long at most */
 #define SHIP_READ_SLOTS 128u			/* 1 MiB at a time from an extent */
 #define SHIP_PAUSE_MS 60000			/* the longest between two tries of what was refused */
 #define SHIP_INDEX_DIR "index.ship"		/* hard links, while a manifest is made */
@@ -79,6 +81,8 @@ struct bd_ship {
 	struct ship_recent *recents;
 	size_t recent_count, recent_capacity;
 	uint64_t flush_asked, flush_done;
+	uint64_t settle_asked, settle_done; /* the tail's: sealed extents are to be uploaded first */
+	bool making_manifest;		    /* and waiting for the tail */
 	uint32_t manifest;	 /* number of the newest one of this generation; 0: none */
 	uint64_t manifest_chain; /* the chain that it belongs to */
 	uint64_t manifest_end;	 /* the log's end as of its checkpoint */

@@ -601,6 +601,44 @@ static void much_at_once_becomes_several_pieces(void **state)
 	check_state(w);
 }
 
+static uint64_t bytes_of_objects(const struct world *w, const char *kind)
+{
+	char path[512];
+	uint64_t bytes = 0;
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/%s", w->objects, kind);
+	DIR *dir = opendir(path);
+	for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+		bytes += fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	if (dir != NULL)
+		closedir(dir);
+	return bytes;
+}
+
+/* More than an extent at once: what is full goes as an extent, and the pieces have the rest. */
+static void what_fills_extents_is_not_in_pieces(void **state)
+{
+	struct world *w = *state;
+
+	flush(w);
+	uint64_t before = bytes_of_objects(w, "log");
+	put_file(w, 0, 9000, false);
+	struct bd_ship_status status = status_of(w);
+	for (unsigned i = 0; i < 3000 && status.unsafe_bytes > 0; i++, status = status_of(w))
+		pause_ms(10);
+	assert_int_equal(status.unsafe_bytes, 0);
+	assert_int_equal(count_objects(w, "extent", NULL), 1);
+	uint64_t pieces = bytes_of_objects(w, "log") - before;
+	/* They are compressed, to a quarter. */
+	assert_true(pieces < (9000 - 8192) * BLOCK);
+	all_is_safe(w);
+	check_state(w);
+	flush(w);
+	check_closed(w);
+	check_state(w);
+}
+
 static void scenario(struct world *w)
 {
 	put_file(w, 0, 200, false);
@@ -909,6 +947,7 @@ int main(void)
 		ship_test(the_tail_is_there_soon_without_a_flush),
 		ship_test(a_close_uploads_the_rest_and_the_next_life_goes_on),
 		ship_test(much_at_once_becomes_several_pieces),
+		ship_test(what_fills_extents_is_not_in_pieces),
 		cmocka_unit_test(each_put_fails_in_turn),
 		ship_test(an_extent_is_removed_beside_a_piece),
 		ship_test(the_ring_comes_round_while_the_objects_are_away),
