@@ -33,10 +33,12 @@ class Cluster:
         Cluster._next_port += 1
         self.log = os.path.join(system.scratch, "logs", f"{system.name}-{name}.log")
         self.data = system.make_cluster(name)
+        self.more_settings = {}
         self._stop_step = None
 
     def start(self):
-        options = " ".join(f"-c {name}='{value}'" for name, value in SETTINGS.items())
+        settings = {**SETTINGS, **self.more_settings}
+        options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         # Known before it is true, so that a start that fails half-way is stopped too.
         self._stop_step = self.cleanup.add(f"stop Postgres in {self.data}", self._stop)
         try:
