@@ -1,0 +1,162 @@
+"""What the tests of volumes share: a store with a branch of volumes, nbdkit with our plugin, loop devices, file systems on them."""
+
+import os
+import subprocess
+import sys
+import time
+
+try:
+    import nbd
+except ImportError:
+    nbd = None      # then `require` says so
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'crash'))
+from harness.mount import NeonfsMount  # noqa: E402
+from harness.workplace import Skip, TestFailure, kill_tree, mounted, run, wait_until  # noqa: E402
+
+BRANCH = 'disks'
+
+
+def require(*programs):
+    if os.geteuid() != 0:
+        raise Skip('needs root: it mounts file systems')
+    for program in programs:
+        if subprocess.run(['sh', '-c', f'command -v {program}'], stdout=subprocess.DEVNULL, check=False).returncode != 0:
+            raise Skip(f'{program} is not there: run tools/install-deps')
+    if nbd is None:
+        raise Skip('the Python module nbd is not there: run tools/install-deps')
+
+
+class Disks(NeonfsMount):
+    """A store whose branch `disks` holds the volumes."""
+
+    def create_branch(self):
+        self.branch('create', BRANCH)
+
+    def path(self, volume, branch=BRANCH):
+        return os.path.join(self.mountpoint, branch, volume)
+
+    def create_volume(self, name, size):
+        with open(self.path(name), 'xb') as f:
+            f.truncate(size)
+            os.fsync(f.fileno())
+        folder = os.open(os.path.dirname(self.path(name)), os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+
+class Nbdkit:
+    """nbdkit serving one volume on a Unix socket."""
+
+    def __init__(self, place, mount, volume, branch=BRANCH):
+        self.place = place
+        self.store = mount.store
+        self.name = f'{branch}/{volume}'
+        self.log = f'nbdkit-{branch}-{volume}.log'
+        self.socket = os.path.join(place.path, f'{branch}-{volume}.sock')
+        self.uri = f'nbd+unix:///?socket={self.socket}'
+        self.process = None
+        self.reader = None
+
+    def start(self, timeout_s=60, options=()):
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        self.process = self.place.popen(['nbdkit', '-f', '-t', '16', '-U', self.socket, self.place.program('nbdkit-neonfs-plugin.so'),
+                                         f'store={self.store}', f'file={self.name}', *options], self.log)
+
+        def ready():
+            if self.process.poll() is not None:
+                raise TestFailure(f'nbdkit ended with {self.process.returncode} before it served {self.name}')
+            return os.path.exists(self.socket)
+        wait_until(ready, timeout_s, f'nbdkit to serve {self.name}')
+
+    def start_when_free(self, timeout_s=30):
+        """After a SIGKILL of another one the daemon may need a moment to see that it is gone."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                self.start()
+                return
+            except TestFailure:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def connect(self):
+        client = nbd.NBD()
+        client.connect_unix(self.socket)
+        return client
+
+    def read(self, offset, size):
+        """For proofs: with one connection, until it or nbdkit ends."""
+        if self.reader is None:
+            self.reader = self.connect()
+        return self.reader.pread(size, offset)
+
+    def kill(self):
+        kill_tree(self.process)
+        self.reader = None
+
+    def stop(self):
+        """In order; nbdkit waits until its clients are gone."""
+        self.reader = None
+        self.process.terminate()
+        if self.process.wait(60) != 0:
+            raise TestFailure(f'nbdkit ended with {self.process.returncode}')
+
+
+class FileSystem:
+    """A file system on a loop device over a file."""
+
+    MKFS = {'ext4': ['mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0'], 'xfs': ['mkfs.xfs', '-q', '-f']}
+    CHECK = {'ext4': ['e2fsck', '-f', '-n'], 'xfs': ['xfs_repair', '-n']}
+
+    def __init__(self, place, kind, name):
+        self.place = place
+        self.kind = kind
+        self.mountpoint = place.dir(name)
+        self.device = None
+
+    def attach(self, path, direct=False):
+        self.device = run('losetup', '--find', '--show', f'--direct-io={"on" if direct else "off"}', path).stdout.strip()
+        self.place.at_end(self._detach_device, self.device)
+
+    def make(self):
+        run(*self.MKFS[self.kind], self.device, timeout_s=300)
+
+    def mount(self):
+        # A branch's file system has the identity of its parent's, and both are mounted.
+        options = ['-o', 'nouuid'] if self.kind == 'xfs' else []
+        run('mount', '-t', self.kind, *options, self.device, self.mountpoint)
+        self.place.mount_at_end(self.mountpoint)
+
+    def unmount(self):
+        result = run('umount', self.mountpoint, check=False)
+        if result.returncode != 0 and mounted(self.mountpoint):
+            raise TestFailure(f'umount: {result.stderr}')
+
+    def detach(self):
+        self._detach_device(self.device)
+        self.device = None
+
+    def abandon(self):
+        """What is below is gone: nothing that is written now arrives."""
+        wait_until(lambda: run('umount', self.mountpoint, check=False).returncode == 0 or not mounted(self.mountpoint), 60,
+                   'umount of a file system whose device is gone')
+        self.detach()
+
+    @staticmethod
+    def _detach_device(device):
+        """It is gone when nobody has it open any more; a lost one would be found by the next test."""
+        if subprocess.run(['losetup', device], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            run('losetup', '-d', device, check=False)
+
+    def check(self):
+        """Unmounted, after its journal was replayed by a mount: nothing is wrong."""
+        result = run(*self.CHECK[self.kind], self.device, check=False, timeout_s=300)
+        if result.returncode != 0:
+            raise TestFailure(f'{self.CHECK[self.kind][0]}: exit status {result.returncode}: {result.stdout[-3000:]}{result.stderr[-1000:]}')
+
+
+__all__ = ['BRANCH', 'Disks', 'FileSystem', 'Nbdkit', 'TestFailure', 'nbd', 'require']
