@@ -5,36 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tools/lib/format.h"
-#include "tools/lib/mounts.h"
 #include "tools/lib/progress.h"
-
-/* The store of the mount that the current directory is in. */
-static int store_of_directory(char *ret_store)
-{
-	static struct tl_mount mount;
-	char directory[PATH_MAX];
-	if (getcwd(directory, sizeof(directory)) != NULL && tl_mount_of(directory, &mount) == 0 && tl_mount_is_neonfs(&mount)) {
-		snprintf(ret_store, PATH_MAX, "%s", mount.source);
-		return TL_OK;
-	}
-	return tl_usage("which store? Name it with --store STORE or in NEONFS_STORE, or run this inside its mount");
-}
+#include "tools/lib/store.h"
 
 int branch_connect(const struct tl_call *call, struct tl_client **ret_client)
 {
-	char found[PATH_MAX], message[TL_MESSAGE_MAX];
-	const char *store = tl_value(call, "store");
-	if (store == NULL)
-		store = getenv("NEONFS_STORE");
-	if (store == NULL || (store[0] == '\0' && tl_value(call, "store") == NULL)) {
-		int code = store_of_directory(found);
-		if (code != TL_OK)
-			return code;
-		store = found;
-	}
+	char store[PATH_MAX], message[TL_MESSAGE_MAX];
+	int code = tl_store_choose(tl_value(call, "store"), store);
+	if (code != TL_OK)
+		return code;
 	return tl_client_open(store, ret_client, message) == 0 ? TL_OK : tl_fail("%s", message);
 }
 

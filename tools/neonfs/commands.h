@@ -14,5 +14,6 @@ int run_object_store(const struct tl_call *call);
 int run_gc(const struct tl_call *call);
 int run_attach(const struct tl_call *call);
 int run_flush(const struct tl_call *call);
+int run_volume(const struct tl_call *call);
 
 #endif

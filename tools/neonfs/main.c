@@ -52,6 +52,14 @@ static const struct tl_option scrub_options[] = {
 	{0},
 };
 
+static const struct tl_option volume_options[] = {
+	{.name = "size", .argument = "BYTES", .help = "create, resize: how large it is (like 64G)"},
+	{.name = "force", .help = "resize: also when data behind the new end is lost; delete: also a file that is no volume"},
+	{.name = "store", .argument = "STORE", .help = "the store (default: NEONFS_STORE, or that of the mount you are in)"},
+	{.name = "json", .help = "list: print JSON"},
+	{0},
+};
+
 static const struct tl_option object_store_options[] = {
 	{.name = "size", .argument = "BYTES", .help = "how large the large object is (default 64M)"},
 	{.name = "parallel", .argument = "N", .help = "requests at a time (default 8)"},
@@ -200,6 +208,23 @@ static const struct tl_command commands[] = {
 	 .required = 1,
 	 .options = flush_options,
 	 .run = run_flush},
+	{.name = "volume",
+	 .synopsis = "create|resize|list|delete [BRANCH/NAME] [--size BYTES] [--force] [--store STORE] [--json]",
+	 .summary = "Make and look after volumes: files that are served as block devices",
+	 .description =
+		 "A volume is a sparse file in a branch, and copied, branched and kept like any other: \"neonfs-branch create dev --from\n"
+		 "disks\" copies all volumes of a branch in milliseconds. neonfs-nbd(1) serves one as a block device. It is made in\n"
+		 "the top directory of an existing branch; any other file can be served too.\n\n"
+		 "A volume is neither resized nor deleted while it is served, nor made smaller than its data without --force.\n\n"
+		 "Examples:\n"
+		 "  neonfs volume create disks/vm1 --size 64G\n"
+		 "  neonfs volume list\n"
+		 "  neonfs volume resize disks/vm1 --size 128G\n"
+		 "  neonfs volume delete disks/vm1\n",
+	 .arguments = {"create|resize|list|delete", "BRANCH/NAME"},
+	 .required = 1,
+	 .options = volume_options,
+	 .run = run_volume},
 	{.name = "attach",
 	 .synopsis = "URL STORE [--take-over] [--read-only] [--local-limit BYTES] [--prefetch] [--json]",
 	 .summary = "Make a store again from its object store alone",

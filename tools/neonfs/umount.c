@@ -66,6 +66,21 @@ static int await_exit(int pid_fd)
 	return rc > 0 ? TL_OK : tl_fail("everything is written, but the daemon does not end; look at its log in the store");
 }
 
+/* The kernel knows nothing of who uses a volume. */
+static int check_volumes(struct tl_client *client)
+{
+	struct tl_answer answer;
+	int code = TL_OK;
+	if (tl_client_call(client, "volume.list", NULL, NULL, &answer) != 0 || !answer.ok)
+		return TL_OK; /* ending, or older than volumes: unmounting says what is wrong */
+	const json_t *first = json_array_get(json_object_get(answer.result, "served"), 0);
+	if (first != NULL)
+		code = tl_fail("it is in use: volume %s is served by process %lld; end that (\"neonfs-nbd stop\") and try again",
+			       json_string_value(json_object_get(first, "name")), (long long)json_integer_value(json_object_get(first, "pid")));
+	tl_answer_free(&answer);
+	return code;
+}
+
 static int unmount_through(struct tl_client *client, const char *mountpoint)
 {
 	pid_t pid;
@@ -93,7 +108,9 @@ static int unmount_live(const struct tl_mount *mount)
 	char message[TL_MESSAGE_MAX];
 	int rc = tl_client_open(mount->source, &client, message);
 	if (rc == 0) {
-		int code = unmount_through(client, mount->mountpoint);
+		int code = check_volumes(client);
+		if (code == TL_OK)
+			code = unmount_through(client, mount->mountpoint);
 		tl_client_close(client);
 		return code;
 	}

@@ -8,7 +8,7 @@ import unittest
 from workplace import BIN, OK, run
 
 BUILD = os.path.dirname(BIN)
-PROGRAMS = ("neonfs", "neonfs-branch", "neonfs-wal")
+PROGRAMS = ("neonfs", "neonfs-branch", "neonfs-wal", "neonfs-nbd")
 PLUGIN = "nbdkit-neonfs-plugin.so"
 
 
