@@ -222,7 +222,8 @@ bool bd_places_read(struct bd_store *store, const struct bd_place *places, unsig
 /* Unaligned in memory or in the file: through a block-wise buffer. */
 static int read_bounced(struct bd_inode *inode, uint64_t offset, uint8_t *buf, size_t size)
 {
-	uint8_t *bounce = nf_io_buffer((size_t)BD_READ_BLOCKS * NF_BLOCK_SIZE);
+	uint64_t blocks = (offset % NF_BLOCK_SIZE + size + NF_BLOCK_SIZE - 1) / NF_BLOCK_SIZE;
+	uint8_t *bounce = nf_io_buffer((size_t)NF_MIN(blocks, BD_READ_BLOCKS) * NF_BLOCK_SIZE);
 	int error = bounce != NULL ? 0 : -ENOMEM;
 	while (size > 0 && error == 0) {
 		uint32_t block = (uint32_t)(offset >> NF_BLOCK_SHIFT);
