@@ -52,9 +52,10 @@ class Nbdkit:
     def __init__(self, place, mount, volume, branch=BRANCH):
         self.place = place
         self.store = mount.store
-        self.name = f'{branch}/{volume}'
-        self.log = f'nbdkit-{branch}-{volume}.log'
-        self.socket = os.path.join(place.path, f'{branch}-{volume}.sock')
+        branch, _, point = branch.partition('@')
+        self.name = f'{branch}/{volume}' + (f'@{point}' if point else '')
+        self.log = f'nbdkit-{branch}-{volume}{point}.log'
+        self.socket = os.path.join(place.path, f'{branch}-{volume}{point}.sock')
         self.uri = f'nbd+unix:///?socket={self.socket}'
         self.process = None
         self.reader = None
@@ -104,6 +105,57 @@ class Nbdkit:
         self.process.terminate()
         if self.process.wait(60) != 0:
             raise TestFailure(f'nbdkit ended with {self.process.returncode}')
+
+
+class NbdFile:
+    """nbdfuse: an NBD server as a file, for a loop device; a flush of the device is one of the server."""
+
+    def __init__(self, place, name, uri):
+        self.place = place
+        self.uri = uri
+        self.folder = place.dir(f'{name}.nbdfuse')
+        self.path = os.path.join(self.folder, 'volume')
+        self.log = f'{name}.nbdfuse.log'
+        self.process = None
+
+    def start(self):
+        self.process = self.place.popen(['nbdfuse', self.path, self.uri], self.log)
+        self.place.mount_at_end(self.folder)
+
+        def ready():
+            if self.process.poll() is not None:
+                raise TestFailure(f'nbdfuse ended with {self.process.returncode}')
+            return mounted(self.folder) and os.path.exists(self.path)
+        wait_until(ready, 60, 'the mount of nbdfuse')
+
+    def stop(self):
+        run('umount', self.folder)
+        self.process.wait(60)
+
+
+class Overlay:
+    """A qcow2 image over an NBD server that it only reads, served by qemu-nbd."""
+
+    def __init__(self, place, name, base_uri):
+        self.place = place
+        self.base_uri = base_uri
+        self.image = os.path.join(place.path, f'{name}.qcow2')
+        self.socket = os.path.join(place.path, f'{name}.qemu.sock')
+        self.uri = f'nbd+unix:///?socket={self.socket}'
+        self.log = f'{name}.qemu-nbd.log'
+        self.process = None
+
+    def start(self):
+        run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', self.base_uri, '-F', 'raw', self.image)
+        self.process = self.place.popen(['qemu-nbd', '--persistent', '--shared=4', '-f', 'qcow2', '-k', self.socket, self.image], self.log)
+        wait_until(lambda: self.process.poll() is not None or os.path.exists(self.socket), 60, 'qemu-nbd')
+        if self.process.poll() is not None:
+            raise TestFailure(f'qemu-nbd ended with {self.process.returncode}')
+
+    def stop(self):
+        self.process.terminate()
+        if self.process.wait(60) != 0:
+            raise TestFailure(f'qemu-nbd ended with {self.process.returncode}')
 
 
 class FileSystem:
@@ -159,4 +211,4 @@ class FileSystem:
             raise TestFailure(f'{self.CHECK[self.kind][0]}: exit status {result.returncode}: {result.stdout[-3000:]}{result.stderr[-1000:]}')
 
 
-__all__ = ['BRANCH', 'Disks', 'FileSystem', 'Nbdkit', 'TestFailure', 'nbd', 'require']
+__all__ = ['BRANCH', 'Disks', 'FileSystem', 'NbdFile', 'Nbdkit', 'Overlay', 'TestFailure', 'nbd', 'require']
