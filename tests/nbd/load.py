@@ -5,7 +5,7 @@ import random
 import threading
 
 from record import BLOCK
-from volume import TestFailure
+from volume import FileSystem, TestFailure
 from harness.workplace import kill_tree, run
 
 RECORD_BYTES = 512
@@ -72,6 +72,7 @@ class Files:
     def __init__(self, folder):
         self.folder = folder
         self.ending = threading.Event()
+        self.may_fail = threading.Event()   # the crash, or what is told of it, has begun
         self.threads = []
         self.wrong = []
         self.log_sent = self.log_synced = 0
@@ -80,6 +81,7 @@ class Files:
 
     def start(self):
         self.ending.clear()
+        self.may_fail.clear()
         self.threads = [threading.Thread(target=self._until_crash, args=(work,), daemon=True) for work in (self._append, self._make_files)]
         for thread in self.threads:
             thread.start()
@@ -88,7 +90,7 @@ class Files:
         try:
             work()
         except OSError as e:
-            if not self.ending.wait(10):
+            if not self.may_fail.wait(10):
                 self.wrong.append(f'before the crash: {e}')
 
     def _append(self):
@@ -125,6 +127,7 @@ class Files:
         os.fsync(folder)
 
     def stop(self):
+        self.may_fail.set()
         self.ending.set()
         for thread in self.threads:
             thread.join(60)
@@ -174,3 +177,42 @@ class Files:
             right = data == expected
         if not right or number > self.next_file:
             raise TestFailure(f'file {name} has other bytes than were written')
+
+
+class Disk:
+    """A volume whose file in the mount is a loop device with ext4, and the programs on it."""
+
+    def __init__(self, place, mount, volume, size):
+        self.mount = mount
+        self.volume = volume
+        mount.create_volume(volume, size)
+        self.system = FileSystem(place, 'ext4', f'{volume}.ext4')
+        self.system.attach(mount.path(volume))
+        self.system.make()
+        self.system.mount()
+        self.files = Files(self.system.mountpoint)
+
+    def start(self):
+        self.files.start()
+
+    def stop(self):
+        self.files.stop()
+
+    def crashed(self):
+        """The mount is gone."""
+        self.files.stop()
+        self.system.abandon()
+
+    def prove(self):
+        """The mount is there again. Returns what was found, for people."""
+        self.system.attach(self.mount.path(self.volume))
+        self.system.mount()
+        records, files = self.files.verify()
+        self.system.unmount()
+        self.system.check()
+        self.system.mount()
+        return f'ext4 has {records} records and {files} files'
+
+    def finish(self):
+        self.system.unmount()
+        self.system.detach()

@@ -60,29 +60,22 @@ class Nbdkit:
         self.process = None
         self.reader = None
 
-    def start(self, timeout_s=60, options=()):
+    def _start_once(self):
+        """False: it ended, having said why."""
         if os.path.exists(self.socket):
             os.unlink(self.socket)
         self.process = self.place.popen(['nbdkit', '-f', '-t', '16', '-U', self.socket, self.place.program('nbdkit-neonfs-plugin.so'),
-                                         f'store={self.store}', f'file={self.name}', *options], self.log)
+                                         f'store={self.store}', f'file={self.name}'], self.log)
+        wait_until(lambda: self.process.poll() is not None or os.path.exists(self.socket), 60, f'nbdkit to serve {self.name}')
+        return self.process.poll() is None
 
-        def ready():
-            if self.process.poll() is not None:
+    def start(self):
+        """The daemon may need a moment to see that a killed one is gone, and the kernel one to tell that a program closed the file."""
+        deadline = time.monotonic() + 20
+        while not self._start_once():
+            if time.monotonic() > deadline:
                 raise TestFailure(f'nbdkit ended with {self.process.returncode} before it served {self.name}')
-            return os.path.exists(self.socket)
-        wait_until(ready, timeout_s, f'nbdkit to serve {self.name}')
-
-    def start_when_free(self, timeout_s=30):
-        """After a SIGKILL of another one the daemon may need a moment to see that it is gone."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                self.start()
-                return
-            except TestFailure:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
+            time.sleep(0.1)
 
     def connect(self):
         client = nbd.NBD()
