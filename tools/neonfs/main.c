@@ -28,7 +28,7 @@ static const struct tl_option mount_options[] = {
 	{.name = "cache", .argument = "back|through", .help = "who gathers writes: back (default) the kernel, through nobody"},
 	{.name = "memory-limit", .argument = "BYTES", .help = "memory for caches and buffers (default 384M, at least 64M)"},
 	{.name = "drain-rate", .argument = "BYTES|max", .help = "a second for making blocks of branches at points (default 64M)"},
-	{.name = "drain-memory", .argument = "BYTES", .help = "for that (default a 32nd of the machine's, 1G at most)"},
+	{.name = "drain-memory", .argument = "BYTES", .help = "for that (default a 16th of the machine's, 2G at most)"},
 	{.name = "transport", .argument = "auto|dev|uring", .help = "how the kernel talks to the daemon (default auto)"},
 	{.name = "threads", .argument = "N", .help = "threads that serve requests (default 16; 64 with an object store)"},
 	{0},

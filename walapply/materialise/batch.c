@@ -77,6 +77,8 @@ static void plan_slots(struct wa_batch *batch)
 		if (plan_slot(batch->range, &block->block, is_plain, &batch->slots[i]) < 0)
 			batch->slots[i].is_alone = true;
 		block->needs_base = batch->slots[i].is_alone || !batch->slots[i].is_blank;
+		block->is_late = false;
+		block->first = block->last = (struct nf_lsn){0};
 		block->status = 0;
 	}
 }
@@ -96,6 +98,19 @@ static int plan_parts(struct wa_batch *batch)
 	return 0;
 }
 
+static void note_record(struct wa_batch *batch, size_t i, const struct wa_index_entry *entry)
+{
+	struct wa_batch_block *block = &batch->blocks[i];
+	block->last = entry->lsn;
+	if (block->first.v == 0)
+		block->first = entry->lsn;
+	if (!(entry->flags & WA_INDEX_WHOLE))
+		return;
+	block->first = batch->slots[i].from = entry->lsn;
+	block->needs_base = batch->slots[i].is_blank = false;
+	block->is_late = true;
+}
+
 /* Of each slot: nothing before the last record that makes the page from nothing. */
 static int skip_to_whole(struct wa_batch *batch, struct wa_error *error)
 {
@@ -109,10 +124,7 @@ static int skip_to_whole(struct wa_batch *batch, struct wa_error *error)
 			if (entry.lsn.v >= range->indexes[i].info.limit.v)
 				return wa_bad(error, entry.lsn, "the index names a record that is not its own");
 			batch->parts[i].counts[bt_piece_of(&range->indexes[i], entry.lsn)]++;
-			if (!(entry.flags & WA_INDEX_WHOLE))
-				continue;
-			batch->slots[walk.slot].from = entry.lsn;
-			batch->blocks[walk.slot].needs_base = false;
+			note_record(batch, walk.slot, &entry);
 		}
 	}
 	return status;

@@ -49,7 +49,6 @@ struct wa_batch {
 
 	wa_batch_read_fn read;
 	void *read_arg;
-	uint64_t single_reads;
 	uint8_t far_page[WA_PAGE_SIZE]; /* one that lies outside of the piece */
 };
 

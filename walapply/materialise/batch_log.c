@@ -70,8 +70,8 @@ static int find_items(struct wa_batch *batch, const struct bt_group *group, size
 			counts[(uint64_t)found->list[--found->count].at * UNIT / WA_BATCH_LOG - group->first]--;
 		if (found->count == most)
 			return wa_bad(error, entry.lsn, "the index says something else than before");
-		found->list[found->count++] =
-			(struct bt_item){.at = (uint32_t)((entry.lsn.v - index->info.base.v) / UNIT), .slot = (uint32_t)walk.slot};
+		found->list[found->count++] = (struct bt_item){.at = (uint32_t)((entry.lsn.v - index->info.base.v) / UNIT),
+							       .slot = (uint32_t)walk.slot};
 		counts[bt_piece_of(index, entry.lsn) - group->first]++;
 	}
 	return status;
@@ -177,7 +177,6 @@ static int source_page(void *arg, struct nf_lsn at, const uint8_t **ret_page)
 	const uint64_t wanted = 1;
 	uint64_t there = 0;
 	int status = batch->read(batch->read_arg, at, 1, &wanted, batch->far_page, &there);
-	batch->single_reads++;
 	*ret_page = batch->far_page;
 	return status;
 }
@@ -271,19 +270,13 @@ void wa_batch_begin(struct wa_batch *batch, wa_batch_read_fn read, void *arg, st
 	}
 }
 
-void wa_batch_end(struct wa_batch *batch)
+void wa_batch_finish(struct wa_batch *batch, size_t i)
 {
-	for (size_t i = 0; i < batch->count; i++) {
-		struct wa_batch_block *block = &batch->blocks[i];
-		struct mt_job job = {.range = batch->range, .page = block->page, .changed = block->status == 1};
-		if (!batch->slots[i].is_alone && block->status >= 0)
-			block->status = mt_finish(&job, block->block.blkno);
-	}
-}
-
-uint64_t wa_batch_single_reads(const struct wa_batch *batch)
-{
-	return batch->single_reads;
+	struct wa_batch_block *block = &batch->blocks[i];
+	struct mt_job job = {.range = batch->range, .page = block->page, .changed = block->status == 1};
+	assert(i < batch->count);
+	if (!batch->slots[i].is_alone && block->status >= 0)
+		block->status = mt_finish(&job, block->block.blkno);
 }
 
 static int run_piece(struct wa_batch *batch, const struct wa_batch_piece *piece, uint8_t *log, struct wa_error *error)
@@ -305,8 +298,8 @@ int wa_batch_run(struct wa_batch *batch, wa_batch_read_fn read, void *arg, struc
 	for (bool more = wa_batch_next_piece(batch->range, false, &piece); more && status == 0;
 	     more = wa_batch_next_piece(batch->range, true, &piece))
 		status = run_piece(batch, &piece, log, error);
-	if (status == 0)
-		wa_batch_end(batch);
+	for (size_t i = 0; i < batch->count && status == 0; i++)
+		wa_batch_finish(batch, i);
 	free(log);
 	return status;
 }

@@ -7,7 +7,7 @@
  *
  *	wa_batch_begin ──▶ of each piece: wa_batch_want, somebody reads, wa_batch_apply ──▶ wa_batch_end
  *
- * Memory: some 40 bytes a block beside its page, and 24 bytes for each of WA_BATCH_ITEMS records, or more where a piece of the log has more; wa_batch_run has
+ * Memory: some 50 bytes a block beside its page, and 24 bytes for each of WA_BATCH_ITEMS records, or more where a piece of the log has more; wa_batch_run has
  * WA_BATCH_LOG bytes of log. One thread a batch. */
 #ifndef WA_BATCH_H
 #define WA_BATCH_H
@@ -17,13 +17,17 @@
 #define WA_BATCH_LOG (16u << 20) /* bytes of log: a piece */
 #define WA_BATCH_PAGES (WA_BATCH_LOG / WA_PAGE_SIZE)
 #define WA_BATCH_WORDS (WA_BATCH_PAGES / 64) /* of a bit for each page */
-#define WA_BATCH_ITEMS (1u << 20) /* records, each for a block, that are sorted at once */
+#define WA_BATCH_ITEMS (32u << 10) /* records, each for a block, that are sorted at once */
 #define WA_BATCH_AHEAD 2u /* pieces that are wanted before they are applied, at most */
 
 struct wa_batch_block {
 	struct wa_block block; /* of fork main or visibility map */
-	uint8_t *page; /* WA_PAGE_SIZE bytes */
-	bool needs_base; /* set by wa_batch_new: false where a record makes the page from nothing; what is in it does not matter then */
+	/* WA_PAGE_SIZE bytes, there from wa_batch_begin on (where is_late: from the piece on that has `first`) until the block is finished. */
+	uint8_t *page;
+	/* Set by wa_batch_new: */
+	bool needs_base; /* false where a record makes the page from nothing: what is in it does not matter then */
+	bool is_late; /* nothing happens to it before that record */
+	struct nf_lsn first, last; /* the first and the last record that count; 0: there are none */
 	/* Set by the run: as wa_materialise; the page is undefined when it is negative. A block whose base cannot be had gets a negative one before the
 	 * run, and keeps it. */
 	int status;
@@ -40,7 +44,8 @@ void wa_batch_free(struct wa_batch *batch); /* NULL is legal */
 /* Pages of the log from `at` on, a multiple of WA_PAGE_SIZE: those of bit i in `wanted`, i < count <= WA_BATCH_PAGES, each to its place bytes + i *
  * WA_PAGE_SIZE, and perhaps others between them. What is there then is set in `there` (zeros before). Called in the order of the log but for single
  * pages that reach out of their piece. Results as wa_range.read_log. */
-typedef int (*wa_batch_read_fn)(void *arg, struct nf_lsn at, size_t count, const uint64_t *wanted, uint8_t *bytes, uint64_t *there);
+typedef int (*wa_batch_read_fn)(void *arg, struct nf_lsn at, size_t count, const uint64_t *wanted, uint8_t *bytes,
+				uint64_t *there);
 
 /* Make the pages of all blocks, from the bases that are in them, each once. Blocks fail one by one, with the first one's reason in `error`.
  * Returns 0, also when blocks have failed; -EBADMSG a damaged index (error); or what `read` returned: then no page counts. */
@@ -63,13 +68,12 @@ bool wa_batch_next_piece(const struct wa_range *range, bool has_piece, struct wa
 void wa_batch_begin(struct wa_batch *batch, wa_batch_read_fn read, void *arg, struct wa_error *error);
 /* Set the pages that the batch needs of the piece in `wanted`, WA_BATCH_WORDS of zeros. Of every piece, in order, WA_BATCH_AHEAD at most before the one that was
  * applied last. Returns 1 there are some; 0 there are none; -EBADMSG a damaged index (error); -ENOMEM. */
-NF_MUST_CHECK int wa_batch_want(struct wa_batch *batch, const struct wa_batch_piece *piece, uint64_t *wanted, struct wa_error *error);
+NF_MUST_CHECK int wa_batch_want(struct wa_batch *batch, const struct wa_batch_piece *piece, uint64_t *wanted,
+				struct wa_error *error);
 /* Apply its records. `log` is the piece's, WA_BATCH_LOG bytes of which the pages `there` count. Of every piece, in order. Results as wa_batch_run. */
-NF_MUST_CHECK int wa_batch_apply(struct wa_batch *batch, const struct wa_batch_piece *piece, const uint8_t *log, const uint64_t *there,
-				 struct wa_error *error);
-/* Once, behind the last one: the pages are made. */
-void wa_batch_end(struct wa_batch *batch);
-/* Pages that were read by themselves. */
-uint64_t wa_batch_single_reads(const struct wa_batch *batch);
+NF_MUST_CHECK int wa_batch_apply(struct wa_batch *batch, const struct wa_batch_piece *piece, const uint8_t *log,
+				 const uint64_t *there, struct wa_error *error);
+/* Block `i` of the batch is made: once the piece that has its last record was applied. */
+void wa_batch_finish(struct wa_batch *batch, size_t i);
 
 #endif

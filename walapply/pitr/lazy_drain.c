@@ -108,14 +108,14 @@ static bool is_undrained(const struct wa_lazy *lazy, struct bd_branch_id id)
 static int make_all(struct lz_draining *draining, const struct bd_layer_info *info, const char *name)
 {
 	int64_t began = now_ns();
-	uint64_t blocks = atomic_load(&draining->blocks), read = atomic_load(&draining->wal_bytes);
+	uint64_t blocks = atomic_load(&draining->blocks), read = atomic_load(&draining->wal_bytes), windows = draining->windows;
 	int error = lz_drain_layer(draining, info, name);
 	blocks = atomic_load(&draining->blocks) - blocks;
 	if (blocks > 0)
 		nf_info("branch %u: the redo layer at epoch %u is %s: %" PRIu64 " blocks made, %" PRIu64
-			" bytes of WAL read in %.3f s",
+			" bytes of WAL read in %.3f s, the WAL gone through %" PRIu64 " times",
 			info->branch.v, info->epoch.v, error == 0 ? "drained" : "drained in part", blocks,
-			atomic_load(&draining->wal_bytes) - read, (double)(now_ns() - began) * 1e-9);
+			atomic_load(&draining->wal_bytes) - read, (double)(now_ns() - began) * 1e-9, draining->windows - windows);
 	return error;
 }
 

@@ -41,6 +41,7 @@ struct lz_draining {
 	struct wa_lazy *lazy;
 	int64_t ready_ns; /* not before it may go on (CLOCK_MONOTONIC); guarded by lazy->lock */
 	_Atomic uint64_t blocks, wal_bytes; /* made and read so far */
+	uint64_t windows; /* so far; one thread's */
 };
 
 /* Make what the layer still has to make in the head of its branch (lazy_window.c). What can be made is, also when some of it cannot.

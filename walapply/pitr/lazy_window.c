@@ -1,12 +1,16 @@
 /* Draining a layer: its blocks in the order of relations, a window of them at a time.
  *
- *	what the head has still to make ──▶ shares ──▶ bases, from the view below the layer ──▶ the WAL, once, forward ──▶ bd_layer_store
- *	                                               lazy_window_blocks.c                     lazy_window_log.c          lazy_window_blocks.c
+ *	what the head has still to make ──▶ bases, from the view below the layer ──▶ the WAL, once, forward ──▶ bd_layer_store
+ *	lazy_chunk.c                        lazy_window_blocks.c                     lazy_window_log.c          lazy_window_blocks.c
  *
- * A window is as many blocks as there is memory for (window_room): the WAL is gone through once for each. It is divided into shares, and each step is done
- * for all of them before the next one begins. Without a limit of the rate that one thread would keep to anyhow, several threads do them side by
- * side: while one waits for the disk, another has the processor. What is stored needs no bookkeeping: after a kill the blocks that are made are found made.
- * Who reads, overwrites or cuts meanwhile wins (bd_layer_store). */
+ * A page is in memory from the record on that makes it from nothing (or, where none does, from the beginning) to its last record, and until it is stored. A
+ * window is as many blocks as can be made so in the memory that there is, some more at a time: chunks are planned, and added as long as nowhere on
+ * the way through the WAL there would be too many pages. So where the WAL has an image of each page, one window may have many times more blocks than pages.
+ *
+ * Each step is done for all chunks before the next one begins. Without a limit of the rate that one thread would keep to anyhow, several threads do them side
+ * by side: while one waits for the disk, another has the processor. What is stored needs no bookkeeping: after a kill the blocks that are made are found
+ * made. Who reads, overwrites or cuts meanwhile wins (bd_layer_store). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,9 +19,13 @@
 #include "common/nf_log.h"
 #include "walapply/pitr/lazy_window.h"
 
-#define WINDOW_MAX 131072u /* blocks */
-#define WINDOW_MIN (WA_LAZY_MEMORY_MIN / WA_PAGE_SIZE)
-#define MEMORY_SHARE 32u /* of the machine's memory: a window takes one part in so many at most */
+#define ROOM_MAX 262144u /* pages */
+#define ROOM_LIMIT (1u << 28) /* whatever is asked for */
+#define ROOM_MIN (WA_LAZY_MEMORY_MIN / WA_PAGE_SIZE)
+#define MEMORY_SHARE 16u /* of the machine's memory: pages take one part in so many at most, */
+#define AVAILABLE_SHARE 4u /* and of what is available */
+#define LIVE_PARTS 8u /* of the memory one part is for pages that wait to be stored */
+#define BLOCKS_PER_PAGE 8u /* of a window */
 #define ONE_THREAD_RATE (UINT64_C(256) << 20) /* bytes a second that one thread comes to */
 
 /* ------------------------------------------------------------ setting up */
@@ -41,14 +49,27 @@ static uint64_t count_blocks(const struct lz_file *file)
 	return count;
 }
 
-/* Blocks of a window. */
-static size_t window_room(const struct wa_lazy *lazy, uint64_t total)
+/* Of the machine's memory, and of what nobody has use for now: bytes. */
+static uint64_t share_of_memory(void)
 {
-	long pages = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
-	uint64_t machine = pages > 0 && page_size > 0 ? (uint64_t)pages * (uint64_t)page_size : 0;
-	uint64_t memory = lazy->drain_memory > 0 ? lazy->drain_memory
-						 : NF_MIN(machine / MEMORY_SHARE, (uint64_t)WINDOW_MAX * WA_PAGE_SIZE);
-	return (size_t)NF_MIN(NF_MAX(memory / WA_PAGE_SIZE, (uint64_t)WINDOW_MIN), NF_MAX(total, UINT64_C(1)));
+	unsigned long long total_kb = 0, available_kb = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "re");
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		(void)sscanf(line, "MemTotal: %llu kB", &total_kb);
+		(void)sscanf(line, "MemAvailable: %llu kB", &available_kb);
+	}
+	if (file != NULL)
+		fclose(file);
+	return NF_MIN(total_kb / MEMORY_SHARE, available_kb / AVAILABLE_SHARE) << 10;
+}
+
+/* Pages in memory. */
+static uint32_t choose_room(const struct wa_lazy *lazy, uint64_t total)
+{
+	uint64_t memory = lazy->drain_memory > 0 ? NF_MIN(lazy->drain_memory, (uint64_t)ROOM_LIMIT * WA_PAGE_SIZE)
+						 : NF_MIN(share_of_memory(), (uint64_t)ROOM_MAX * WA_PAGE_SIZE);
+	return (uint32_t)NF_MIN(NF_MAX(memory / WA_PAGE_SIZE, (uint64_t)ROOM_MIN), NF_MAX(total, UINT64_C(1)));
 }
 
 /* More than there are processors: some of them wait for the disk. */
@@ -73,7 +94,29 @@ static int sort_files(struct lz_drain *drain)
 	if (drain->file_count > 0)
 		qsort(drain->files, drain->file_count, sizeof(*drain->files), compare_files);
 	drain->threads = count_threads(drain->draining->lazy);
-	drain->room = window_room(drain->draining->lazy, total);
+	drain->room = choose_room(drain->draining->lazy, total);
+	drain->live_max = drain->room < total ? drain->room - drain->room / LIVE_PARTS : drain->room;
+	drain->chunk_room = (uint32_t)NF_MIN(NF_MAX(total / LZ_CHUNKS_AHEAD, UINT64_C(1)),
+					     (uint64_t)NF_MIN(NF_MAX(drain->live_max / 4, 1u), LZ_CHUNK_BLOCKS));
+	return 0;
+}
+
+/* The pieces of the WAL. */
+static int list_pieces(struct lz_drain *drain)
+{
+	struct wa_batch_piece piece;
+	uint32_t count = 0;
+	for (bool more = wa_batch_next_piece(&drain->range, false, &piece); more;
+	     more = wa_batch_next_piece(&drain->range, true, &piece))
+		count++;
+	drain->pieces = calloc(count + 1, sizeof(*drain->pieces));
+	if (drain->pieces == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		drain->pieces[i] = drain->pieces[i > 0 ? i - 1 : 0];
+		(void)wa_batch_next_piece(&drain->range, i > 0, &drain->pieces[i]);
+	}
+	drain->piece_count = count;
 	return 0;
 }
 
@@ -93,6 +136,8 @@ static int open_drain(struct lz_drain *drain, const char *name, bool use_runs)
 	if (error == 0)
 		error = sort_files(drain);
 	drain->range = lz_range(&drain->plan, &drain->indexes, &drain->log);
+	if (error == 0)
+		error = list_pieces(drain);
 	if (index != NULL)
 		bd_inode_unref(index, 1);
 	bd_inode_unref(dir, 1);
@@ -102,6 +147,7 @@ static int open_drain(struct lz_drain *drain, const char *name, bool use_runs)
 static void close_drain(struct lz_drain *drain)
 {
 	free(drain->files);
+	free(drain->pieces);
 	lz_log_close(&drain->log);
 	lz_indexes_free(&drain->indexes);
 	lz_plan_free(&drain->plan);
@@ -122,19 +168,43 @@ static int open_log(struct lz_window *window)
 	return has_all ? 0 : -ENOMEM;
 }
 
-static int open_window(struct lz_window *window, struct lz_drain *drain)
+static int open_pool(struct lz_pool *pool, uint32_t room)
 {
-	*window = (struct lz_window){.drain = drain};
-	window->blocks = calloc(drain->room, sizeof(*window->blocks));
-	window->file_of = calloc(drain->room, sizeof(*window->file_of));
-	window->at = calloc(drain->room, sizeof(*window->at));
-	window->pages = nf_io_buffer(drain->room * WA_PAGE_SIZE);
-	if (window->blocks == NULL || window->file_of == NULL || window->at == NULL || window->pages == NULL)
+	pthread_mutex_init(&pool->lock, NULL);
+	pool->pages = nf_io_buffer((size_t)room * WA_PAGE_SIZE);
+	pool->unused = calloc(room, sizeof(*pool->unused));
+	if (pool->pages == NULL || pool->unused == NULL)
 		return -ENOMEM;
 	/* Pages are used in any order: where it can be had, memory in large pieces. */
-	(void)madvise(window->pages, drain->room * WA_PAGE_SIZE, MADV_HUGEPAGE);
-	int error = open_log(window);
+	(void)madvise(pool->pages, (size_t)room * WA_PAGE_SIZE, MADV_HUGEPAGE);
+	return 0;
+}
+
+/* All of its pages are unused, and taken in their order. */
+static void reset_pool(struct lz_pool *pool, uint32_t room)
+{
+	for (uint32_t i = 0; i < room; i++)
+		pool->unused[i] = room - 1 - i;
+	pool->unused_count = room;
+}
+
+static int open_window(struct lz_window *window, struct lz_drain *drain)
+{
+	window->drain = drain;
+	window->live = calloc(drain->piece_count + 1, sizeof(*window->live));
+	int error = open_pool(&window->pool, drain->room);
+	if (error == 0)
+		error = window->live != NULL ? open_log(window) : -ENOMEM;
 	return error == 0 ? lz_crew_new(drain->threads, &window->crew) : error;
+}
+
+static void empty_window(struct lz_window *window)
+{
+	for (uint32_t i = 0; i < window->chunk_count; i++)
+		lz_chunk_free(window->chunks[i]);
+	window->chunk_count = 0;
+	memset(window->live, 0, (window->drain->piece_count + 1) * sizeof(*window->live));
+	reset_pool(&window->pool, window->drain->room);
 }
 
 static void close_window(struct lz_window *window)
@@ -144,135 +214,31 @@ static void close_window(struct lz_window *window)
 		free(window->scattered[i]);
 	for (unsigned i = 0; i < 2; i++)
 		free(window->log[i]);
-	free(window->blocks);
-	free(window->file_of);
-	free(window->at);
-	free(window->pages);
+	pthread_mutex_destroy(&window->pool.lock);
+	free(window->pool.pages);
+	free(window->pool.unused);
+	free(window->live);
 }
 
-/* -------------------------------------------------------------- filling */
+/* -------------------------------------------------------------- windows */
 
-int lz_drain_file(const struct lz_drain *drain, const struct lz_file *file, struct bd_view view, struct bd_inode **ret_inode)
+/* Chunks that are planned and in no window yet. */
+struct planned {
+	const struct lz_drain *drain;
+	struct lz_chunk *chunks[LZ_CHUNKS_AHEAD];
+	unsigned next, count;
+};
+
+static int plan(void *arg, size_t i)
 {
-	*ret_inode = NULL;
-	int error = bd_inode_by_id(drain->draining->lazy->store, view, (struct bd_file_id){file->id}, ret_inode);
-	return error == -ENOENT ? 0 : error;
+	const struct planned *planned = arg;
+	return lz_chunk_plan(planned->drain, planned->chunks[i]);
 }
 
-/* A block that the file has not whole below the layer: as a reader makes it. */
-static int make_by_reading(struct lz_window *window, struct bd_inode *inode, uint32_t block)
+static void tell_why(const struct lz_drain *drain, struct lz_chunk *const *chunks, size_t count)
 {
-	ssize_t got = bd_read(inode, (uint64_t)block * NF_BLOCK_SIZE, window->pages, NF_BLOCK_SIZE);
-	return got < 0 ? (int)got : 0;
-}
-
-bool lz_is_of_block(int error)
-{
-	return error == -EIO || error == -EUCLEAN || error == -EBADMSG;
-}
-
-static int whole_blocks(const struct lz_drain *drain, const struct lz_file *file, uint32_t *ret_blocks)
-{
-	struct bd_inode *inode;
-	struct bd_attr attr;
-	int error = lz_drain_file(drain, file, drain->below, &inode);
-	*ret_blocks = 0;
-	if (error != 0 || inode == NULL)
-		return error;
-	bd_inode_attr(inode, &attr);
-	bd_inode_unref(inode, 1);
-	*ret_blocks = (uint32_t)NF_MIN(attr.size_bytes / NF_BLOCK_SIZE, (uint64_t)UINT32_MAX);
-	return 0;
-}
-
-/* Blocks of the file from *from on that are still to be made, as many as there is room for; *from is behind them. UINT32_MAX: that were all. */
-static int add_file(struct lz_window *window, const struct lz_file *file, uint32_t *from)
-{
-	const struct lz_drain *drain = window->drain;
-	struct bd_inode *inode;
-	uint32_t whole = 0;
-	size_t room = drain->room - window->count, count = 0;
-	uint32_t *at = window->at + window->count;
-	int error = lz_drain_file(drain, file, drain->head, &inode);
-	if (error != 0 || inode == NULL) {
-		*from = UINT32_MAX;
-		return error;
-	}
-	error = whole_blocks(drain, file, &whole);
-	if (error == 0)
-		error = bd_layer_unmade(inode, drain->epoch, *from, at, room, &count);
-	*from = error == 0 && count == room ? at[count - 1] + 1 : UINT32_MAX;
-	for (; error == 0 && count > 0 && at[count - 1] >= whole; count--) {
-		error = make_by_reading(window, inode, at[count - 1]);
-		/* As one that cannot be made: it stays unmade, and does not keep the others. */
-		if (lz_is_of_block(error))
-			window->drain->has_failed = true;
-		error = lz_is_of_block(error) ? 0 : error;
-	}
-	for (size_t i = 0; error == 0 && i < count; i++, window->count++) {
-		struct wa_batch_block *block = &window->blocks[window->count];
-		block->block = file->first;
-		block->block.blkno += at[i];
-		block->page = window->pages + window->count * WA_PAGE_SIZE;
-		window->file_of[window->count] = file;
-	}
-	bd_inode_unref(inode, 1);
-	return error;
-}
-
-/* The blocks of the next window. None: all are taken. */
-static int fill_window(struct lz_window *window)
-{
-	struct lz_drain *drain = window->drain;
-	int error = 0;
-	window->count = 0;
-	while (error == 0 && drain->next_file < drain->file_count && window->count < drain->room) {
-		error = add_file(window, drain->files[drain->next_file], &drain->next_block);
-		if (drain->next_block == UINT32_MAX) {
-			drain->next_file++;
-			drain->next_block = 0;
-		}
-	}
-	return error;
-}
-
-/* -------------------------------------------------------------- a window */
-
-/* More than there are threads: some blocks have more records than others. */
-static void divide_window(struct lz_window *window)
-{
-	size_t count = window->drain->threads > 1 ? NF_MIN((size_t)LZ_SHARES, window->count) : 1;
-	window->share_count = count;
-	for (size_t i = 0; i < count; i++)
-		window->shares[i] = (struct lz_share){
-			.window = window, .first = window->count * i / count, .end = window->count * (i + 1) / count};
-}
-
-/* What its blocks need, and their bases. */
-static int prepare_share(void *arg, size_t i)
-{
-	struct lz_window *window = arg;
-	struct lz_share *share = &window->shares[i];
-	int error = wa_batch_new(&window->drain->range, window->blocks + share->first, share->end - share->first, &share->batch,
-				 &share->why);
-	return error == 0 ? lz_window_bases(share) : error;
-}
-
-static int end_share(void *arg, size_t i)
-{
-	struct lz_window *window = arg;
-	struct lz_share *share = &window->shares[i];
-	wa_batch_end(share->batch);
-	wa_batch_free(share->batch);
-	share->batch = NULL;
-	return lz_window_store(share);
-}
-
-static void tell_why(const struct lz_window *window)
-{
-	const struct lz_drain *drain = window->drain;
-	for (size_t i = 0; i < window->share_count; i++) {
-		const struct wa_error *why = &window->shares[i].why;
+	for (size_t i = 0; i < count; i++) {
+		const struct wa_error *why = &chunks[i]->why;
 		if (why->text[0] == 0)
 			continue;
 		nf_error("branch %u: blocks cannot be brought to " NF_LSN_FMT ": record at " NF_LSN_FMT ": %s",
@@ -281,32 +247,78 @@ static void tell_why(const struct lz_window *window)
 	}
 }
 
-static int make_window(struct lz_window *window)
+static void free_planned(struct planned *planned)
 {
-	divide_window(window);
-	int error = lz_crew_run(window->crew, window->share_count, prepare_share, window);
+	for (; planned->next < planned->count; planned->next++)
+		lz_chunk_free(planned->chunks[planned->next]);
+}
+
+/* The next ones, when all of those are in windows. None: there are no more. */
+static int plan_more(struct planned *planned, struct lz_drain *drain, struct lz_crew *crew)
+{
+	struct lz_chunk *chunk = NULL;
+	int error = 0;
+	planned->next = planned->count = 0;
+	while (planned->count < LZ_CHUNKS_AHEAD && (error = lz_chunk_next(drain, drain->chunk_room, &chunk)) == 0 &&
+	       chunk != NULL)
+		planned->chunks[planned->count++] = chunk;
 	if (error == 0)
-		error = lz_window_log(window);
-	if (error == 0)
-		error = lz_crew_run(window->crew, window->share_count, end_share, window);
-	tell_why(window);
-	for (size_t i = 0; i < window->share_count; i++)
-		wa_batch_free(window->shares[i].batch);
+		error = lz_crew_run(crew, planned->count, plan, planned);
+	if (error != 0)
+		tell_why(drain, planned->chunks, planned->count);
 	return error;
+}
+
+/* Is there memory for one more? For a first one there is. */
+static bool fits(const struct lz_window *window, const struct lz_chunk *chunk)
+{
+	const struct lz_drain *drain = window->drain;
+	uint64_t blocks_max = (uint64_t)drain->room * BLOCKS_PER_PAGE;
+	bool is_small =
+		window->chunk_count < NF_MIN((uint64_t)LZ_CHUNKS_MAX, NF_MAX(blocks_max / drain->chunk_room, UINT64_C(1)));
+	for (uint32_t i = 0; i < drain->piece_count && is_small; i++)
+		is_small = window->live[i] + chunk->live[i] <= drain->live_max;
+	return is_small;
+}
+
+static void add_chunk(struct lz_window *window, struct lz_chunk *chunk)
+{
+	chunk->window = window;
+	window->chunks[window->chunk_count++] = chunk;
+	for (uint32_t i = 0; i < window->drain->piece_count; i++)
+		window->live[i] += chunk->live[i];
+}
+
+static int fill_window(struct lz_window *window, struct planned *planned)
+{
+	empty_window(window);
+	for (;;) {
+		int error = planned->next == planned->count ? plan_more(planned, window->drain, window->crew) : 0;
+		if (error != 0 || planned->count == 0 || !fits(window, planned->chunks[planned->next]))
+			return error;
+		add_chunk(window, planned->chunks[planned->next++]);
+	}
 }
 
 static int make_windows(struct lz_drain *drain)
 {
 	struct lz_window *window = calloc(1, sizeof(*window));
+	struct planned planned = {.drain = drain};
 	int error = window != NULL ? open_window(window, drain) : -ENOMEM;
 	while (error == 0) {
-		error = fill_window(window);
-		if (error != 0 || window->count == 0)
+		error = fill_window(window, &planned);
+		if (error != 0 || window->chunk_count == 0)
 			break;
-		error = make_window(window);
+		error = lz_window_make(window);
+		tell_why(drain, window->chunks, window->chunk_count);
+		drain->draining->windows++;
 	}
-	if (window != NULL)
+	free_planned(&planned);
+	if (window != NULL) {
+		if (window->live != NULL && window->pool.unused != NULL)
+			empty_window(window);
 		close_window(window);
+	}
 	free(window);
 	return error;
 }
@@ -315,9 +327,9 @@ static int drain_once(struct lz_draining *draining, const struct bd_layer_info *
 		      bool *ret_has_runs)
 {
 	struct lz_drain drain = {.draining = draining,
-			      .head = wh_head(info->branch),
-			      .below = {.branch = info->branch, .epoch = info->epoch},
-			      .epoch = info->epoch};
+				 .head = wh_head(info->branch),
+				 .below = {.branch = info->branch, .epoch = info->epoch},
+				 .epoch = info->epoch};
 	int error = open_drain(&drain, name, use_runs);
 	*ret_has_runs = drain.indexes.has_runs;
 	if (error == 0)

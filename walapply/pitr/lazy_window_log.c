@@ -1,15 +1,16 @@
-/* A window's way through the WAL: once, forward, piece by piece, for all shares together.
+/* A window's way through the WAL: once, forward, piece by piece, for all chunks together.
  *
- *	piece n     applied, by each share
- *	piece n + 1 read, in parts                 all at the same time; what a share wants of n + 2 it
+ *	piece n     applied, by each chunk, which before that may store pages whose blocks are made
+ *	piece n + 1 read, in parts                 all at the same time; what a chunk wants of n + 2 it
  *	piece n + 2 its pages looked for           looks for when it has applied n
  *
- * Of a piece only pages are read that some share has records on: long runs by themselves, the others many at once. */
+ * Of a piece only pages are read that some chunk has records on: long runs by themselves, the others many at once. */
 #include <string.h>
 
 #include "walapply/pitr/lazy_window.h"
 
 #define LONG_RUN 16u /* pages of WAL: a run like this is read by itself, shorter ones many at once */
+#define WAITING_MAX 32768u /* pages that are made and not stored, while there is room */
 #define WAL_GAP 2u /* pages read for nothing between two of a run */
 #define PART_WORDS (WA_BATCH_WORDS / LZ_READS)
 #define PART_PAGES (PART_WORDS * 64)
@@ -110,27 +111,29 @@ static int read_part(struct part *part)
 	return error == 0 ? lz_pace(draining, pages * WA_PAGE_SIZE) : error;
 }
 
-/* Part `i` of the piece that is read. */
+/* Part `i` of the piece that is read: the one behind. */
 static int read_piece_part(struct lz_window *window, size_t i)
 {
-	const struct wa_batch_piece *piece = &window->pieces[1];
-	const unsigned turn = (window->turn + 1) % 2;
+	const uint32_t n = window->applied + 1;
 	const size_t first = i * PART_PAGES;
+	if (n >= window->drain->piece_count)
+		return 0;
+	const struct wa_batch_piece *piece = &window->drain->pieces[n];
 	struct part part = {.window = window,
 			    .at = {piece->begin.v + first * WA_PAGE_SIZE},
 			    .wanted = window->wanted + i * PART_WORDS,
-			    .bytes = window->log[turn] + first * WA_PAGE_SIZE,
-			    .there = window->there[turn] + i * PART_WORDS,
+			    .bytes = window->log[n % 2] + first * WA_PAGE_SIZE,
+			    .there = window->there[n % 2] + i * PART_WORDS,
 			    .scattered = window->scattered[i]};
 	part.count = first < piece->pages ? NF_MIN(piece->pages - first, (size_t)PART_PAGES) : 0;
 	return read_part(&part);
 }
 
-/* wa_batch_read_fn: a page that lies behind its piece, or that nobody had thought of. Several shares may ask for it. */
+/* wa_batch_read_fn: a page that lies behind its piece, or that nobody had thought of. Several chunks may ask for it. */
 static int read_single(void *arg, struct nf_lsn at, size_t count, const uint64_t *wanted, uint8_t *bytes, uint64_t *there)
 {
-	const struct lz_share *share = arg;
-	struct lz_drain *drain = share->window->drain;
+	const struct lz_chunk *chunk = arg;
+	struct lz_drain *drain = chunk->window->drain;
 	assert(count == 1 && *wanted == 1);
 	int error = lz_log_page(&drain->log, at, bytes);
 	*there = error == 0;
@@ -138,72 +141,92 @@ static int read_single(void *arg, struct nf_lsn at, size_t count, const uint64_t
 	return error == 0 ? lz_pace(drain->draining, WA_PAGE_SIZE) : error;
 }
 
-/* What the share wants of piece `i` of window->pieces. */
-static int want(struct lz_share *share, unsigned i)
+/* What the chunk wants of piece `n`. */
+static int want(struct lz_chunk *chunk, uint32_t n)
 {
-	struct lz_window *window = share->window;
-	uint64_t *wanted = share->wanted[(window->turn + i) % 2];
-	memset(wanted, 0, sizeof(share->wanted[0]));
-	return window->has_piece[i] ? NF_MIN(wa_batch_want(share->batch, &window->pieces[i], wanted, &share->why), 0) : 0;
+	const struct lz_drain *drain = chunk->window->drain;
+	uint64_t *wanted = chunk->wanted[n % 2];
+	memset(wanted, 0, sizeof(chunk->wanted[0]));
+	return n < drain->piece_count ? NF_MIN(wa_batch_want(chunk->batch, &drain->pieces[n], wanted, &chunk->why), 0) : 0;
 }
 
 /* Before the first piece. */
 static int begin(void *arg, size_t i)
 {
 	struct lz_window *window = arg;
-	struct lz_share *share = &window->shares[i];
-	wa_batch_begin(share->batch, read_single, share, &share->why);
-	return want(share, 1);
+	struct lz_chunk *chunk = window->chunks[i];
+	lz_chunk_take_pages(chunk, UINT32_MAX);
+	int error = lz_chunk_bases(chunk);
+	if (error != 0)
+		return error;
+	wa_batch_begin(chunk->batch, read_single, chunk, &chunk->why);
+	for (uint32_t n = 0; n < WA_BATCH_AHEAD && error == 0; n++)
+		error = want(chunk, n);
+	return error;
 }
 
 /* One step: the piece behind is read, this one applied, the one behind both looked for. */
 static int step(void *arg, size_t i)
 {
 	struct lz_window *window = arg;
+	const uint32_t n = window->applied;
 	if (i < LZ_READS)
 		return read_piece_part(window, i);
-	struct lz_share *share = &window->shares[i - LZ_READS];
-	int error = !window->has_piece[0] ? 0
-					  : wa_batch_apply(share->batch, &window->pieces[0], window->log[window->turn],
-							   window->there[window->turn], &share->why);
-	return error == 0 ? want(share, 2) : error;
+	struct lz_chunk *chunk = window->chunks[i - LZ_READS];
+	if (n == UINT32_MAX)
+		return 0;
+	int error = lz_chunk_store(chunk);
+	if (error != 0)
+		return error;
+	lz_chunk_take_pages(chunk, n);
+	error = wa_batch_apply(chunk->batch, &window->drain->pieces[n], window->log[n % 2], window->there[n % 2], &chunk->why);
+	return error == 0 ? want(chunk, n + WA_BATCH_AHEAD) : error;
 }
 
-/* The pieces move up. */
-static void move_on(struct lz_window *window)
+/* What all chunks want of piece `n`, which is to be read. */
+static void gather_wanted(struct lz_window *window, uint32_t n)
 {
-	window->turn = (window->turn + 1) % 2;
-	for (unsigned i = 0; i < 2; i++) {
-		window->pieces[i] = window->pieces[i + 1];
-		window->has_piece[i] = window->has_piece[i + 1];
-	}
-	window->has_piece[2] = window->has_piece[1] && wa_batch_next_piece(&window->drain->range, true, &window->pieces[2]);
-}
-
-/* What all shares want of the piece that is to be read. */
-static void gather_wanted(struct lz_window *window)
-{
-	const unsigned turn = (window->turn + 1) % 2;
-	memset(window->there[turn], 0, sizeof(window->there[turn]));
+	memset(window->there[n % 2], 0, sizeof(window->there[0]));
 	memset(window->wanted, 0, sizeof(window->wanted));
-	for (size_t i = 0; i < window->share_count; i++)
+	for (uint32_t i = 0; i < window->chunk_count; i++)
 		for (size_t k = 0; k < WA_BATCH_WORDS; k++)
-			window->wanted[k] |= window->shares[i].wanted[turn][k];
+			window->wanted[k] |= window->chunks[i]->wanted[n % 2][k];
 }
 
-int lz_window_log(struct lz_window *window)
+static int store_chunk(void *arg, size_t i)
 {
-	const struct wa_range *range = &window->drain->range;
-	window->turn = 0;
-	window->has_piece[0] = false;
-	window->has_piece[1] = wa_batch_next_piece(range, false, &window->pieces[1]);
-	window->pieces[2] = window->pieces[1];
-	window->has_piece[2] = window->has_piece[1] && wa_batch_next_piece(range, true, &window->pieces[2]);
-	int error = lz_crew_run(window->crew, window->share_count, begin, window);
-	while (error == 0 && (window->has_piece[0] || window->has_piece[1])) {
-		gather_wanted(window);
-		error = lz_crew_run(window->crew, LZ_READS + window->share_count, step, window);
-		move_on(window);
-	}
+	struct lz_window *window = arg;
+	return lz_chunk_store(window->chunks[i]);
+}
+
+/* What is made goes: at once, where the pages that come with piece `n` need the room; along with the step, where there is much of it. It is always all of it, so
+ * that neighbours are stored together. */
+static int make_room(struct lz_window *window, uint32_t n)
+{
+	const uint32_t used = window->drain->room - window->pool.unused_count;
+	uint32_t coming = 0;
+	for (uint32_t i = 0; i < window->chunk_count; i++)
+		coming += window->chunks[i]->late[n];
+	window->stored = n;
+	int error = 0;
+	if (coming > window->pool.unused_count)
+		error = lz_crew_run(window->crew, window->chunk_count, store_chunk, window);
+	else if (used + coming < window->live[n] + WAITING_MAX)
+		window->stored = 0;
 	return error;
+}
+
+int lz_window_make(struct lz_window *window)
+{
+	const uint32_t count = window->drain->piece_count;
+	int error = lz_crew_run(window->crew, window->chunk_count, begin, window);
+	for (uint32_t n = UINT32_MAX; error == 0 && n + 1 <= count; n++) {
+		window->applied = n;
+		gather_wanted(window, n + 1);
+		error = n != UINT32_MAX ? make_room(window, n) : 0;
+		if (error == 0)
+			error = lz_crew_run(window->crew, LZ_READS + window->chunk_count, step, window);
+	}
+	window->stored = UINT32_MAX;
+	return error == 0 ? lz_crew_run(window->crew, window->chunk_count, store_chunk, window) : error;
 }

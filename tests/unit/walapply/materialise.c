@@ -486,7 +486,8 @@ static void many_at_once(void **state)
 	scene_free(scene);
 }
 
-/* Several batches of one range, whose pieces are read once for all of them, ahead of those that are applied. A block whose base cannot be had keeps that. */
+/* Several batches of one range, whose pieces are read once for all of them, ahead of those that are applied. A page that the WAL has whole is not there before
+ * that. A block whose base cannot be had keeps that. */
 static void side_by_side(void **state)
 {
 	enum { COUNT = 40, SHARES = 3, BAD = 7 };
@@ -501,9 +502,10 @@ static void side_by_side(void **state)
 	(void)state;
 	for (unsigned segment = 0; segment < SEGMENTS; segment++) {
 		for (unsigned i = 0; i < COUNT; i++) {
-			if ((i + segment) % 3 == 0)
+			if ((i + segment) % 3 == 0 && i % 7 != 3)
 				put_image(scene, rel, i, (uint8_t)('a' + segment));
-			put_byte(scene, rel, i, 1 + segment, (uint8_t)i);
+			if (segment < 2 || i % 2 == 0)
+				put_byte(scene, rel, i, 1 + segment, (uint8_t)i);
 		}
 		if (segment + 1 < SEGMENTS)
 			next_segment(scene);
@@ -518,6 +520,11 @@ static void side_by_side(void **state)
 		assert_int_equal(wa_batch_new(&scene->range, blocks + first, end - first, &batches[k], &scene->error), 0);
 	}
 	blocks[BAD].status = -EUCLEAN;
+	for (unsigned i = 0; i < COUNT; i++) {
+		assert_int_equal(blocks[i].is_late, i % 7 != 3);
+		assert_int_equal(blocks[i].needs_base, i % 7 == 3);
+		blocks[i].page = blocks[i].is_late ? NULL : pages[i];
+	}
 	for (unsigned k = 0; k < SHARES; k++)
 		wa_batch_begin(batches[k], read_pages, scene, &scene->error);
 	for (unsigned n = 0; n < SEGMENTS; n++) {
@@ -530,6 +537,13 @@ static void side_by_side(void **state)
 		for (unsigned k = 0; k < SHARES; k++)
 			assert_int_equal(wa_batch_want(batches[k], &pieces[n], wanted[n][k], &scene->error), 1);
 	for (unsigned n = 0; n < SEGMENTS; n++) {
+		for (unsigned i = 0; i < COUNT; i++) {
+			unsigned first = blocks[i].is_late ? (3 - i % 3) % 3 : 0;
+			assert_int_equal((blocks[i].first.v - BEGIN) / SEGMENT, first);
+			assert_int_equal((blocks[i].last.v - BEGIN) / SEGMENT, i % 2 == 0 || first == 2 ? 2 : 1);
+			if (blocks[i].is_late && first == n)
+				blocks[i].page = pages[i];
+		}
 		memset(there, 0, sizeof(there));
 		for (unsigned k = 0; k < SHARES; k++)
 			assert_int_equal(read_pages(scene, pieces[n].begin, pieces[n].pages, wanted[n % WA_BATCH_AHEAD][k], log, there), 0);
@@ -543,7 +557,8 @@ static void side_by_side(void **state)
 		}
 	}
 	for (unsigned k = 0; k < SHARES; k++)
-		wa_batch_end(batches[k]);
+		for (size_t i = 0; i < COUNT * (k + 1) / SHARES - COUNT * k / SHARES; i++)
+			wa_batch_finish(batches[k], i);
 	for (unsigned i = 0; i < COUNT; i++) {
 		struct wa_error error;
 		fill_page(scene->page, 'z');
