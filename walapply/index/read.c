@@ -224,6 +224,19 @@ void wa_index_seek(const struct wa_index *index, const struct wa_block *block, s
 		ret_cursor->chunk = find_chunk(index, rel, block->blkno, ret_cursor->from);
 }
 
+bool wa_index_seek_place(const struct wa_index *index, const struct wa_block *block, struct nf_lsn from, struct nf_lsn to,
+			 uint32_t *ret_offset, size_t *ret_size)
+{
+	bool found;
+	uint32_t rel = find_rel(index, (struct ix_rel){block->rel.spc, block->rel.db, block->rel.rel, block->fork}, &found);
+	if (!found || chunk_count(index) == 0 || units(index, from) >= units(index, to))
+		return false;
+	const uint8_t *row = index->chunks.at + (size_t)find_chunk(index, rel, block->blkno, units(index, from)) * IX_ROW;
+	*ret_offset = index->chunks_at + ix_u32(row + 12);
+	*ret_size = ix_u16(row + 16);
+	return true;
+}
+
 void wa_index_seek_all(const struct wa_index *index, struct wa_index_cursor *ret_cursor)
 {
 	*ret_cursor = (struct wa_index_cursor){.index = index, .all = true, .to = UINT32_MAX};

@@ -130,6 +130,10 @@ struct wa_index_cursor {
 void wa_index_seek(const struct wa_index *index, const struct wa_block *block, struct nf_lsn from, struct nf_lsn to,
 		   struct wa_index_cursor *ret_cursor);
 
+/* The piece of the file that wa_index_next fetches first behind that seek: *ret_size bytes at *ret_offset. False: it needs none. */
+NF_MUST_CHECK bool wa_index_seek_place(const struct wa_index *index, const struct wa_block *block, struct nf_lsn from, struct nf_lsn to,
+				       uint32_t *ret_offset, size_t *ret_size);
+
 /* Every entry, by block (tablespace, database, relation, fork, number), then LSN. */
 void wa_index_seek_all(const struct wa_index *index, struct wa_index_cursor *ret_cursor);
 

@@ -193,11 +193,24 @@ static int apply_ahead(struct mt_job *job, const struct mt_source *source, struc
 	return status;
 }
 
-/* done: the page has every record that ends at or before it. */
-static int apply_leg(struct mt_job *job, const struct mt_source *source, struct nf_lsn done, struct wa_error *error)
+/* So many records are ahead: an image, if there is one, spares some of them. */
+static bool take_image(struct mt_job *job, struct mt_leg *leg)
 {
 	const struct wa_range *range = job->range;
-	const struct mt_leg *leg = job->leg;
+	struct nf_lsn last;
+	if (range->image(range->image_arg, &leg->block, leg->from, leg->to, job->page, &last) != 1)
+		return false;
+	leg->from.v = last.v + 1;
+	job->changed = true;
+	return true;
+}
+
+/* done: the page has every record that ends at or before it. *asks: for an image, once, at the leg's beginning. 1: there was one, and the rest of the leg
+ * lies before us. */
+static int walk_leg(struct mt_job *job, struct mt_leg *leg, const struct mt_source *source, struct nf_lsn done, bool *asks,
+		    struct wa_error *error)
+{
+	const struct wa_range *range = job->range;
 	struct ahead ahead;
 	int status = 0;
 	ahead.record_count = ahead.page_count = 0;
@@ -211,12 +224,36 @@ static int apply_leg(struct mt_job *job, const struct mt_source *source, struct 
 			if (entry.lsn.v <= done.v)
 				ahead.record_count = ahead.page_count = 0;
 			add_record(&ahead, &entry, range->to);
-			status = ahead.record_count == NF_ARRAY_LEN(ahead.records) ? apply_ahead(job, source, &ahead, error) : 0;
+			bool is_full = ahead.record_count == NF_ARRAY_LEN(ahead.records);
+			if (is_full && *asks) {
+				*asks = false;
+				if (take_image(job, leg))
+					return 1;
+			}
+			status = is_full ? apply_ahead(job, source, &ahead, error) : 0;
 			if (status < 0)
 				break;
 		}
 	}
 	return status < 0 ? status : apply_ahead(job, source, &ahead, error);
+}
+
+static int apply_leg(struct mt_job *job, struct mt_leg *leg, const struct mt_source *source, struct nf_lsn done, bool asks,
+		     struct wa_error *error)
+{
+	int status = walk_leg(job, leg, source, done, &asks, error);
+	return status == 1 ? walk_leg(job, leg, source, done, &asks, error) : status;
+}
+
+int wa_apply_record(const struct wa_range *range, int (*page_of)(void *arg, struct nf_lsn at, const uint8_t **ret_page), void *arg,
+		    const struct wa_block *block, struct nf_lsn lsn, bool whole, uint8_t *page, struct wa_error *error)
+{
+	const struct mt_leg leg = {.block = *block};
+	const struct mt_source source = {.range = range, .page = page_of, .arg = arg};
+	struct mt_job job = {.range = range, .leg = &leg, .page = page};
+	if (whole)
+		memset(page, 0, WA_PAGE_SIZE);
+	return mt_record(&source, lsn, mt_apply, &job, error);
 }
 
 int wa_materialise(const struct wa_range *range, const struct wa_block *block, uint8_t *page, unsigned *ret_records,
@@ -234,13 +271,14 @@ int wa_materialise(const struct wa_range *range, const struct wa_block *block, u
 		status = skip_to_whole(range, &path, &first, error);
 	if (status < 0)
 		return status;
-	bool is_base = status == 0 && path.count == 1 && !path.is_blank;
+	bool is_base = status == 0 && path.count == 1 && !path.is_blank, has_origin = status == 1 && range->image != NULL;
 	if (path.is_blank)
 		mt_blank(&job);
 	status = 0;
 	for (unsigned i = first; i < path.count && status == 0; i++) {
 		job.leg = &path.legs[i];
-		status = apply_leg(&job, &source, is_base ? mt_done(block, page) : (struct nf_lsn){0}, error);
+		status = apply_leg(&job, &path.legs[i], &source, is_base ? mt_done(block, page) : (struct nf_lsn){0},
+				   has_origin && i == first, error);
 	}
 	if (status < 0)
 		return status;

@@ -27,6 +27,10 @@ struct wa_range {
 	 * together. What goes wrong is found by read_log. */
 	void (*read_ahead)(void *arg, const struct nf_lsn *pages, unsigned count);
 	void *arg;
+	/* NULL, or asked for an image of a block that has many records (walapply/images): 1 `page` is what the record at `origin` makes from nothing, with
+	 * all records of the block up to the one at *ret_last, which lies before `to`; 0 there is none, and the page is as it was. */
+	int (*image)(void *arg, const struct wa_block *block, struct nf_lsn origin, struct nf_lsn to, uint8_t *page, struct nf_lsn *ret_last);
+	void *image_arg;
 };
 
 /* Bring `page` to range->to.
@@ -37,6 +41,15 @@ struct wa_range {
  * record of an extension (error); -ELOOP more than WA_COPIES_MAX copies. */
 NF_MUST_CHECK int wa_materialise(const struct wa_range *range, const struct wa_block *block, uint8_t *page, unsigned *ret_records,
 				 struct wa_error *error);
+
+/* What one record does to one block: apply the one at `lsn` to `page`, which has all records of the block before it. Without a checksum.
+ * page_of: *ret_page is WA_PAGE_SIZE bytes of the log at `at`, a multiple of WA_PAGE_SIZE, until the next call; results as wa_range.read_log.
+ * whole    the record makes the page from nothing
+ * range    version, segment size and cluster count
+ * Returns 0; -EBADMSG, -ENOTSUP as wa_materialise (error); what `page_of` returned. */
+NF_MUST_CHECK int wa_apply_record(const struct wa_range *range, int (*page_of)(void *arg, struct nf_lsn at, const uint8_t **ret_page),
+				  void *arg, const struct wa_block *block, struct nf_lsn lsn, bool whole, uint8_t *page,
+				  struct wa_error *error);
 
 /* Every block of forks main and visibility map that a record in the range may change, each perhaps more than once, in no order; those of a
  * database that is copied on the way are named under its own number too. `each` returning other than 0 stops, and is passed on.

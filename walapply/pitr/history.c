@@ -55,11 +55,13 @@ void wa_history_summary_path(struct bd_branch_id branch, char *ret_path, size_t 
 
 static void free_entry(struct wh_entry *entry)
 {
-	struct bd_inode *dirs[] = {entry->dir, entry->wal, entry->index, entry->summary, entry->merged};
+	struct bd_inode *dirs[] = {entry->dir, entry->wal, entry->index, entry->summary, entry->merged, entry->images};
 	for (unsigned i = 0; i < NF_ARRAY_LEN(dirs); i++) {
 		if (dirs[i] != NULL)
 			bd_inode_unref(dirs[i], 1);
 	}
+	wh_hot_free(&entry->hot);
+	pthread_mutex_destroy(&entry->hot.lock);
 	wa_facts_free(&entry->facts);
 	pthread_mutex_destroy(&entry->work);
 	pthread_mutex_destroy(&entry->keep);
@@ -104,6 +106,7 @@ int wh_find_or_make(struct wa_history *history, struct bd_branch_id branch, stru
 			entry->history = history;
 			entry->branch = branch;
 			entry->snapshots_seen = UINT32_MAX;
+			pthread_mutex_init(&entry->hot.lock, NULL);
 			pthread_mutex_init(&entry->work, NULL);
 			pthread_mutex_init(&entry->keep, NULL);
 			pthread_mutex_init(&entry->state, NULL);
@@ -125,7 +128,7 @@ int wh_open_directories(struct wh_entry *entry)
 {
 	struct bd_inode *root;
 	char name[16];
-	if (entry->merged != NULL)
+	if (entry->images != NULL)
 		return 0;
 	snprintf(name, sizeof(name), "%u", entry->branch.v);
 	int error = wh_root(entry->history->store, true, &root);
@@ -140,14 +143,16 @@ int wh_open_directories(struct wh_entry *entry)
 		error = wh_directory(entry->dir, "index", &entry->index);
 	if (error == 0 && entry->summary == NULL)
 		error = wh_directory(entry->dir, WH_SUMMARIES, &entry->summary);
-	if (error == 0)
+	if (error == 0 && entry->merged == NULL)
 		error = wh_directory(entry->dir, WH_MERGED, &entry->merged);
+	if (error == 0)
+		error = wh_directory(entry->dir, WH_IMAGES, &entry->images);
 	return error;
 }
 
 int wh_remove_directories(struct wh_entry *entry)
 {
-	struct bd_inode *root, **dirs[] = {&entry->dir, &entry->wal, &entry->index, &entry->summary, &entry->merged};
+	struct bd_inode *root, **dirs[] = {&entry->dir, &entry->wal, &entry->index, &entry->summary, &entry->merged, &entry->images};
 	char name[16];
 	snprintf(name, sizeof(name), "%u", entry->branch.v);
 	entry->generation++;
@@ -199,6 +204,8 @@ static int load_facts(struct wh_entry *entry)
 			 WA_HISTORY_BRANCH, entry->branch.v, why);
 	entry->is_on = error == 0 && (entry->facts.retention.seconds != 0 || entry->facts.retention.bytes != 0);
 	entry->tail = (struct wh_tail){.end = entry->facts.next, .last = entry->facts.prev};
+	if (entry->facts.segment_size != 0)
+		entry->hot.next = entry->facts.sealed.v / entry->facts.segment_size;
 	const struct wa_facts_base *newest = wa_facts_newest(&entry->facts);
 	if (newest != NULL && newest->written.v > entry->tail.end.v)
 		entry->tail = (struct wh_tail){.end = newest->written};

@@ -1,6 +1,6 @@
 /* Inside of history: its structures, shared by its files.
  *
- * Locks, in this order: entry->work, entry->keep, history->lock, entry->state. Functions of the store may be called under the first two only. */
+ * Locks, in this order: entry->hot.lock, entry->work, entry->keep, history->lock, entry->state. Functions of the store may be called under the first two only. */
 #ifndef WA_HISTORY_IMPL_H
 #define WA_HISTORY_IMPL_H
 
@@ -26,6 +26,22 @@ struct wh_tail {
 	int64_t commit_us; /* the time of the last commit read; 0 none */
 };
 
+/* Pages that go with the log (hot.c). */
+struct wh_hot_page;
+struct wh_hot_index;
+struct wh_hot {
+	pthread_mutex_t lock; /* may be held for as long as it takes to go through a segment */
+	/* guarded by lock */
+	struct wh_hot_page **pages; /* by block, as they are before segment `next` */
+	size_t count;
+	struct wh_hot_index *behind; /* of the segments just before `next` */
+	size_t behind_count;
+	uint64_t next; /* the segment that comes next */
+	uint64_t generation; /* of the entry, when it was said */
+	struct wa_version version;
+	int64_t worked_ns; /* when a segment was gone through last */
+};
+
 /* A branch with history. Lives until history is closed. */
 struct wh_entry {
 	struct wa_history *history;
@@ -33,7 +49,7 @@ struct wh_entry {
 	pthread_mutex_t work; /* following, and every change of the facts */
 	pthread_mutex_t keep; /* bringing a segment into wal/ */
 	/* guarded by work */
-	struct bd_inode *dir, *wal, *index, *summary, *merged; /* in the history's branch; NULL before they are made */
+	struct bd_inode *dir, *wal, *index, *summary, *merged, *images; /* in the history's branch; NULL before they are made */
 	uint64_t merge_next[WH_TIERS]; /* the segment from which on runs have not been looked for yet */
 	uint64_t generation; /* how often history began or was removed */
 	int64_t control_mtime_ns; /* of the pg_control that was looked at last */
@@ -59,6 +75,7 @@ struct wh_entry {
 	char lost[WA_FACTS_TEXT]; /* a segment that could not be kept: begin again; "" none */
 	_Atomic uint64_t pg_wal; /* file id of the branch's pg_wal; 0 = not known */
 	bool is_woken; /* guarded by history->lock */
+	struct wh_hot hot;
 };
 
 struct wa_history {
@@ -171,6 +188,15 @@ bool wh_index_continues(const struct wa_index_info *info, struct nf_lsn behind);
  * error. */
 NF_MUST_CHECK int wh_merge_next(struct wh_entry *entry);
 
+/* ---- hot.c: images of hot pages */
+#define WH_IMAGES "images" /* the directory beside "index": files named as indexes and runs are */
+/* Go through the next full segment, if there is one, and make its images. Not under work, which it takes for a while. Returns 1 it has tried, there may be
+ * more; 0 nothing is to be done; an error. */
+NF_MUST_CHECK int wh_images_next(struct wh_entry *entry);
+/* Forget the pages of a branch in which little happens. */
+void wh_hot_forget(struct wh_entry *entry);
+void wh_hot_free(struct wh_hot *hot);
+
 /* ---- follow.c (all under work) */
 /* Look at the branch: begin, seal segments, make a snapshot when it is time, apply retention. `all`: read up to the end. */
 NF_MUST_CHECK int wh_follow(struct wh_entry *entry, bool all, char *ret_message, size_t size);
@@ -186,9 +212,9 @@ NF_MUST_CHECK int wh_observe(struct wh_entry *entry, const struct wa_record *rec
 NF_MUST_CHECK int wh_retain(struct wh_entry *entry);
 /* The oldest base was deleted: what only it needed goes. */
 NF_MUST_CHECK int wh_let_go(struct wh_entry *entry);
-/* Delete segments, indexes and summaries that nobody needs, and runs of which nobody needs any segment. */
+/* Delete segments, indexes and summaries that nobody needs, and runs and images of which nobody needs any segment. */
 NF_MUST_CHECK int wh_remove_segments(struct wh_entry *entry);
-/* Delete all runs. */
+/* Delete all runs and images. */
 NF_MUST_CHECK int wh_remove_runs(struct wh_entry *entry);
 /* Delete the automatic snapshots: those in the facts from `first` on up to `count`, or by their labels all (count UINT32_MAX). */
 NF_MUST_CHECK int wh_delete_automatic(struct wh_entry *entry);

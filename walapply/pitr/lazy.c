@@ -25,6 +25,7 @@ struct lz_layer {
 	bool no_runs; /* an index of several segments was found damaged: the segments' own are used */
 	struct lz_indexes indexes;
 	struct lz_log log;
+	struct lz_images images; /* has its own lock */
 };
 
 int lz_facts_name(const void *facts, size_t size, char name[LZ_NAME_MAX + 1])
@@ -91,6 +92,7 @@ static void layer_free(struct lz_layer *layer)
 {
 	lz_log_close(&layer->log);
 	lz_indexes_free(&layer->indexes);
+	lz_images_close(&layer->images);
 	lz_plan_free(&layer->plan);
 	if (layer->dir != NULL)
 		bd_inode_unref(layer->dir, 1);
@@ -116,6 +118,7 @@ static int open_layer(void *arg, struct bd_view base, const void *facts, size_t 
 		layer_free(layer);
 		return error;
 	}
+	lz_images_open(&layer->images, &layer->plan, layer->dir);
 	*ret_layer = layer;
 	return 0;
 }
@@ -192,7 +195,8 @@ static bool give_up_runs(struct lz_layer *layer)
 	return again;
 }
 
-static int make_block(struct lz_layer *layer, const struct lz_file *file, uint32_t block, void *page, struct wa_error *why)
+static int make_block(struct lz_layer *layer, const struct lz_file *file, uint32_t block, bool use_images, void *page,
+		      struct wa_error *why)
 {
 	struct wa_block wanted = file->first;
 	int error = enter(layer);
@@ -200,6 +204,11 @@ static int make_block(struct lz_layer *layer, const struct lz_file *file, uint32
 		return error;
 	struct wa_range range = lz_range(&layer->plan, &layer->indexes, &layer->log);
 	wanted.blkno += block;
+	if (use_images) {
+		range.image = lz_images_find;
+		range.image_arg = &layer->images;
+	}
+	lz_indexes_ahead(&layer->indexes, &wanted);
 	error = wa_materialise(&range, &wanted, page, NULL, why);
 	pthread_rwlock_unlock(&layer->lock);
 	return error;
@@ -215,11 +224,11 @@ static int apply(void *arg, void *of, uint64_t id, uint32_t block, void *page)
 	if (file == NULL)
 		return 0;
 	memcpy(base, page, sizeof(base));
-	int error = make_block(layer, file, block, page, &why);
-	if ((error == -EBADMSG || error == -EIO) && give_up_runs(layer)) {
+	int error = make_block(layer, file, block, true, page, &why);
+	if ((error == -EBADMSG || error == -EIO) && (give_up_runs(layer) || layer->images.used > 0)) {
 		memcpy(page, base, sizeof(base));
 		why = (struct wa_error){0};
-		error = make_block(layer, file, block, page, &why);
+		error = make_block(layer, file, block, false, page, &why);
 	}
 	if (error < 0)
 		nf_error("block %u of relation %u/%u/%u (fork %u) cannot be brought to " NF_LSN_FMT ": %s",

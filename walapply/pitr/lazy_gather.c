@@ -225,6 +225,11 @@ int lz_gather_indexes(struct wa_lazy_layer *layer, bool use_runs, struct message
 		error = error == 0 ? -ENOMEM : error;
 	for (uint32_t i = 0; i < plan->segment_count && error == 0;)
 		error = gather_next(layer, &i, &behind, message);
+	if (error == 0 && use_runs) {
+		int linked = lz_images_link(layer->lazy->store, plan, layer->source, layer->dir);
+		if (linked != 0)
+			nf_warn("layers/%s gets no images of hot pages: %s", layer->name, strerror(-linked));
+	}
 	return error;
 }
 

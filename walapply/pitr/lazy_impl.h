@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "walapply/images/wa_images.h"
 #include "walapply/materialise/wa_materialise.h"
 #include "walapply/pitr/history_impl.h"
 #include "walapply/pitr/lazy_plan.h"
@@ -117,6 +118,9 @@ NF_MUST_CHECK int lz_indexes_load(struct lz_indexes *indexes, uint32_t i);
  * that cannot be used (or of any, without `use_runs`) is replaced by its segments', one of a segment by another that is made from the WAL. */
 NF_MUST_CHECK int lz_indexes_open_tables(struct lz_indexes *indexes, const struct lz_plan *plan, struct lz_log *log,
 					 struct bd_inode *dir, bool use_runs);
+/* The pieces that a look-up of the block begins with, of all indexes together: what has to come from the disk for it comes with one batch of reads. What goes
+ * wrong is found by the look-up. Thread-safe. */
+void lz_indexes_ahead(struct lz_indexes *indexes, const struct wa_block *block);
 void lz_indexes_free(struct lz_indexes *indexes);
 /* What an index file says of itself, from its head. As wa_index_read_info; -ENOMEM; an error of the store. */
 NF_MUST_CHECK int lz_index_info(struct bd_inode *file, struct wa_index_info *ret_info);
@@ -129,6 +133,32 @@ NF_MUST_CHECK int lz_index_make(const struct lz_plan *plan, struct lz_log *log, 
 /* The same, and write it into dir. */
 NF_MUST_CHECK int lz_index_build(const struct lz_plan *plan, struct lz_log *log, uint64_t number, struct bd_inode *dir,
 				 char *ret_message, size_t size);
+
+struct lz_image_file {
+	struct bd_inode *file;
+	uint8_t *tables;
+	struct wa_images view;
+};
+
+/* Images of hot pages that a layer has. */
+struct lz_images {
+	const struct lz_plan *plan;
+	struct bd_inode *dir; /* the layer's, not its own */
+	_Atomic uint64_t used;
+	pthread_mutex_t lock;
+	/* written under lock once, when the first one is asked for */
+	bool is_loaded;
+	size_t count;
+	struct lz_image_file *files; /* the newest first */
+};
+
+void lz_images_open(struct lz_images *images, const struct lz_plan *plan, struct bd_inode *dir);
+void lz_images_close(struct lz_images *images); /* zeros are legal */
+/* wa_range.image; arg is the lz_images. Thread-safe. */
+NF_MUST_CHECK int lz_images_find(void *arg, const struct wa_block *block, struct nf_lsn origin, struct nf_lsn to, uint8_t *page,
+				 struct nf_lsn *ret_last);
+/* Link those of the source's history that are of the plan's segments into the directory of a layer in the making. */
+NF_MUST_CHECK int lz_images_link(struct bd_store *store, const struct lz_plan *plan, struct bd_branch_id source, struct bd_inode *layer);
 
 /* Does the record at `lsn`, a PARAMETER_CHANGE, leave wal_log_hints as the plan has it? Pages look the same then. 1; 0 it does not; an error. */
 NF_MUST_CHECK int lz_keeps_hints(const struct lz_plan *plan, struct lz_log *log, struct nf_lsn lsn);

@@ -134,6 +134,18 @@ int lz_indexes_load(struct lz_indexes *indexes, uint32_t i)
 
 /* ------------------------------------------------------- pieces on demand */
 
+/* Under the lock: a copy of the unit's bytes into its place. */
+static int put_unit(struct lz_index *index, uint64_t unit, const uint8_t *bytes)
+{
+	uint32_t place = (uint32_t)(unit % index->places);
+	if (index->units[place] == NULL)
+		index->units[place] = malloc(LZ_INDEX_UNIT);
+	if (index->units[place] != NULL)
+		memcpy(index->units[place], bytes, LZ_INDEX_UNIT);
+	index->held[place] = index->units[place] != NULL ? unit : UINT64_MAX;
+	return index->units[place] != NULL ? 0 : -ENOMEM;
+}
+
 /* Units [first, first + count) into their places, under the lock. */
 static int read_units(struct lz_index *index, uint64_t first, uint32_t count)
 {
@@ -142,16 +154,8 @@ static int read_units(struct lz_index *index, uint64_t first, uint32_t count)
 	int error = got < 0 ? (int)got : 0;
 	if (error == 0)
 		memset(bytes + got, 0, (size_t)count * LZ_INDEX_UNIT - (size_t)got);
-	for (uint32_t i = 0; i < count && error == 0; i++) {
-		uint32_t place = (uint32_t)((first + i) % index->places);
-		if (index->units[place] == NULL)
-			index->units[place] = malloc(LZ_INDEX_UNIT);
-		if (index->units[place] == NULL)
-			error = -ENOMEM;
-		else
-			memcpy(index->units[place], bytes + (size_t)i * LZ_INDEX_UNIT, LZ_INDEX_UNIT);
-		index->held[place] = error == 0 ? first + i : UINT64_MAX;
-	}
+	for (uint32_t i = 0; i < count && error == 0; i++)
+		error = put_unit(index, first + i, bytes + (size_t)i * LZ_INDEX_UNIT);
 	free(bytes);
 	return error;
 }
@@ -173,6 +177,52 @@ static int find_unit(struct lz_index *index, uint64_t unit, const uint8_t **ret_
 	}
 	*ret_bytes = index->units[place];
 	return error;
+}
+
+#define UNIT_BLOCKS (LZ_INDEX_UNIT / NF_BLOCK_SIZE)
+#define AHEAD_MAX (BD_SCATTERED_MAX / UNIT_BLOCKS) /* units */
+
+/* Is the unit to be read for the block? Not the file's last one, which need not be whole, nor one that is read in order: its neighbours come with it. */
+static bool is_missing(struct lz_index *index, const struct wa_index *view, const struct lz_plan *plan, const struct wa_block *block,
+		       uint64_t *ret_unit)
+{
+	uint32_t offset;
+	size_t size;
+	if (index->file == NULL || !wa_index_seek_place(view, block, plan->from, plan->to, &offset, &size))
+		return false;
+	*ret_unit = offset / LZ_INDEX_UNIT;
+	pthread_mutex_lock(&index->lock);
+	bool is_there = index->held[*ret_unit % index->places] == *ret_unit || *ret_unit == index->last_unit + 1;
+	pthread_mutex_unlock(&index->lock);
+	return !is_there && (*ret_unit + 1) * LZ_INDEX_UNIT <= index->file_size;
+}
+
+void lz_indexes_ahead(struct lz_indexes *indexes, const struct wa_block *block)
+{
+	struct bd_scattered blocks[BD_SCATTERED_MAX];
+	struct lz_index *of[AHEAD_MAX];
+	uint64_t units[AHEAD_MAX];
+	unsigned count = 0;
+	for (uint32_t i = 0; i < indexes->count && count < AHEAD_MAX; i++) {
+		of[count] = &indexes->each[i];
+		if (!is_missing(of[count], &indexes->views[i], indexes->plan, block, &units[count]))
+			continue;
+		for (unsigned k = 0; k < UNIT_BLOCKS; k++)
+			blocks[count * UNIT_BLOCKS + k] = (struct bd_scattered){
+				.inode = of[count]->file, .block = (uint32_t)(units[count] * UNIT_BLOCKS + k)};
+		count++;
+	}
+	uint8_t *bytes = count > 1 ? nf_io_buffer((size_t)count * LZ_INDEX_UNIT) : NULL;
+	if (bytes != NULL && bd_read_scattered(blocks, count * UNIT_BLOCKS, bytes) == 0) {
+		for (unsigned i = 0; i < count; i++) {
+			pthread_mutex_lock(&of[i]->lock);
+			int error = put_unit(of[i], units[i], bytes + (size_t)i * LZ_INDEX_UNIT);
+			pthread_mutex_unlock(&of[i]->lock);
+			if (error != 0)
+				break;
+		}
+	}
+	free(bytes);
 }
 
 /* wa_index.fetch */

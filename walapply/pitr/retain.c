@@ -91,7 +91,7 @@ static void forget_bytes(struct wh_entry *entry, uint64_t bytes)
 
 int wh_remove_segments(struct wh_entry *entry)
 {
-	struct bd_inode *const dirs[] = {entry->wal, entry->index, entry->summary, entry->merged};
+	struct bd_inode *const dirs[] = {entry->wal, entry->index, entry->summary, entry->merged, entry->images};
 	uint64_t removed = 0, bytes;
 	int error = 0;
 	for (size_t i = 0; i < NF_ARRAY_LEN(dirs) && error == 0; i++) {
@@ -105,10 +105,14 @@ int wh_remove_segments(struct wh_entry *entry)
 
 int wh_remove_runs(struct wh_entry *entry)
 {
+	struct bd_inode *const dirs[] = {entry->merged, entry->images};
 	uint64_t bytes;
-	int error = remove_from(entry, entry->merged, true, &bytes);
-	if (error == 0)
-		forget_bytes(entry, bytes);
+	int error = 0;
+	for (size_t i = 0; i < NF_ARRAY_LEN(dirs) && error == 0; i++) {
+		error = remove_from(entry, dirs[i], true, &bytes);
+		if (error == 0)
+			forget_bytes(entry, bytes);
+	}
 	memset(entry->merge_next, 0, sizeof(entry->merge_next));
 	return error;
 }

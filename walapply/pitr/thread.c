@@ -10,6 +10,7 @@
 #include "walapply/pitr/history_impl.h"
 
 #define MERGES_A_TURN 8u
+#define IMAGES_A_TURN 2u /* segments: each may take a tenth of a second */
 
 void wh_wake(struct wh_entry *entry)
 {
@@ -63,6 +64,18 @@ static void merge_some(struct wh_entry *entry)
 		nf_debug("branch %u: indexes cannot be merged now: %s", entry->branch.v, strerror(-status));
 }
 
+/* Images of hot pages of some segments, likewise. */
+static void make_images(struct wh_entry *entry)
+{
+	int status = 1;
+	for (unsigned i = 0; i < IMAGES_A_TURN && status == 1 && !is_stopping(entry->history); i++)
+		status = wh_images_next(entry);
+	if (status == 1)
+		wh_wake(entry);
+	else if (status < 0)
+		nf_debug("branch %u: images of hot pages cannot be made now: %s", entry->branch.v, strerror(-status));
+}
+
 /* Returns whether it is to be looked at again although nothing may be written. */
 static bool look_at(struct wh_entry *entry)
 {
@@ -76,6 +89,8 @@ static bool look_at(struct wh_entry *entry)
 			error = wh_follow(entry, false, message, sizeof(message));
 	}
 	pthread_mutex_unlock(&entry->work);
+	if (error == 0)
+		make_images(entry);
 	if (error == 0)
 		merge_some(entry);
 	return error != 0 && error != -ENOENT && error != -EROFS;
@@ -123,6 +138,7 @@ static void retain_all(struct wa_history *history)
 		pthread_mutex_lock(&entry->work);
 		int error = entry->is_on && entry->facts.retention.seconds > 0 ? wh_retain(entry) : 0;
 		pthread_mutex_unlock(&entry->work);
+		wh_hot_forget(entry);
 		if (error != 0 && error != -ENOENT && error != -EROFS)
 			nf_warn("history of branch %u: what is too old cannot be let go now: %s", entry->branch.v, strerror(-error));
 		pthread_mutex_lock(&history->lock);

@@ -572,6 +572,78 @@ static void side_by_side(void **state)
 	scene_free(scene);
 }
 
+/* An image of block 7 that has all records up to the one at `last`, or says that there is none. */
+struct one_image {
+	uint8_t page[WA_PAGE_SIZE];
+	uint64_t origin, last;
+	unsigned asked, given;
+};
+
+static int give_image(void *arg, const struct wa_block *block, struct nf_lsn origin, struct nf_lsn to, uint8_t *page,
+		      struct nf_lsn *ret_last)
+{
+	struct one_image *image = arg;
+	image->asked++;
+	if (block->blkno != 7 || image->origin != origin.v || image->last >= to.v)
+		return 0;
+	image->given++;
+	memcpy(page, image->page, WA_PAGE_SIZE);
+	ret_last->v = image->last;
+	return 1;
+}
+
+/* Many records behind the one that makes the page: an image spares those that it has, and nothing is different for it. */
+static void from_an_image(void **state)
+{
+	enum { COUNT = 500, HAS = 300 };
+	struct scene *scene = scene_new();
+	struct one_image image = {.asked = 0};
+	const struct wa_block block = {.rel = REL_A, .blkno = 7};
+	uint64_t starts[COUNT];
+	uint8_t plain[WA_PAGE_SIZE];
+	unsigned records;
+	(void)state;
+	image.origin = put_image(scene, REL_A, 7, 'i');
+	for (unsigned i = 0; i < COUNT; i++) {
+		starts[i] = put_byte(scene, REL_A, 7, i, (uint8_t)('a' + i % 26));
+		if (i % 200 == 100)
+			next_segment(scene);
+	}
+	scene_ready(scene);
+	const uint64_t end = scene->range.to.v;
+	image.last = starts[HAS - 1];
+	scene->range.to.v = image.last + 8;
+	assert_int_equal(wa_materialise(&scene->range, &block, image.page, &records, &scene->error), 1);
+	assert_int_equal(records, HAS + 1);
+	for (unsigned up_to = HAS - 2; up_to < COUNT; up_to++) {
+		scene->range.image = NULL;
+		scene->range.to.v = up_to + 1 < COUNT ? starts[up_to + 1] : end;
+		memset(plain, 0xEE, WA_PAGE_SIZE);
+		memset(scene->page, 0xDD, WA_PAGE_SIZE);
+		assert_int_equal(wa_materialise(&scene->range, &block, plain, NULL, &scene->error), 1);
+		scene->range.image = give_image;
+		scene->range.image_arg = &image;
+		image.asked = image.given = 0;
+		assert_int_equal(wa_materialise(&scene->range, &block, scene->page, &records, &scene->error), 1);
+		assert_memory_equal(scene->page, plain, WA_PAGE_SIZE);
+		assert_true(image.asked == 1 && image.given == (up_to >= HAS - 1));
+		assert_int_equal(records, up_to + 1 - (image.given ? HAS : 0) + !image.given);
+	}
+	/* Not of the record that this range begins at: a later one makes the page. */
+	image.origin++;
+	assert_int_equal(wa_materialise(&scene->range, &block, scene->page, &records, &scene->error), 1);
+	assert_int_equal(records, COUNT + 1);
+	/* Nobody asks where a base counts, or where there are few records. */
+	image.asked = 0;
+	scene->range.from.v = starts[0];
+	assert_in_range(wa_materialise(&scene->range, &block, plain, NULL, &scene->error), 0, 1);
+	scene->range.from.v = BEGIN;
+	scene->range.to.v = starts[20];
+	assert_int_equal(wa_materialise(&scene->range, &block, scene->page, NULL, &scene->error), 1);
+	assert_int_equal(image.asked, 0);
+	scene_free(scene);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -582,6 +654,7 @@ int main(void)
 		cmocka_unit_test(copied_database),   cmocka_unit_test(split_record),
 		cmocka_unit_test(what_does_not_fit), cmocka_unit_test(of_an_extension),
 		cmocka_unit_test(many_at_once),      cmocka_unit_test(side_by_side),
+		cmocka_unit_test(from_an_image),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
