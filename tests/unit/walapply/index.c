@@ -432,13 +432,18 @@ struct file {
 	const uint8_t *bytes;
 	size_t size;
 	unsigned fetched;
+	uint32_t first_at; /* of the first one fetched */
+	size_t first_size;
 	int fails; /* what fetch returns instead; 0 none */
 };
 
 static int fetch(void *arg, uint32_t offset, size_t size, uint8_t *to)
 {
 	struct file *file = arg;
-	file->fetched++;
+	if (file->fetched++ == 0) {
+		file->first_at = offset;
+		file->first_size = size;
+	}
 	if (file->fails != 0)
 		return file->fails;
 	assert_true(size <= WA_INDEX_CHUNK_MAX && offset <= file->size && size <= file->size - offset);
@@ -483,6 +488,16 @@ static void tables_alone(void **state)
 		assert_int_equal(wa_index_reach(&whole, a.block.rel, a.block.fork, whole.info.base, whole.info.limit, &reach_a, &error), 0);
 		assert_int_equal(wa_index_reach(&part, a.block.rel, a.block.fork, whole.info.base, whole.info.limit, &reach_b, &error), 0);
 		assert_int_equal(reach_a, reach_b);
+		/* What a look-up of the block fetches first can be told before. */
+		uint32_t at;
+		size_t piece;
+		struct wa_index_cursor seek;
+		struct nf_lsn from = count % 100 == 0 ? whole.info.base : a.lsn;
+		assert_true(wa_index_seek_place(&part, &a.block, from, part.info.limit, &at, &piece));
+		wa_index_seek(&part, &a.block, from, part.info.limit, &seek);
+		file.fetched = 0;
+		assert_in_range(wa_index_next(&seek, &b, &error), 0, 1);
+		assert_true(file.fetched > 0 && at == file.first_at && piece == file.first_size);
 	}
 	assert_true(count > 50 && file.fetched > 0);
 	assert_int_equal(wa_index_next(&other, &b, &error), 0);
