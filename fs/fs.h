@@ -90,11 +90,13 @@ void fs_unmount(struct fs *fs);
  * Call after the change is made, from a thread that is not serving a request and holds no lock of the store. */
 void fs_branch_changed(struct fs *fs, const char *name);
 
-/* What some files of a branch's head show has changed behind the kernel's back (a redo layer was laid): the kernel forgets the contents of those that
- * `has_changed` says (called on this thread, without locks). Forgetting takes time with what is cached, 0.3 s a GiB. What programs wrote must have been
- * handed over before (syncfs), and nobody may be writing. Threads as fs_branch_changed. -ENOMEM, or what the kernel says. */
-NF_MUST_CHECK int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch,
-				    bool (*has_changed)(const void *arg, struct bd_file_id file), const void *arg);
+/* What some files of a branch's head show has changed behind the kernel's back (a redo layer was laid): from now on nobody reads what the kernel has of
+ * those that `has_changed` says (called on this thread, without locks; its path is below the branch). That takes no time for files that nobody has open: to the
+ * kernel they are others from now on, and what it had of them goes in the background; of open ones 0.3 s a GiB. What programs wrote must have been
+ * handed over before (syncfs), and nobody may be writing. Threads as fs_branch_changed, and may wait for the mount. -ENOMEM, or what the kernel says. */
+#define FS_CHANGED_PATH_MAX 256
+typedef bool (*fs_has_changed)(const void *arg, struct bd_file_id file, char ret_path[FS_CHANGED_PATH_MAX]);
+NF_MUST_CHECK int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch, fs_has_changed has_changed, const void *arg);
 
 /* Hold a branch: until fs_hold_end only this process, and the processes of one group that it lets in, can change anything in the branch's head
  * through the mount (make, remove, rename, open for writing, change attributes but times): all others get EBUSY. Reading goes on. The branch counts as

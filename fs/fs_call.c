@@ -87,11 +87,10 @@ void fs_reply_result(struct fs_call *call, int result)
 void fs_reply_entry(struct fs_call *call, struct bd_inode *inode, double timeout_s)
 {
 	struct fuse_entry_param entry = {
-		.ino = (fuse_ino_t)(uintptr_t)inode,
 		.attr_timeout = fs_timeout_s(inode),
 		.entry_timeout = timeout_s,
 	};
-	int err = fs_node_enter(call->fs, inode);
+	int err = fs_node_enter(call->fs, inode, &entry.ino);
 
 	if (err != 0) {
 		bd_inode_unref(inode, 1);

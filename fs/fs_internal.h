@@ -1,7 +1,7 @@
 /* What the files of fs/ share. Start reading at README.md.
  *
- * Node id: the kernel's number for an inode is the address of its struct bd_inode; FUSE_ROOT_ID is the mount's root, which
- * is no inode of the store (fs_root.c). Each entry given to the kernel hands it one reference of the bd_inode;
+ * Node id: the kernel's number for an inode is the address of its struct bd_inode, with a generation in its last bits (fs_refresh.c); FUSE_ROOT_ID is
+ * the mount's root, which is no inode of the store (fs_root.c). Each entry given to the kernel hands it one reference of the bd_inode;
  * FORGET gives them back. struct fs_node counts them, because a kernel that unmounts does not forget one by one.
  *
  * Threads: handlers run on libfuse's workers; the control thread (fs_control.c) starts, stops, and does what a handler
@@ -41,6 +41,8 @@ static inline double fs_timeout_s(const struct bd_inode *inode)
 #define FS_MAX_IO_BYTES (1u << 20)
 /* Read-ahead and direct requests the kernel keeps in flight. */
 #define FS_MAX_BACKGROUND 64
+/* Of a node id: what tells those apart that one inode has had (fs_refresh.c). An address has zeros there. */
+#define FS_GENERATION_MASK 15u
 
 /* Beside each bd_inode the kernel knows of, reached through bd_inode_user. Fields are guarded by fs->lock unless atomic. */
 struct fs_node {
@@ -52,6 +54,7 @@ struct fs_node {
 	bool volume_writes; /* one of them writes */
 	bool direct; /* they bypass the page cache; decided by the first of them, so that the two never mix */
 	bool lacks_capabilities; /* known to have no security.capability */
+	uint8_t generation; /* of its node id */
 	_Atomic bool attr_shown; /* the kernel was given attributes since it was last told that they changed */
 	struct fs_node *prev, *next;
 };
@@ -102,6 +105,11 @@ struct fs {
 	pthread_cond_t hold_changed; /* of `lock` */
 	_Atomic unsigned hold_count; /* of the list; changed under lock */
 	_Atomic unsigned volume_count; /* nodes' volumes in all; changed under lock */
+	struct fs_refresh *refreshes; /* whose old pages are still to go */
+	pthread_cond_t forget_wanted; /* of `lock` */
+	pthread_t forget_thread;
+	bool forget_runs, forget_stops;
+	_Atomic bool has_refreshed; /* there may be old node ids; changed under lock */
 
 	pthread_rwlock_t session_lock; /* before lock; shared while notifying the kernel, so that the session stays */
 	/* Guarded by session_lock. The rest of them is set by INIT, before any other request, and constant after. */
@@ -124,7 +132,14 @@ static inline struct fs *fs_of(fuse_req_t req)
 
 static inline struct bd_inode *fs_inode(fuse_ino_t ino)
 {
-	return (struct bd_inode *)(uintptr_t)ino;
+	return (struct bd_inode *)((uintptr_t)ino & ~(uintptr_t)FS_GENERATION_MASK);
+}
+
+/* The id that the kernel is told now; node: the inode's, or NULL. Under fs->lock. */
+static inline fuse_ino_t fs_ino_of(struct bd_inode *inode, const struct fs_node *node)
+{
+	assert(((uintptr_t)inode & FS_GENERATION_MASK) == 0);
+	return (fuse_ino_t)((uintptr_t)inode | (node != NULL ? node->generation : 0));
 }
 
 static inline struct fs_handle *fs_handle(const struct fuse_file_info *fi)
@@ -156,8 +171,10 @@ void fs_reply_attr(struct fs_call *call, struct bd_inode *inode);
 
 /* ---- fs_node.c ---- */
 
-/* The kernel is told of `inode` once more: one of the caller's references becomes the kernel's. -ENOMEM. */
-NF_MUST_CHECK int fs_node_enter(struct fs *fs, struct bd_inode *inode);
+/* The kernel is told of `inode` once more, as *ret_ino: one of the caller's references becomes the kernel's. -ENOMEM. */
+NF_MUST_CHECK int fs_node_enter(struct fs *fs, struct bd_inode *inode, fuse_ino_t *ret_ino);
+/* What the kernel is told as the inode's number now. */
+fuse_ino_t fs_node_id(struct fs *fs, struct bd_inode *inode);
 /* The kernel drops `count` of its references (or never received them). */
 void fs_node_forget(struct fs *fs, struct bd_inode *inode, uint64_t count);
 /* Open. `flags` as in open(2); `inode` NULL for the mount's root. Counts as use of the branch. -ENOMEM; -EBUSY: to write what is a volume. */
@@ -185,6 +202,13 @@ static inline bool fs_node_take_attr_shown(struct fs_node *node)
 {
 	return atomic_load_explicit(&node->attr_shown, memory_order_relaxed) && atomic_exchange(&node->attr_shown, false);
 }
+
+/* ---- fs_refresh.c: files that show something else from now on ---- */
+
+/* Has the inode another node id by now? Then the answer is -ESTALE, on which the kernel looks up the name again. */
+bool fs_is_stale(struct fs *fs, fuse_ino_t ino);
+/* The thread ends when it has done what is left; the kernel is not told any more once the session has ended. */
+void fs_refresh_finish(struct fs *fs);
 
 /* ---- fs_hold.c ---- */
 
@@ -232,8 +256,8 @@ NF_MUST_CHECK int fs_kill_priv(struct fs *fs, struct bd_inode *inode);
 NF_MUST_CHECK int fs_drop_capabilities(struct fs *fs, struct bd_inode *inode);
 /* An extended attribute was set. */
 void fs_xattr_changed(struct fs *fs, struct bd_inode *inode, const char *name);
-/* Tell the kernel that mode and the like of `ino` changed behind it. Does not block. */
-void fs_notify_attr(struct fs *fs, fuse_ino_t ino);
+/* Tell the kernel that mode and the like of the inode changed behind it. Does not block. */
+void fs_notify_attr(struct fs *fs, struct bd_inode *inode);
 
 /* ---- fs_init.c, fs_ops_*.c ---- */
 

@@ -20,7 +20,6 @@
 #define INO_FILE_MASK ((UINT64_C(1) << INO_BRANCH_SHIFT) - 1)
 #define INO_FROZEN (UINT64_C(1) << 63)
 #define ST_BLKSIZE 8192
-#define REFRESH_THREADS 2u
 
 #define LIST_ADD(head, item)                                                                                                     \
 	do {                                                                                                                     \
@@ -66,14 +65,24 @@ void fs_node_put(struct fs *fs, struct fs_node *node)
 	free(node);
 }
 
-int fs_node_enter(struct fs *fs, struct bd_inode *inode)
+int fs_node_enter(struct fs *fs, struct bd_inode *inode, fuse_ino_t *ret_ino)
 {
 	pthread_mutex_lock(&fs->lock);
 	struct fs_node *node = fs_node_get(fs, inode);
-	if (node != NULL)
+	if (node != NULL) {
 		node->lookups++;
+		*ret_ino = fs_ino_of(inode, node);
+	}
 	pthread_mutex_unlock(&fs->lock);
 	return node != NULL ? 0 : -ENOMEM;
+}
+
+fuse_ino_t fs_node_id(struct fs *fs, struct bd_inode *inode)
+{
+	pthread_mutex_lock(&fs->lock);
+	fuse_ino_t ino = fs_ino_of(inode, *bd_inode_user(inode));
+	pthread_mutex_unlock(&fs->lock);
+	return ino;
 }
 
 void fs_node_forget(struct fs *fs, struct bd_inode *inode, uint64_t count)
@@ -183,95 +192,6 @@ void fs_handle_close(struct fs *fs, struct fs_handle *handle)
 	atomic_fetch_sub(&fs->open_handles, 1);
 	pthread_mutex_destroy(&handle->listing_lock);
 	free(handle);
-}
-
-/* References to the inodes of a branch's head that the kernel knows, so that they stay while the kernel is told. */
-static int collect_head(struct fs *fs, struct bd_branch_id branch, struct bd_inode ***ret_inodes, size_t *ret_count)
-{
-	size_t room = 0, count = 0;
-	int err = 0;
-	pthread_mutex_lock(&fs->lock);
-	for (struct fs_node *node = fs->nodes; node != NULL; node = node->next)
-		room++;
-	struct bd_inode **inodes = calloc(room + 1, sizeof(*inodes));
-	for (struct fs_node *node = fs->nodes; inodes != NULL && node != NULL; node = node->next) {
-		struct bd_view view = bd_inode_view(node->inode);
-		if (view.branch.v != branch.v || view.epoch.v != BD_EPOCH_HEAD.v)
-			continue;
-		bd_inode_ref(node->inode, 1);
-		inodes[count++] = node->inode;
-	}
-	pthread_mutex_unlock(&fs->lock);
-	if (inodes == NULL)
-		err = -ENOMEM;
-	*ret_inodes = inodes;
-	*ret_count = count;
-	return err;
-}
-
-/* Inodes that threads take one by one. */
-struct forgetting {
-	struct fs *fs;
-	struct bd_inode **inodes;
-	size_t count;
-	_Atomic size_t next;
-	_Atomic int error; /* the first one: the rest stays */
-};
-
-static void *forget_pages(void *arg)
-{
-	struct forgetting *work = arg;
-	size_t i;
-	while ((i = atomic_fetch_add(&work->next, 1)) < work->count && atomic_load(&work->error) == 0) {
-		int expected = 0;
-		int err = fuse_lowlevel_notify_inval_inode(work->fs->session, (fuse_ino_t)(uintptr_t)work->inodes[i], 0, 0);
-		if (err != 0 && err != -ENOENT)
-			atomic_compare_exchange_strong(&work->error, &expected, err);
-	}
-	return NULL;
-}
-
-/* The kernel takes half a microsecond for each page that it has, on the calling thread: a second for some gigabytes, so more than one works. */
-static int forget_all(struct forgetting *work)
-{
-	pthread_t threads[REFRESH_THREADS - 1];
-	unsigned started = 0;
-	while (started < NF_ARRAY_LEN(threads) && started + 1 < work->count &&
-	       pthread_create(&threads[started], NULL, forget_pages, work) == 0)
-		started++;
-	forget_pages(work);
-	for (unsigned i = 0; i < started; i++)
-		pthread_join(threads[i], NULL);
-	return atomic_load(&work->error);
-}
-
-int fs_branch_refresh(struct fs *fs, struct bd_branch_id branch, bool (*has_changed)(const void *arg, struct bd_file_id file),
-		      const void *arg)
-{
-	struct forgetting work = {.fs = fs};
-	size_t count;
-	int err = collect_head(fs, branch, &work.inodes, &count);
-	if (err != 0)
-		return err;
-	/* Those that changed to the front. */
-	for (size_t i = 0; i < count; i++) {
-		struct bd_inode *inode = work.inodes[i];
-		struct bd_attr attr;
-		bd_inode_attr(inode, &attr);
-		if (!has_changed(arg, attr.file))
-			continue;
-		work.inodes[i] = work.inodes[work.count];
-		work.inodes[work.count++] = inode;
-	}
-	/* Without the locks of nodes: the kernel may have to ask for something first. */
-	pthread_rwlock_rdlock(&fs->session_lock);
-	if (fs->connected)
-		err = forget_all(&work);
-	pthread_rwlock_unlock(&fs->session_lock);
-	for (size_t i = 0; i < count; i++)
-		bd_inode_unref(work.inodes[i], 1);
-	free(work.inodes);
-	return err;
 }
 
 void fs_node_drop_all(struct fs *fs)

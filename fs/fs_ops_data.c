@@ -67,7 +67,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 		err = bd_write(fs_inode(ino), (uint64_t)offset, buf, size, flags);
 	/* A kernel that gathers writes trusts its own size and times, but st_blocks is ours to say. */
 	if (err == 0 && call.fs->cache == FS_CACHE_BACK && fs_node_take_attr_shown(handle->node))
-		fs_notify_attr(call.fs, ino);
+		fs_notify_attr(call.fs, fs_inode(ino));
 	if (err != 0)
 		fs_reply_result(&call, err);
 	else

@@ -106,11 +106,12 @@ static bool add_plain(struct dir_reply *reply, const char *name, ino_t ino, mode
 }
 
 /* Add an entry with attributes and a reference. Returns false when it does not fit. */
-static bool add_full(struct dir_reply *reply, const char *name, struct bd_inode *inode, double timeout_s, off_t next)
+static bool add_full(struct dir_reply *reply, const char *name, struct bd_inode *inode, fuse_ino_t node_id, double timeout_s,
+		     off_t next)
 {
 	size_t left = reply->size - reply->used;
 	struct fuse_entry_param entry = {
-		.ino = (fuse_ino_t)(uintptr_t)inode,
+		.ino = node_id,
 		.attr_timeout = fs_timeout_s(inode),
 		.entry_timeout = timeout_s,
 	};
@@ -130,12 +131,13 @@ static bool add_entry(struct dir_reply *reply, size_t index)
 	const struct bd_dirent *dirent = &reply->handle->listing->entries[index];
 	struct bd_inode *dir = reply->handle->inode, *inode;
 	struct fs *fs = reply->call->fs;
+	fuse_ino_t node_id;
 	off_t next = (off_t)index + 3;
 	int err = -ENOENT;
 
 	if (reply->plus)
 		err = dir != NULL ? bd_lookup(dir, dirent->name, &inode) : fs_root_lookup(fs, dirent->name, &inode);
-	if (err == 0 && fs_node_enter(fs, inode) != 0) {
+	if (err == 0 && fs_node_enter(fs, inode, &node_id) != 0) {
 		bd_inode_unref(inode, 1);
 		err = -ENOMEM;
 	}
@@ -143,7 +145,7 @@ static bool add_entry(struct dir_reply *reply, size_t index)
 		ino_t ino = dir != NULL ? fs_ino(bd_inode_view(dir), dirent->file) : dirent->file.v;
 		return add_plain(reply, dirent->name, ino, dirent->type, next);
 	}
-	if (!add_full(reply, dirent->name, inode, dir != NULL ? fs_timeout_s(inode) : FS_ROOT_TIMEOUT_S, next)) {
+	if (!add_full(reply, dirent->name, inode, node_id, dir != NULL ? fs_timeout_s(inode) : FS_ROOT_TIMEOUT_S, next)) {
 		fs_node_forget(fs, inode, 1);
 		return false;
 	}

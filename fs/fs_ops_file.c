@@ -24,12 +24,11 @@ static int open_handle(struct fs *fs, struct bd_inode *inode, struct fuse_file_i
 static void reply_create(struct fs_call *call, struct bd_inode *dir, struct bd_inode *inode, struct fuse_file_info *fi)
 {
 	struct fuse_entry_param entry = {
-		.ino = (fuse_ino_t)(uintptr_t)inode,
 		.attr_timeout = fs_timeout_s(inode),
 		.entry_timeout = fs_timeout_s(inode),
 	};
 	struct fs_handle *handle;
-	int err = fs_node_enter(call->fs, inode);
+	int err = fs_node_enter(call->fs, inode, &entry.ino);
 
 	if (err != 0) {
 		bd_inode_unref(inode, 1);
@@ -135,6 +134,11 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		err = open_changing(&call, ino, fi, &handle);
 	else
 		err = open_handle(call.fs, fs_inode(ino), fi, &handle);
+	/* With the handle there the id does not change any more. */
+	if (err == 0 && fs_is_stale(call.fs, ino)) {
+		fs_handle_close(call.fs, handle);
+		err = -ESTALE;
+	}
 	if (err != 0) {
 		fs_reply_result(&call, err);
 		return;

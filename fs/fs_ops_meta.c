@@ -31,7 +31,10 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 	(void)fi;
 	if (ino != FUSE_ROOT_ID) {
-		fs_reply_attr(&call, fs_inode(ino));
+		if (fs_is_stale(call.fs, ino))
+			fs_reply_result(&call, -ESTALE);
+		else
+			fs_reply_attr(&call, fs_inode(ino));
 		return;
 	}
 	fs_root_stat(call.fs, &st);
@@ -57,6 +60,9 @@ static void op_statx(fuse_req_t req, fuse_ino_t ino, int flags, int mask, struct
 	if (ino == FUSE_ROOT_ID) {
 		fs_root_stat(call.fs, &st);
 		btime_ns = st.st_ctim.tv_sec * INT64_C(1000000000) + st.st_ctim.tv_nsec;
+	} else if (fs_is_stale(call.fs, ino)) {
+		fs_reply_result(&call, -ESTALE);
+		return;
 	} else {
 		struct bd_attr attr;
 		fs_node_attr_shown(call.fs, fs_inode(ino));
@@ -143,6 +149,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 	bool is_change = (which & ~(unsigned)(BD_SET_ATIME | BD_SET_MTIME | BD_SET_CTIME)) != 0;
 	int err = is_change ? fs_change_begin(&call, inode) : 0;
 	bool has_begun = is_change && err == 0;
+	if (has_begun && fs_is_stale(call.fs, ino))
+		err = -ESTALE;
 	bool resizes = err == 0 && (which & BD_SET_SIZE) != 0;
 	if (resizes)
 		err = fs_resize_begin(call.fs, inode);

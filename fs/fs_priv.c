@@ -47,12 +47,13 @@ int fs_kill_priv(struct fs *fs, struct bd_inode *inode)
 		return err;
 	err = bd_setattr(inode, BD_KILL_PRIV, &attr, &attr);
 	if (err == 0)
-		fs_notify_attr(fs, (fuse_ino_t)(uintptr_t)inode);
+		fs_notify_attr(fs, inode);
 	return err;
 }
 
-void fs_notify_attr(struct fs *fs, fuse_ino_t ino)
+void fs_notify_attr(struct fs *fs, struct bd_inode *inode)
 {
+	fuse_ino_t ino = fs_node_id(fs, inode);
 	pthread_rwlock_rdlock(&fs->session_lock);
 	if (fs->connected) {
 		int err = fuse_lowlevel_notify_inval_inode(fs->session, ino, -1, 0);

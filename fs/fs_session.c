@@ -86,6 +86,7 @@ static void fs_free(struct fs *fs)
 		fuse_session_destroy(fs->session);
 	fs_control_destroy(fs->control);
 	pthread_rwlock_destroy(&fs->session_lock);
+	pthread_cond_destroy(&fs->forget_wanted);
 	pthread_cond_destroy(&fs->hold_changed);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs->place.path);
@@ -117,6 +118,7 @@ static struct fs *fs_new(struct bd_store *store, const struct fs_options *option
 	pthread_rwlock_init(&fs->session_lock, NULL);
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_cond_init(&fs->hold_changed, NULL);
+	pthread_cond_init(&fs->forget_wanted, NULL);
 	fs->source = strdup(options->source != NULL ? options->source : "neonfs");
 	if (fs->source == NULL) {
 		fs_free(fs);
@@ -278,6 +280,7 @@ void fs_unmount(struct fs *fs)
 		return;
 	if (!fs->disconnected)
 		disconnect(fs);
+	fs_refresh_finish(fs);
 	fs_node_drop_all(fs);
 	fs_free(fs);
 }

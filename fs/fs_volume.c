@@ -10,9 +10,10 @@
 /* The kernel drops the pages and attributes that it has of the inode; dirty ones are written first, by requests that the workers serve. */
 static void forget_pages(struct fs *fs, struct bd_inode *inode)
 {
+	fuse_ino_t ino = fs_node_id(fs, inode);
 	pthread_rwlock_rdlock(&fs->session_lock);
 	if (fs->connected) {
-		int err = fuse_lowlevel_notify_inval_inode(fs->session, (fuse_ino_t)(uintptr_t)inode, 0, 0);
+		int err = fuse_lowlevel_notify_inval_inode(fs->session, ino, 0, 0);
 		if (err != 0 && err != -ENOENT)
 			nf_warn("the kernel keeps old pages of a volume: %s", strerror(-err));
 	}
@@ -83,7 +84,7 @@ void fs_volume_changed(struct fs *fs, struct bd_inode *inode)
 	bool is_known = node != NULL && node->lookups > 0;
 	pthread_mutex_unlock(&fs->lock);
 	if (is_known)
-		fs_notify_attr(fs, (fuse_ino_t)(uintptr_t)inode);
+		fs_notify_attr(fs, inode);
 }
 
 int fs_resize_begin(struct fs *fs, struct bd_inode *inode)

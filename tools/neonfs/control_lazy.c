@@ -69,9 +69,10 @@ static int put_control(const struct ctl_call *call, struct bd_branch_id branch)
 	return 0;
 }
 
-static bool is_touched(const void *layer, struct bd_file_id file)
+static bool is_touched(const void *layer, struct bd_file_id file, char ret_path[FS_CHANGED_PATH_MAX])
 {
-	return wa_lazy_touches(layer, file);
+	static_assert(WA_LAZY_PATH_MAX <= FS_CHANGED_PATH_MAX, "a path fits");
+	return wa_lazy_touches(layer, file, ret_path);
 }
 
 int ctl_lazy_lay(struct ctl_call *call, struct wa_lazy_layer *layer, const struct bd_branch_info *branch, json_t *facts,

@@ -316,11 +316,6 @@ uint64_t wa_lazy_blocks(const struct wa_lazy_layer *layer)
 	return layer->blocks;
 }
 
-bool wa_lazy_touches(const struct wa_lazy_layer *layer, struct bd_file_id file)
-{
-	return lz_plan_file(&layer->plan, file.v) != NULL;
-}
-
 void wa_lazy_end(struct wa_lazy_layer *layer, bool keep)
 {
 	if (layer == NULL)

@@ -8,7 +8,6 @@
 
 #define SPC_DEFAULT 1663u
 #define SPC_GLOBAL 1664u
-#define PATH_SIZE 160
 
 /* Blocks of one relation's segment file, as they are named. */
 struct touched {
@@ -147,7 +146,7 @@ static int collect_all(struct collecting *collecting, struct wa_lazy_layer *laye
 }
 
 /* Below the data directory: "base/5/16384_vm.2". */
-static void file_path(const struct wa_lazy_layer *layer, const struct wa_block *first, char path[PATH_SIZE])
+static void file_path(const struct wa_lazy_layer *layer, const struct wa_block *first, char path[WA_LAZY_PATH_MAX])
 {
 	char space[64], number[16] = "";
 	if (first->rel.spc == SPC_GLOBAL)
@@ -159,13 +158,13 @@ static void file_path(const struct wa_lazy_layer *layer, const struct wa_block *
 			 layer->catalog, first->rel.db);
 	if (first->blkno > 0)
 		snprintf(number, sizeof(number), ".%u", first->blkno / layer->segment_blocks);
-	snprintf(path, PATH_SIZE, "%s/%u%s%s", space, first->rel.rel, first->fork == WA_FORK_VM ? "_vm" : "", number);
+	snprintf(path, WA_LAZY_PATH_MAX, "%s/%u%s%s", space, first->rel.rel, first->fork == WA_FORK_VM ? "_vm" : "", number);
 }
 
 /* -ENOTDIR: a tablespace that is a link leads out of the branch. */
 static int add_file(struct wa_lazy_layer *layer, struct bd_view head, const struct touched *touched, struct message message)
 {
-	char path[PATH_SIZE];
+	char path[WA_LAZY_PATH_MAX];
 	struct bd_inode *inode;
 	struct bd_attr attr;
 	file_path(layer, &touched->first, path);
@@ -231,4 +230,12 @@ int wa_lazy_seal(struct wa_lazy_layer *layer, struct bd_branch_id branch, uint8_
 		return wh_say(ret_message, message_size, error, "what the branch needs cannot be kept: %s", strerror(-error));
 	*ret_size = lz_facts_make(layer->name, ret_facts);
 	return 0;
+}
+
+bool wa_lazy_touches(const struct wa_lazy_layer *layer, struct bd_file_id file, char ret_path[WA_LAZY_PATH_MAX])
+{
+	const struct lz_file *touched = lz_plan_file(&layer->plan, file.v);
+	if (touched != NULL)
+		file_path(layer, &touched->first, ret_path);
+	return touched != NULL;
 }

@@ -59,8 +59,9 @@ NF_MUST_CHECK int wa_lazy_seal(struct wa_lazy_layer *layer, struct bd_branch_id 
 			       char *ret_message, size_t message_size);
 /* Blocks that are to be made, known once it is sealed. */
 uint64_t wa_lazy_blocks(const struct wa_lazy_layer *layer);
-/* Does it change what the file shows? Known once it is sealed. */
-bool wa_lazy_touches(const struct wa_lazy_layer *layer, struct bd_file_id file);
+/* Does it change what the file shows? Then its path below the data directory. Known once it is sealed. */
+#define WA_LAZY_PATH_MAX 160u
+bool wa_lazy_touches(const struct wa_lazy_layer *layer, struct bd_file_id file, char ret_path[WA_LAZY_PATH_MAX]);
 /* Done with it. keep: a layer was made of it; else what was gathered is removed. NULL is legal. */
 void wa_lazy_end(struct wa_lazy_layer *layer, bool keep);
 
