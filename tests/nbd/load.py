@@ -2,6 +2,7 @@
 
 import os
 import random
+import subprocess
 import threading
 
 from record import BLOCK
@@ -36,7 +37,12 @@ class Fio:
                                                       '--loops=100000', f'--randseed={seed}'), 'fio.log', cwd=self.place.path)
 
     def stop(self):
-        kill_tree(self.process)
+        """With manners: an nbdkit 1.32 whose client dies while answers are on their way may die of an assertion of its own."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            kill_tree(self.process)
         with open(self.place.log('fio.log'), encoding='utf-8', errors='replace') as f:
             for line in f:
                 if 'verify:' in line or 'bad magic' in line or 'crc32c:' in line:
