@@ -12,6 +12,8 @@
 #include "common/nf_log.h"
 
 #define TICK_MS 1000	  /* how often the bulk thread looks whether something is due */
+#define BULK_LOOK_MS 100	  /* how often the tail looks whether it has to go on */
+#define BULK_ROUNDS 8u	  /* of extents before a shipment: each is two checkpoints */
 #define REAP_SHARE 4 /* what can be deleted is looked for so often in a grace time, at most */
 
 int64_t ship_now_ms(void)
@@ -63,39 +65,77 @@ static void wait_tail(struct bd_ship *ship, int64_t ms)
 	ship->hurry = false;
 }
 
-/* Much was written, and some of it is in extents that can be uploaded: then they go first, and the blocks in them only once. Else all of it would go in pieces, and again in
- * extents. Not while a manifest waits for this thread: it had them uploaded. */
-static void wait_for_extents(struct bd_ship *ship)
+/* Under lock: does a manifest wait for the tail? */
+static bool is_needed(const struct bd_ship *ship)
+{
+	return ship->needed.end > ship->shipped;
+}
+
+enum wait_end { WAIT_ON, WAIT_DONE, WAIT_NO_MORE };
+
+/* Waits a little for what the tail has asked for. WAIT_NO_MORE: it has to go on, since a manifest waits for it, which had extents uploaded, or the ring would come round. */
+static enum wait_end wait_settled(struct bd_ship *ship, uint64_t mine)
+{
+	uint64_t durable = bd_log_durable(ship->store->log), most = bd_log_ring_bytes(ship->store->log) / SHIP_BULK_RING;
+	pthread_mutex_lock(&ship->lock);
+	bool over = ship->stop || !ship->whole || is_needed(ship) || durable - ship->shipped > most;
+	enum wait_end end = over ? WAIT_NO_MORE : ship->settle_done >= mine ? WAIT_DONE : WAIT_ON;
+	if (end == WAIT_ON)
+		ship_wait(ship, BULK_LOOK_MS);
+	pthread_mutex_unlock(&ship->lock);
+	return end;
+}
+
+/* Much was written since the last shipment, and some of it is in extents that can be uploaded: has the bulk thread been asked to? */
+static bool ask_for_extents(struct bd_ship *ship, uint64_t *ret_mine)
 {
 	uint64_t extents, bytes, unsettled;
-	int64_t until = ship_now_ms() + SHIP_BULK_MS;
 	if (ship_count_waiting(ship, &extents, &bytes, &unsettled) != 0 || extents == 0)
-		return;
+		return false;
 	pthread_mutex_lock(&ship->lock);
-	bool waits = extents > ship->skipped_count && atomic_load(&ship->store->written_bytes) - ship->shipped_written >= SHIP_BULK_BYTES;
-	uint64_t mine = waits ? ++ship->settle_asked : 0;
-	pthread_cond_broadcast(&ship->changed);
-	for (int64_t now; !ship->stop && !ship->making_manifest && ship->settle_done < mine && (now = ship_now_ms()) < until;)
-		ship_wait(ship, until - now);
+	bool asks = extents > ship->skipped_count && atomic_load(&ship->store->written_bytes) - ship->shipped_written >= SHIP_BULK_BYTES;
+	if (asks) {
+		*ret_mine = ++ship->settle_asked;
+		pthread_cond_broadcast(&ship->changed);
+	}
 	pthread_mutex_unlock(&ship->lock);
+	return asks;
+}
+
+/* Such extents go first, and the blocks in them only once. Else all of it would go in pieces, and again in extents, and be safe no sooner. Who writes faster than that is
+ * uploaded fills more of them meanwhile. */
+static void wait_for_extents(struct bd_ship *ship)
+{
+	int64_t until = ship_now_ms() + SHIP_BULK_MS;
+	uint64_t mine;
+	bool goes_on = true;
+	for (unsigned round = 0; round < BULK_ROUNDS && goes_on && ship_now_ms() < until && ask_for_extents(ship, &mine); round++) {
+		enum wait_end end = WAIT_ON;
+		while (end == WAIT_ON && ship_now_ms() < until)
+			end = wait_settled(ship, mine);
+		goes_on = end == WAIT_DONE;
+	}
 }
 
 static void tail_step(struct bd_ship *ship, uint64_t shipped)
 {
-	struct bd_store *store = ship->store;
 	wait_for_extents(ship);
-	int64_t read_ns = bd_now_ns();
-	uint64_t end = bd_log_durable(store->log);
-	if (end == shipped) {
+	struct ship_goal goal = ship_goal_now(ship);
+	pthread_mutex_lock(&ship->lock);
+	/* No more than a manifest needs: what comes behind may fill extents, and wait for those. */
+	if (is_needed(ship))
+		goal = ship->needed;
+	bool nothing_new = goal.end == shipped;
+	if (nothing_new) {
 		/* Nothing was acknowledged since that is not safe. */
-		pthread_mutex_lock(&ship->lock);
-		ship->chain_ns = read_ns;
+		ship->chain_ns = goal.read_ns;
 		if (ship->manifest_chain == ship->chain)
-			ship->safe_ns = read_ns;
-		pthread_mutex_unlock(&ship->lock);
-		return;
+			ship->safe_ns = goal.read_ns;
 	}
-	int error = ship_tail(ship, end, read_ns);
+	pthread_mutex_unlock(&ship->lock);
+	if (nothing_new)
+		return;
+	int error = ship_tail(ship, &goal);
 	if (error == 0 || ship_is_over(ship))
 		return;
 	if (error == -ESTALE)
@@ -154,21 +194,11 @@ static bool is_pressed(struct bd_ship *ship)
 	return ship_count_waiting(ship, &extents, &bytes, &unsettled) == 0 && unsettled > 0;
 }
 
-static void set_making(struct bd_ship *ship, bool making)
-{
-	pthread_mutex_lock(&ship->lock);
-	ship->making_manifest = making;
-	pthread_cond_broadcast(&ship->changed);
-	pthread_mutex_unlock(&ship->lock);
-}
-
 static int make_manifest(struct bd_ship *ship)
 {
 	int error = ship_look_back(ship);
-	set_making(ship, true);
 	if (error == 0)
 		error = ship_manifest(ship);
-	set_making(ship, false);
 	if (error != 0)
 		return error;
 	if (ship->reap_ms == 0)

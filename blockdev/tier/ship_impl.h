@@ -40,7 +40,8 @@
 #define SHIP_INLINE_MAX (UINT64_C(1) << 20)	/* a file of the index that goes into the manifest, unless it is a table */
 #define SHIP_UPLOADS 3u				/* extents at a time; each takes the memory of a packed one */
 #define SHIP_BULK_BYTES (UINT64_C(64) << 20)	/* written since the last shipment: then extents go before it */
-#define SHIP_BULK_MS 10000			/* so long at most */
+#define SHIP_BULK_MS 60000			/* so long at most, and while no more than */
+#define SHIP_BULK_RING 4u			/* of the ring waits, so that it does not come round */
 #define SHIP_READ_SLOTS 128u			/* 1 MiB at a time from an extent */
 #define SHIP_PAUSE_MS 60000			/* the longest between two tries of what was refused */
 #define SHIP_INDEX_DIR "index.ship"		/* hard links, while a manifest is made */
@@ -56,6 +57,12 @@ struct ship_file {
 	char name[BD_MANIFEST_NAME_MAX];
 	uint64_t size, sum;
 	uint32_t generation, number;
+};
+
+/* How far to ship: everything acknowledged before `read_ns`, `written` bytes of it at least, lies before `end`. */
+struct ship_goal {
+	uint64_t end, written;
+	int64_t read_ns;
 };
 
 struct bd_ship {
@@ -82,7 +89,7 @@ struct bd_ship {
 	size_t recent_count, recent_capacity;
 	uint64_t flush_asked, flush_done;
 	uint64_t settle_asked, settle_done; /* the tail's: sealed extents are to be uploaded first */
-	bool making_manifest;		    /* and waiting for the tail */
+	struct ship_goal needed;	    /* by a manifest that is being made; end 0: none is */
 	uint32_t manifest;	 /* number of the newest one of this generation; 0: none */
 	uint64_t manifest_chain; /* the chain that it belongs to */
 	uint64_t manifest_end;	 /* the log's end as of its checkpoint */
@@ -127,7 +134,9 @@ NF_MUST_CHECK int ship_list(struct bd_ship *ship, const char *prefix, const char
 NF_MUST_CHECK int ship_delete(struct bd_ship *ship, const char *key);
 
 /* ship_piece.c: what the log has got since `shipped`. 0; -ESTALE: the ring has come round; -ECANCELED; others: reading or memory. */
-NF_MUST_CHECK int ship_tail(struct bd_ship *ship, uint64_t end, int64_t read_ns);
+NF_MUST_CHECK int ship_tail(struct bd_ship *ship, const struct ship_goal *goal);
+/* All that is durable now. */
+struct ship_goal ship_goal_now(const struct bd_ship *ship);
 /* Read slots; what the disk does not give is zeros, told by a message: its checksums say that it is bad wherever it is read again. */
 NF_MUST_CHECK int ship_read_slots(struct bd_ship *ship, struct bd_extent *extent, uint32_t slot, uint32_t count, void *buf);
 

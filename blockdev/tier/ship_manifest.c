@@ -26,7 +26,8 @@ struct capture {
 	uint32_t number;
 	uint64_t checkpoint; /* store->checkpoint_done then */
 	struct bd_log_position position;
-	uint64_t end, chain, asked;
+	uint64_t chain, asked;
+	struct ship_goal goal; /* what the checkpoint has */
 	struct part *parts;
 	uint32_t part_count;
 	struct bd_branch_info *branches;
@@ -99,7 +100,7 @@ static int capture(void *arg)
 	if (error != 0)
 		return error;
 	bd_log_positions(store->log, &c->position);
-	c->end = bd_log_durable(store->log);
+	c->goal = ship_goal_now(ship);
 	c->checkpoint = atomic_load(&store->checkpoint_done);
 	c->number = atomic_load(&ship->tier->next_manifest);
 	/* What is removed from here on is in this manifest still. */
@@ -112,6 +113,7 @@ static int capture(void *arg)
 		ship->piece_count = 0;
 	}
 	c->chain = ship->chain;
+	ship->needed = c->goal;
 	ship->hurry = true;
 	pthread_cond_broadcast(&ship->changed);
 	pthread_mutex_unlock(&ship->lock);
@@ -183,7 +185,7 @@ static int wait_pieces(struct capture *c, struct bd_manifest *manifest)
 	struct bd_ship *ship = c->ship;
 	int error = 0;
 	pthread_mutex_lock(&ship->lock);
-	while (!ship->stop && ship->whole && ship->chain == c->chain && ship->shipped < c->end) {
+	while (!ship->stop && ship->whole && ship->chain == c->chain && ship->shipped < c->goal.end) {
 		ship_wait(ship, WAIT_MS);
 		ship->hurry = true;
 		pthread_mutex_unlock(&ship->lock);
@@ -192,7 +194,7 @@ static int wait_pieces(struct capture *c, struct bd_manifest *manifest)
 		if (over)
 			break;
 	}
-	if (ship->stop || (ship->whole && ship->chain == c->chain && ship->shipped < c->end))
+	if (ship->stop || (ship->whole && ship->chain == c->chain && ship->shipped < c->goal.end))
 		error = -ECANCELED;
 	else if (!ship->whole || ship->chain != c->chain)
 		error = -EAGAIN;
@@ -225,7 +227,7 @@ static void publish(struct capture *c, const struct bd_manifest *manifest)
 	ship->piece_news = 0;
 	ship->manifest = c->number;
 	ship->manifest_chain = c->chain;
-	ship->manifest_end = c->end;
+	ship->manifest_end = c->goal.end;
 	ship->manifest_ms = ship_now_ms();
 	/* The chain may have broken behind it: then this is as far as it is safe. */
 	ship->safe_ns = ship->whole && ship->chain == c->chain ? ship->chain_ns : manifest->safe_ns;
@@ -299,6 +301,9 @@ int ship_manifest(struct bd_ship *ship)
 	pthread_mutex_unlock(&ship->lock);
 	if (error == 0)
 		error = make(c);
+	pthread_mutex_lock(&ship->lock);
+	ship->needed.end = 0;
+	pthread_mutex_unlock(&ship->lock);
 	int removed = ship_remove_dir(c->dir);
 	capture_free(c);
 	free(c);

@@ -301,17 +301,23 @@ static void forget_recents(struct bd_ship *ship)
 	ship->recent_count = kept;
 }
 
-int ship_tail(struct bd_ship *ship, uint64_t end, int64_t read_ns)
+struct ship_goal ship_goal_now(const struct bd_ship *ship)
+{
+	struct ship_goal goal = {.read_ns = bd_now_ns(), .written = atomic_load(&ship->store->written_bytes)};
+	goal.end = bd_log_durable(ship->store->log);
+	return goal;
+}
+
+int ship_tail(struct bd_ship *ship, const struct ship_goal *goal)
 {
 	struct shipment *s = shipment_new(ship);
 	if (s == NULL)
 		return -ENOMEM;
-	uint64_t written = atomic_load(&ship->store->written_bytes);
 	pthread_mutex_lock(&ship->lock);
 	s->from = ship->shipped;
 	pthread_mutex_unlock(&ship->lock);
-	s->end = end;
-	s->read_ns = read_ns;
+	s->end = goal->end;
+	s->read_ns = goal->read_ns;
 	int error = ship_all(s);
 	/* Put after the lease had run out it may be of a generation that nobody looks at any more. */
 	if (error == 0)
@@ -322,7 +328,7 @@ int ship_tail(struct bd_ship *ship, uint64_t end, int64_t read_ns)
 		ship->chain_ns = s->read_ns;
 		if (ship->manifest_chain == ship->chain)
 			ship->safe_ns = ship->chain_ns;
-		ship->shipped_written = written;
+		ship->shipped_written = goal->written;
 		forget_recents(ship);
 		pthread_cond_broadcast(&ship->changed);
 		pthread_mutex_unlock(&ship->lock);
