@@ -128,7 +128,8 @@ void cold_read_ahead(struct cold_file *file, uint32_t first, uint32_t end)
 		return;
 	}
 	if (end > file->next_group) {
-		file->streak += end - file->next_group;
+		/* What was left out is no order: a jump at random may be a short one. */
+		file->streak += end - NF_MAX(first, file->next_group);
 		file->next_group = end;
 	}
 	if (file->streak < STREAK_GROUPS || cold->ahead.count >= COLD_AHEAD_JOBS || atomic_load(&cold->tight))

@@ -242,6 +242,21 @@ static void a_block_costs_one_small_get(void **state)
 	assert_true(status_of(place).fetched_bytes <= 3 * BD_GROUP_BYTES);
 }
 
+/* Two blocks that lie near each other by chance. */
+static void a_short_jump_is_no_order(void **state)
+{
+	struct place *place = *state;
+
+	make_cold(place, 1);
+	assert_int_equal(read_at(place, 1, slot_at(500), NF_BLOCK_SIZE), 0);
+	assert_int_equal(read_at(place, 1, slot_at(500 + 2 * BD_GROUP_SLOTS), NF_BLOCK_SIZE), 0);
+	assert_int_equal(read_at(place, 1, slot_at(10), NF_BLOCK_SIZE), 0);
+	/* Jobs of read-ahead come in no order to this one: all that were asked for are counted in a moment. */
+	usleep(100000);
+	assert_int_equal(status_of(place).fetches, 3);
+	assert_true(status_of(place).fetched_bytes <= 3 * BD_GROUP_BYTES);
+}
+
 static void reading_in_order_is_read_ahead(void **state)
 {
 	struct place *place = *state;
@@ -565,6 +580,7 @@ int main(void)
 		cold_test(a_cold_extent_reads_the_same),
 		cold_test(it_is_found_when_it_is_opened),
 		cold_test(a_block_costs_one_small_get),
+		cold_test(a_short_jump_is_no_order),
 		cold_test(reading_in_order_is_read_ahead),
 		cold_test(a_batch_over_here_and_there),
 		cold_test(readers_of_one_group_make_one_get),
