@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -47,6 +48,21 @@ class Disks(NeonfsMount):
         os.close(folder)
 
 
+def unmount(path):
+    """Somebody may look at it for a moment."""
+    wait_until(lambda: run('umount', path, check=False).returncode == 0 or not mounted(path), 60, f'umount of {path}')
+
+
+def listens(path):
+    """The name is there a moment before connections are taken."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
+
+
 class Nbdkit:
     """nbdkit serving one volume on a Unix socket."""
 
@@ -67,7 +83,7 @@ class Nbdkit:
             os.unlink(self.socket)
         self.process = self.place.popen(['nbdkit', '-f', '-t', '16', '-U', self.socket, self.place.program('nbdkit-neonfs-plugin.so'),
                                          f'store={self.store}', f'file={self.name}'], self.log)
-        wait_until(lambda: self.process.poll() is not None or os.path.exists(self.socket), 60, f'nbdkit to serve {self.name}')
+        wait_until(lambda: self.process.poll() is not None or listens(self.socket), 60, f'nbdkit to serve {self.name}')
         return self.process.poll() is None
 
     def start(self):
@@ -132,7 +148,7 @@ class NbdFile:
         wait_until(ready, 60, 'the mount of nbdfuse')
 
     def stop(self):
-        run('umount', self.folder)
+        unmount(self.folder)
         self.process.wait(60)
 
 
@@ -151,7 +167,7 @@ class Overlay:
     def start(self):
         run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', self.base_uri, '-F', 'raw', self.image)
         self.process = self.place.popen(['qemu-nbd', '--persistent', '--shared=4', '-f', 'qcow2', '-k', self.socket, self.image], self.log)
-        wait_until(lambda: self.process.poll() is not None or os.path.exists(self.socket), 60, 'qemu-nbd')
+        wait_until(lambda: self.process.poll() is not None or listens(self.socket), 60, 'qemu-nbd')
         if self.process.poll() is not None:
             raise TestFailure(f'qemu-nbd ended with {self.process.returncode}')
 
@@ -171,11 +187,12 @@ class FileSystem:
         self.place = place
         self.kind = kind
         self.mountpoint = place.dir(name)
-        self.device = None
+        self.device = self.file = None
         place.at_end(self.detach)
         place.mount_at_end(self.mountpoint)
 
     def attach(self, path, direct=False):
+        self.file = path
         self.device = run('losetup', '--find', '--show', f'--direct-io={"on" if direct else "off"}', path).stdout.strip()
 
     def make(self):
@@ -187,20 +204,18 @@ class FileSystem:
         run('mount', '-t', self.kind, *options, self.device, self.mountpoint)
 
     def unmount(self):
-        result = run('umount', self.mountpoint, check=False)
-        if result.returncode != 0 and mounted(self.mountpoint):
-            raise TestFailure(f'umount: {result.stderr}')
+        unmount(self.mountpoint)
 
     def detach(self):
-        """Once: after that the device is anybody's."""
+        """Once: after that the device is anybody's. It goes with the last who has it open, which may be a program that looks at all devices."""
         device, self.device = self.device, None
         if device is not None:
             run('losetup', '-d', device, check=False)
+            wait_until(lambda: self.file not in run('losetup', '-n', '-O', 'BACK-FILE', device, check=False).stdout, 30, f'{device} to go')
 
     def abandon(self):
         """What is below is gone: nothing that is written now arrives."""
-        wait_until(lambda: run('umount', self.mountpoint, check=False).returncode == 0 or not mounted(self.mountpoint), 60,
-                   'umount of a file system whose device is gone')
+        unmount(self.mountpoint)
         self.detach()
 
     def check(self):
