@@ -308,6 +308,9 @@ struct bd_view bd_inode_view(const struct bd_inode *inode);
 /* Is its branch internal now? Takes no lock. */
 bool bd_inode_is_internal(const struct bd_inode *inode);
 void bd_inode_attr(struct bd_inode *inode, struct bd_attr *ret_attr);
+/* From +1 to -1 the blocks of the file go through the kernel's page cache, written and read: a write waits for no disk then, and what was used lately is in
+ * memory. For files that nobody else caches. What a write promises stays the same: durable after bd_fsync, old or new before. */
+void bd_inode_use_cache(struct bd_inode *inode, int delta);
 /* Room for one pointer or number of the front end's own, zero at first. Guarded by the front end. */
 void **bd_inode_user(struct bd_inode *inode);
 

@@ -187,6 +187,7 @@ struct bd_inode {
 	/* guarded by branch->dirty_lock */
 	bool on_dirty;
 	struct bd_inode *dirty_next, *dirty_prev;
+	_Atomic uint32_t cache_users; /* bd_inode_use_cache */
 	_Atomic bool layers_open; /* every layer that the view looks through was open once: they stay open */
 	void *user;
 };

@@ -27,6 +27,9 @@ struct nf_io_op {
 	enum nf_io_kind kind;
 	bool then_next;	      /* the next op of the batch starts only after this one succeeded;
 				 when this one fails or is short, the next ones of the chain end in -ECANCELED */
+	bool cached;	      /* a read or write that may go through the kernel's page cache: a hint. Whoever reads sees what was written either way;
+				 what of it cannot be written to the disk, the next NF_IO_FSYNC of the file says. Not for writes to bytes beside which
+				 others write without it at the same time, in one page. */
 	struct nf_file *file;
 	uint64_t offset;
 	void *buf;

@@ -44,7 +44,8 @@ struct progress {
 
 static int fd_of(const struct nf_io_op *op)
 {
-	return ((const struct nf_ring_file *)op->file)->fd;
+	struct nf_ring_file *file = (struct nf_ring_file *)op->file;
+	return op->cached && op->kind != NF_IO_FSYNC ? nf_ring_cached_fd(file) : file->fd;
 }
 
 static void end_op(struct nf_io_op *op, struct progress *at, int result)

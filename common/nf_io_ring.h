@@ -7,7 +7,15 @@
 struct nf_ring_file {
 	struct nf_file base;
 	int fd;
+	_Atomic int cached_fd; /* the same file without O_DIRECT, for ops that say `cached`; opened by the first of them */
 };
+
+#define NF_RING_NO_FD (-1)
+
+/* The file's buffered descriptor, or the other one where it cannot be had. Thread-safe. */
+int nf_ring_cached_fd(struct nf_ring_file *file);
+/* Close it, if there is one. Nobody uses the file any more. */
+void nf_ring_close_cached(struct nf_ring_file *file);
 
 /* Run `ops`, all on struct nf_ring_file, to their end and set every result; as nf_io_run.
  * Uses the calling thread's ring, making it on first use. */

@@ -2,6 +2,10 @@
  *
  * Where the file system has no O_DIRECT, files are buffered; then fdatasync is what makes them durable, as it is
  * for the device's own cache with O_DIRECT, so callers see no difference but speed.
+ * Ops that say `cached` go through a second descriptor, without O_DIRECT; flushes never do. The kernel keeps both in step: a direct read first
+ * writes what is dirty in its range, a direct write takes the range's pages away. A page that it cannot take away because it was made dirty meanwhile it
+ * counts as a failed write: hence the rule of nf_io.h. A write-back that failed is told once to each open description, by its next flush; the one that
+ * is flushed here is as old as the file's use, so it hears of all of them.
  * Symbolic links in the last component of a path are refused, so that a store stays in its directory.
  * Threading: nothing changes after creation but the flag that a warning was given. */
 #include <dirent.h>
@@ -73,6 +77,7 @@ static int uring_open(struct nf_io *io, const char *path, unsigned flags, struct
 	struct nf_ring_file *file = calloc(1, sizeof(*file));
 	if (file == NULL)
 		return -ENOMEM;
+	atomic_init(&file->cached_fd, NF_RING_NO_FD);
 	file->fd = open_direct(of(io), path, open_flags);
 	if (file->fd < 0) {
 		int rc = file->fd;
@@ -93,6 +98,7 @@ static int uring_open(struct nf_io *io, const char *path, unsigned flags, struct
 
 static void uring_close(struct nf_file *file)
 {
+	nf_ring_close_cached((struct nf_ring_file *)file);
 	close(fd_of(file));
 	free(file);
 }

@@ -67,15 +67,15 @@ static uint32_t grow_step(struct bd_store *store, enum bd_stream stream)
 static int check_room(struct bd_store *store, enum bd_stream stream, uint64_t grow)
 {
 	uint64_t free_bytes, total_bytes;
-	int error = stream == BD_STREAM_FRONT ? nf_io_free_bytes(store->io, &free_bytes, &total_bytes)
+	int error = stream != BD_STREAM_MOVED ? nf_io_free_bytes(store->io, &free_bytes, &total_bytes)
 					      : bd_cold_disk_bytes(store, &free_bytes, &total_bytes);
 	if (error != 0)
 		return error;
-	if (free_bytes < grow + (stream == BD_STREAM_FRONT ? bd_extents_reserve(total_bytes) : 0))
+	if (free_bytes < grow + (stream != BD_STREAM_MOVED ? bd_extents_reserve(total_bytes) : 0))
 		return -ENOSPC;
 	struct bd_extents *extents = store->extents;
 	uint64_t limit = store->size_limit_bytes;
-	if (limit != 0 && stream == BD_STREAM_FRONT) {
+	if (limit != 0 && stream != BD_STREAM_MOVED) {
 		pthread_mutex_lock(&extents->lock);
 		uint64_t used = extents->bytes + extents->spare_bytes;
 		pthread_mutex_unlock(&extents->lock);
@@ -176,6 +176,7 @@ static int extent_create(struct bd_store *store, enum bd_stream stream, struct b
 	struct bd_extent *extent = extent_make(id);
 	if (extent == NULL)
 		return -ENOMEM;
+	extent->is_cached = stream == BD_STREAM_CACHED;
 	char path[EXTENT_PATH_SIZE];
 	extent_path(id, path);
 	extent->table = nf_io_buffer(EXTENT_TABLE_BYTES);
@@ -305,7 +306,7 @@ int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want
 		*ret_extent = extent;
 		*ret_count = count;
 		/* Nobody waits for moves. And not in a small store: that extent would be a large part of it. */
-		prepare = stream == BD_STREAM_FRONT && extent->used >= EXTENT_PREPARE_SLOTS && s->tried != extent->id + 1 &&
+		prepare = stream != BD_STREAM_MOVED && extent->used >= EXTENT_PREPARE_SLOTS && s->tried != extent->id + 1 &&
 			  s->next == NULL && !s->preparing && grow_step(store, stream) >= EXTENT_PREPARE_STEP;
 		if (prepare) {
 			s->preparing = true;
@@ -330,6 +331,12 @@ int bd_extents_seal(struct bd_store *store, enum bd_stream stream)
 	}
 	pthread_mutex_unlock(&s->lock);
 	return error;
+}
+
+int bd_extents_seal_new(struct bd_store *store)
+{
+	int error = bd_extents_seal(store, BD_STREAM_FRONT);
+	return error != 0 ? error : bd_extents_seal(store, BD_STREAM_CACHED);
 }
 
 int bd_extents_trim_open(struct bd_store *store)

@@ -113,8 +113,13 @@ size_t extent_value(const struct bd_extent *extent, uint8_t value[EXTENT_VALUE_M
 
 int bd_extent_write(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count, void *data)
 {
-	return nf_io_run_one(store->io, NF_IO_WRITE, extent->file, BD_EXTENT_DATA_OFFSET + (uint64_t)slot * NF_BLOCK_SIZE, data,
-			     (size_t)count * NF_BLOCK_SIZE);
+	struct nf_io_op op = {.kind = NF_IO_WRITE,
+			      .cached = extent->is_cached,
+			      .file = extent->file,
+			      .offset = BD_EXTENT_DATA_OFFSET + (uint64_t)slot * NF_BLOCK_SIZE,
+			      .buf = data,
+			      .size = (size_t)count * NF_BLOCK_SIZE};
+	return nf_io_run(store->io, &op, 1);
 }
 
 static void slot_encode(uint8_t *at, const struct bd_block_id *id, struct bd_age age, uint64_t sum)

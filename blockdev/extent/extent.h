@@ -12,7 +12,8 @@
  * of two slots for the same block version the one with the higher sequence is newer, of two with the same one the one moved more often.
  * The table on disk names only slots that the log has described (see scrub/README.md, which needs that).
  *
- * Streams: front writes and the collector's moves fill different extents, so that what dies together lies together.
+ * Streams: front writes and the collector's moves fill different extents, so that what dies together lies together. Blocks of files that are used through
+ * the kernel's page cache have a stream of their own: all slots of an extent are written in one way, as nf_io.h wants it.
  * Threading: thread-safe; `lock` guards the table of extents and each extent's counts. */
 #ifndef BD_EXTENT_H
 #define BD_EXTENT_H
@@ -24,7 +25,7 @@
 #define BD_EXTENT_DATA_OFFSET (NF_IO_ALIGN + BD_EXTENT_SLOTS * BD_EXTENT_SLOT_SIZE)
 #define BD_EXTENT_BYTES (BD_EXTENT_DATA_OFFSET + (uint64_t)BD_EXTENT_SLOTS * NF_BLOCK_SIZE)
 
-enum bd_stream { BD_STREAM_FRONT, BD_STREAM_MOVED, BD_STREAMS };
+enum bd_stream { BD_STREAM_FRONT, BD_STREAM_CACHED, BD_STREAM_MOVED, BD_STREAMS };
 
 struct bd_slot {
 	struct bd_block_id id;
@@ -55,7 +56,7 @@ void bd_extent_header(uint64_t store_id, uint32_t id, void *page);
 /* Room for up to `want` consecutive blocks in the stream's extent; the extent is held until bd_extent_put. -ENOSPC. */
 NF_MUST_CHECK int bd_extent_alloc(struct bd_store *store, enum bd_stream stream, unsigned want,
 				  struct bd_extent **ret_extent, uint32_t *ret_slot, unsigned *ret_count);
-/* Write `count` aligned blocks into allocated slots. */
+/* Write `count` aligned blocks into allocated slots; those of BD_STREAM_CACHED into the kernel's page cache. */
 NF_MUST_CHECK int bd_extent_write(struct bd_store *store, struct bd_extent *extent, uint32_t slot, unsigned count,
 				  void *data);
 /* The slots hold these versions now (counted live). *ret_sequence: bd_extents_sync up to it makes them durable. */
@@ -101,7 +102,8 @@ void bd_extent_replay_packed(struct bd_store *store, const void *key, size_t key
 NF_MUST_CHECK int bd_extents_list(struct bd_store *store, struct bd_extent_stat **ret_stats, size_t *ret_count);
 /* The slot table of an extent, BD_EXTENT_SLOTS entries, free(). Entries with file 0 are unused or damaged (*ret_bad). */
 NF_MUST_CHECK int bd_extent_slots(struct bd_store *store, struct bd_extent *extent, struct bd_slot **ret_slots, uint32_t *ret_bad);
-/* Seal the stream's current extent, so that it can be collected. */
+/* Seal the current extents of the streams of new blocks, so that they can be collected. */
+NF_MUST_CHECK int bd_extents_seal_new(struct bd_store *store);
 NF_MUST_CHECK int bd_extents_seal(struct bd_store *store, enum bd_stream stream);
 uint32_t bd_extents_next_id(struct bd_store *store);
 void bd_extents_set_next_id(struct bd_store *store, uint32_t least);

@@ -25,6 +25,7 @@
 struct bd_extent {
 	uint32_t id;		/* const */
 	struct nf_file *file;	/* const once in the table */
+	bool is_cached;		/* const: of BD_STREAM_CACHED, since it was made; never after a restart, when no slot is written any more */
 	/* guarded by extents->lock; used, allocated also only change under the stream's lock */
 	uint32_t used, allocated; /* slots */
 	uint32_t unfilled;	/* allocated by writers that have not filled them yet */

@@ -29,6 +29,7 @@ struct joined {
 
 struct fetch {
 	struct bd_store *store;
+	bool cached; /* extents through the kernel's page cache */
 	uint8_t *to;
 	struct run runs[BD_READ_BLOCKS];
 	unsigned run_count;
@@ -116,7 +117,9 @@ static int add_read(struct fetch *fetch, uint64_t loc, unsigned count, uint8_t *
 	if (error != 0)
 		return error;
 	fetch->held_count++;
-	fetch->ops[fetch->op_count++] = bd_extent_read_op(*extent, bd_loc_slot(loc), count, to);
+	struct nf_io_op *op = &fetch->ops[fetch->op_count++];
+	*op = bd_extent_read_op(*extent, bd_loc_slot(loc), count, to);
+	op->cached = fetch->cached;
 	return 0;
 }
 
@@ -179,11 +182,12 @@ static void copy_joined(const struct fetch *fetch)
 	}
 }
 
-static int fetch_places(struct bd_store *store, const struct bd_place *places, unsigned count, uint8_t *buf, uint8_t *join_memory,
-			bool *ret_joined)
+static int fetch_places(struct bd_store *store, const struct bd_place *places, unsigned count, uint8_t *buf, bool cached,
+			uint8_t *join_memory, bool *ret_joined)
 {
 	struct fetch fetch;
 	fetch.store = store;
+	fetch.cached = cached;
 	fetch.to = buf;
 	fetch.join_memory = join_memory;
 	fetch.run_count = fetch.joined_count = fetch.join_used = fetch.op_count = fetch.held_count = 0;
@@ -200,13 +204,13 @@ static int fetch_places(struct bd_store *store, const struct bd_place *places, u
 	return error;
 }
 
-int places_fetch(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf)
+int places_fetch(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf, bool cached)
 {
 	bool joined;
 	assert(count <= BD_READ_BLOCKS);
-	int error = fetch_places(store, places, count, buf, count > 1 ? thread_join_memory() : NULL, &joined);
+	int error = fetch_places(store, places, count, buf, cached, count > 1 ? thread_join_memory() : NULL, &joined);
 	/* It may have been a slot between that cannot be read, which nobody asked for. */
 	if (error != 0 && joined)
-		error = fetch_places(store, places, count, buf, NULL, &joined);
+		error = fetch_places(store, places, count, buf, cached, NULL, &joined);
 	return error;
 }

@@ -588,6 +588,11 @@ void bd_inode_attr(struct bd_inode *inode, struct bd_attr *ret_attr)
 	pthread_rwlock_unlock(&inode->lock);
 }
 
+void bd_inode_use_cache(struct bd_inode *inode, int delta)
+{
+	atomic_fetch_add(&inode->cache_users, (uint32_t)delta);
+}
+
 void **bd_inode_user(struct bd_inode *inode)
 {
 	return &inode->user;

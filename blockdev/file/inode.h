@@ -25,7 +25,7 @@ void inode_add_pending(struct bd_inode *inode, uint32_t block, unsigned count, u
 
 /* Read the blocks at `count` places (at most BD_READ_BLOCKS) into `buf`, one behind the other; holes become zeros. Not verified. `buf` is aligned
  * as for nf_io_run, and undefined on error: -ESTALE a place was given up; -ENODATA; -EIO. */
-NF_MUST_CHECK int places_fetch(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf);
+NF_MUST_CHECK int places_fetch(struct bd_store *store, const struct bd_place *places, unsigned count, void *buf, bool cached);
 
 /* The directory as it is at one moment. `enough` > 0: that many entries suffice (is it empty?). */
 NF_MUST_CHECK int names_list(struct bd_inode *dir, size_t enough, struct bd_listing **ret_listing);

@@ -204,7 +204,7 @@ static int store_made(struct bd_inode *inode, struct made *made)
 	struct bd_store *store = inode->store;
 	struct slots_piece pieces[SLOTS_PIECES_MAX];
 	unsigned count = 0;
-	int error = slots_write(store, made->data, made->n, pieces, &count);
+	int error = slots_write(inode, made->data, made->n, pieces, &count);
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&inode->lock);

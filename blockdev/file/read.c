@@ -153,13 +153,15 @@ static int read_attempts(struct bd_inode *inode, struct read_batch *batch, uint8
 {
 	struct bd_place suspect = {0};
 	unsigned waits = 0;
+	/* What does not match is read from the disk itself: the second look is what counts. */
+	bool is_cached = atomic_load_explicit(&inode->cache_users, memory_order_relaxed) > 0;
 	for (unsigned attempt = 0; attempt < READ_ATTEMPTS + waits; attempt++) {
 		lazy_clear(lazy);
 		int error = look_up(inode, batch, lazy);
 		if (error == 0 && is_lazy(lazy) && make == BD_MAKE_NOT)
 			return BD_LAZY;
 		if (error == 0)
-			error = places_fetch(inode->store, batch->places, batch->count, buf);
+			error = places_fetch(inode->store, batch->places, batch->count, buf, attempt == 0 && is_cached);
 		if (error == -ENODATA)
 			error = -EUCLEAN; /* shorter than the index says */
 		unsigned bad = error == 0 ? first_bad(batch, buf) : 0;
@@ -205,7 +207,7 @@ int bd_blocks_read(struct bd_inode *inode, uint32_t block, uint32_t count, void 
 int bd_place_read(struct bd_store *store, struct bd_place place, void *buf)
 {
 	struct read_batch batch = {.count = 1, .places = {place}};
-	int error = places_fetch(store, batch.places, batch.count, buf);
+	int error = places_fetch(store, batch.places, batch.count, buf, false);
 	if (error != 0)
 		return error == -ENODATA ? -EUCLEAN : error;
 	return first_bad(&batch, buf) == 1 ? 0 : -EUCLEAN;
@@ -216,7 +218,7 @@ bool bd_places_read(struct bd_store *store, const struct bd_place *places, unsig
 	struct read_batch batch = {.count = count};
 	assert(count <= BD_READ_BLOCKS);
 	memcpy(batch.places, places, count * sizeof(*places));
-	return places_fetch(store, batch.places, batch.count, buf) == 0 && first_bad(&batch, buf) == count;
+	return places_fetch(store, batch.places, batch.count, buf, false) == 0 && first_bad(&batch, buf) == count;
 }
 
 /* Unaligned in memory or in the file: through a block-wise buffer. */

@@ -1,4 +1,4 @@
-/* New slots of the front extents for blocks of data. */
+/* New slots for blocks of data. */
 #include "blockdev/file/slots.h"
 
 void slots_abandon(struct bd_store *store, const struct slots_piece *pieces, unsigned count)
@@ -9,9 +9,11 @@ void slots_abandon(struct bd_store *store, const struct slots_piece *pieces, uns
 	}
 }
 
-int slots_write(struct bd_store *store, uint8_t *data, uint32_t count, struct slots_piece pieces[SLOTS_PIECES_MAX],
+int slots_write(struct bd_inode *inode, uint8_t *data, uint32_t count, struct slots_piece pieces[SLOTS_PIECES_MAX],
 		unsigned *ret_count)
 {
+	struct bd_store *store = inode->store;
+	enum bd_stream stream = atomic_load(&inode->cache_users) > 0 ? BD_STREAM_CACHED : BD_STREAM_FRONT;
 	unsigned n = 0;
 	int error = 0;
 	for (uint32_t at = 0; at < count && error == 0;) {
@@ -20,7 +22,7 @@ int slots_write(struct bd_store *store, uint8_t *data, uint32_t count, struct sl
 			error = -EIO;
 			break;
 		}
-		error = bd_extent_alloc(store, BD_STREAM_FRONT, count - at, &piece.extent, &piece.slot, &piece.count);
+		error = bd_extent_alloc(store, stream, count - at, &piece.extent, &piece.slot, &piece.count);
 		if (error != 0)
 			break;
 		pieces[n++] = piece;

@@ -1,4 +1,4 @@
-/* New slots of the front extents for blocks of data: written first, owned afterwards. */
+/* New slots for blocks of data: written first, owned afterwards. */
 #ifndef BD_SLOTS_H
 #define BD_SLOTS_H
 
@@ -12,8 +12,8 @@ struct slots_piece {
 };
 #define SLOTS_PIECES_MAX 8 /* extents are far larger than what is written at once: two suffice but for very full ones */
 
-/* Under no inode's lock: write `count` aligned blocks to new slots. On an error nothing is left. -ENOSPC. */
-NF_MUST_CHECK int slots_write(struct bd_store *store, uint8_t *data, uint32_t count, struct slots_piece pieces[SLOTS_PIECES_MAX],
+/* Under no inode's lock: write `count` aligned blocks to new slots, of the stream that the file's new blocks go to. On an error nothing is left. -ENOSPC. */
+NF_MUST_CHECK int slots_write(struct bd_inode *inode, uint8_t *data, uint32_t count, struct slots_piece pieces[SLOTS_PIECES_MAX],
 			      unsigned *ret_count);
 /* Give pieces back that were written, when they are not to be owned. */
 void slots_abandon(struct bd_store *store, const struct slots_piece *pieces, unsigned count);

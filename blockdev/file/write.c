@@ -1,7 +1,7 @@
 /* Writing, truncating, punching, fsync.
  *
  * A write copies its blocks into aligned memory, checksums them and takes one of two ways:
- *   data     new slots of the front extent; bytes are written before the map says so. The description reaches log and index once
+ *   data     new slots of an extent; bytes are written before the map says so. The description reaches log and index once
  *            the bytes are durable (fsync, freezing, or the background): BD_PENDING until then.
  *   inline   into the open log record: small writes that somebody waits for. One write and one flush make them durable.
  * Nothing is ever overwritten in place, so a block is its old or its new version whatever happens.
@@ -194,7 +194,7 @@ static int put_data(struct bd_inode *inode, struct chunk *chunk, uint64_t end, u
 {
 	struct slots_piece pieces[SLOTS_PIECES_MAX];
 	unsigned count = 0;
-	int error = slots_write(inode->store, chunk->data, chunk->count, pieces, &count);
+	int error = slots_write(inode, chunk->data, chunk->count, pieces, &count);
 	if (error != 0)
 		return error;
 	pthread_rwlock_wrlock(&inode->lock);

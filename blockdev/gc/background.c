@@ -307,7 +307,7 @@ int bd_store_gc(struct bd_store *store, bd_progress_fn progress, void *arg, stru
 	if (error == 0)
 		error = bd_sweep_pending(store, false, progress, arg, &result.versions_dropped);
 	if (error == 0)
-		error = bd_extents_seal(store, BD_STREAM_FRONT);
+		error = bd_extents_seal_new(store);
 	if (error == 0)
 		error = collect_all(store, true, UINT32_MAX, progress, arg, &result);
 	if (error == 0)

@@ -203,6 +203,7 @@ static void serve(struct nbd_session *session)
 	pthread_t threads[BD_VOLUME_THREADS];
 	int memory_fd = -1;
 	int rc = make_memory(session, &memory_fd);
+	bd_inode_use_cache(session->inode, 1);
 	if (rc == 0)
 		rc = start_workers(session, threads);
 	if (rc != 0) {
@@ -217,6 +218,7 @@ static void serve(struct nbd_session *session)
 		}
 		stop_workers(session, threads, BD_VOLUME_THREADS);
 	}
+	bd_inode_use_cache(session->inode, -1);
 	if (memory_fd >= 0)
 		close(memory_fd);
 }

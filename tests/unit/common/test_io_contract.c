@@ -356,6 +356,90 @@ static void large_transfers(void **state)
 	nf_io_close(file);
 }
 
+static void run_cached(struct nf_io *io, enum nf_io_kind kind, struct nf_file *file, uint64_t offset, void *buf, size_t size)
+{
+	struct nf_io_op one = {.kind = kind, .cached = true, .file = file, .offset = offset, .buf = buf, .size = size};
+
+	assert_int_equal(nf_io_run(io, &one, 1), 0);
+}
+
+static void put_cached(struct nf_io *io, struct nf_file *file, uint64_t offset, size_t size, uint32_t tag)
+{
+	uint8_t *buf = buffer(size);
+
+	fill(buf, size, tag);
+	run_cached(io, NF_IO_WRITE, file, offset, buf, size);
+	free(buf);
+}
+
+static bool holds_cached(struct nf_io *io, struct nf_file *file, uint64_t offset, size_t size, uint32_t tag)
+{
+	uint8_t *buf = buffer(size);
+
+	run_cached(io, NF_IO_READ, file, offset, buf, size);
+	bool good = is_filled(buf, size, tag);
+	free(buf);
+	return good;
+}
+
+/* Whichever way something was written, both ways of reading see it, and so it stays. */
+static void cached_and_not_cached_agree(void **state)
+{
+	struct nf_io *io = io_of(state);
+	struct nf_file *file = create_file(io, "a");
+
+	assert_int_equal(nf_io_allocate(file, 0, 16 * BLOCK), 0);
+	put_cached(io, file, 0, BLOCK, 1);
+	assert_true(holds(io, file, 0, BLOCK, 1));
+	assert_true(holds_cached(io, file, 0, BLOCK, 1));
+	/* The neighbour is in the cache by now, as zeros. */
+	uint8_t *buf = buffer(4 * BLOCK);
+	run_cached(io, NF_IO_READ, file, 0, buf, 4 * BLOCK);
+	assert_true(is_zero(buf + BLOCK, 3 * BLOCK));
+	free(buf);
+	put(io, file, BLOCK, BLOCK, 2);
+	assert_true(holds_cached(io, file, BLOCK, BLOCK, 2));
+	put(io, file, 0, BLOCK, 3);
+	assert_true(holds_cached(io, file, 0, BLOCK, 3));
+	put_cached(io, file, BLOCK, BLOCK, 4);
+	flush_file(io, file);
+	assert_int_equal(nf_io_punch(file, 2 * BLOCK, BLOCK), 0);
+	nf_io_close(file);
+	assert_int_equal(nf_io_open(io, "a", NF_OPEN_READONLY, &file), 0);
+	assert_true(holds_cached(io, file, 0, BLOCK, 3));
+	assert_true(holds(io, file, BLOCK, BLOCK, 4));
+	assert_true(holds_cached(io, file, BLOCK, BLOCK, 4));
+	nf_io_close(file);
+}
+
+static void a_wide_batch_may_be_cached_in_part(void **state)
+{
+	struct nf_io *io = io_of(state);
+	struct nf_file *file = create_file(io, "a");
+	struct nf_io_op ops[WIDE];
+	uint8_t *buf = buffer(WIDE * BLOCK);
+
+	for (unsigned i = 0; i < WIDE; i++) {
+		fill(buf + i * BLOCK, BLOCK, i);
+		ops[i] = op(NF_IO_WRITE, file, i * BLOCK, buf + i * BLOCK, BLOCK, false);
+		ops[i].cached = i % 3 == 0;
+	}
+	assert_int_equal(nf_io_run(io, ops, WIDE), 0);
+	memset(buf, 0, WIDE * BLOCK);
+	for (unsigned i = 0; i < WIDE; i++) {
+		ops[i].kind = NF_IO_READ;
+		ops[i].cached = i % 2 == 0;
+	}
+	assert_int_equal(nf_io_run(io, ops, WIDE), 0);
+	for (unsigned i = 0; i < WIDE; i++)
+		assert_true(is_filled(buf + i * BLOCK, BLOCK, i));
+	struct nf_io_op beyond = op(NF_IO_READ, file, WIDE * BLOCK, buf, BLOCK, false);
+	beyond.cached = true;
+	assert_int_equal(nf_io_run(io, &beyond, 1), -ENODATA);
+	free(buf);
+	nf_io_close(file);
+}
+
 /* ---- names ---- */
 
 static void unlink_keeps_open_files(void **state)
@@ -546,7 +630,9 @@ static void random_operations(void **state)
 		ON(setup, create_and_open), ON(setup, write_and_read), ON(setup, read_past_end), ON(setup, allocate),            \
 			ON(setup, truncate_file), ON(setup, punch), ON(setup, read_only), ON(setup, empty_batch),                \
 			ON(setup, wide_batch), ON(setup, chains_are_in_order), ON(setup, failed_chain_is_cancelled),             \
-			ON(setup, large_transfers), ON(setup, unlink_keeps_open_files), ON(setup, rename_file),                  \
+			ON(setup, large_transfers), ON(setup, cached_and_not_cached_agree),                                      \
+			ON(setup, a_wide_batch_may_be_cached_in_part), ON(setup, unlink_keeps_open_files),                       \
+			ON(setup, rename_file),                                                                                  \
 			ON(setup, directories), ON(setup, unlink_while_listing), ON(setup, free_bytes),                          \
 			ON(setup, random_operations),                                                                            \
 	}

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -140,6 +141,78 @@ static void rings_are_freed(void **state)
 	assert_int_equal(count_open_files(), before);
 	assert_true(wide_round_trip(f->io, file, 0, 1));
 	nf_io_close(file);
+}
+
+/* Pages of the file in the kernel's cache. */
+static unsigned count_cached_pages(const struct fixture *f, const char *name, unsigned pages)
+{
+	char path[512];
+	unsigned char resident[64] = {0};
+	unsigned count = 0;
+
+	assert_true(pages <= sizeof(resident));
+	snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	void *map = mmap(NULL, pages * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mincore(map, pages * PAGE, resident), 0);
+	for (unsigned i = 0; i < pages; i++)
+		count += resident[i] & 1;
+	munmap(map, pages * PAGE);
+	close(fd);
+	return count;
+}
+
+/* Through the page cache where it says so and only there; the descriptor for it goes with the file. */
+static void cached_ops_use_the_page_cache(void **state)
+{
+	struct fixture *f = *state;
+	unsigned before = count_open_files();
+	struct nf_file *file = create_file(f->io, "a");
+	uint8_t *buf = buffer(4 * PAGE);
+
+	put(f->io, file, 0, 4 * PAGE, 1);
+	assert_int_equal(count_open_files(), before + 1);
+	assert_int_equal(count_cached_pages(f, "a", 4), 0);
+	fill(buf, PAGE, 2);
+	struct nf_io_op op = {.kind = NF_IO_WRITE, .cached = true, .file = file, .offset = PAGE, .buf = buf, .size = PAGE};
+	assert_int_equal(nf_io_run(f->io, &op, 1), 0);
+	assert_int_equal(count_cached_pages(f, "a", 4), 1);
+	op = (struct nf_io_op){.kind = NF_IO_READ, .cached = true, .file = file, .buf = buf, .size = 4 * PAGE};
+	assert_int_equal(nf_io_run(f->io, &op, 1), 0);
+	assert_int_equal(count_cached_pages(f, "a", 4), 4);
+	assert_int_equal(count_open_files(), before + 2);
+	nf_io_close(file);
+	assert_int_equal(count_open_files(), before);
+	free(buf);
+}
+
+static int run_without_more_files(struct fixture *f)
+{
+	struct nf_file *file = create_file(f->io, "a");
+	uint8_t *buf = buffer(PAGE);
+	struct nf_io_op op = {.kind = NF_IO_WRITE, .cached = true, .file = file, .buf = buf, .size = PAGE};
+
+	fill(buf, PAGE, 1);
+	if (setrlimit(RLIMIT_NOFILE, &(struct rlimit){1, 1}) != 0)
+		return 2;
+	if (nf_io_run(f->io, &op, 1) != 0 || !holds(f->io, file, 0, PAGE, 1))
+		return 3;
+	nf_io_close(file);
+	return 0;
+}
+
+static void expect_success(pid_t pid);
+
+/* It is a hint: without a descriptor to spare, it is done the other way. */
+static void without_more_files(void **state)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(run_without_more_files(*state));
+	expect_success(pid);
 }
 
 /* Wait for a child that exits 0 when all was well. */
@@ -354,6 +427,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(at_size_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(rings_are_freed, setup, teardown),
+		cmocka_unit_test_setup_teardown(cached_ops_use_the_page_cache, setup, teardown),
+		cmocka_unit_test_setup_teardown(without_more_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(after_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(modes, setup, teardown),
 	};
