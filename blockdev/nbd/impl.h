@@ -6,6 +6,7 @@
 
 #include "blockdev/nbd/proto.h"
 #include "blockdev/nbd/volume.h"
+#include "blockdev/nbd/watch.h"
 
 /* FREE -> OPENING (acceptor) -> SERVING -> DONE (its thread, last act) -> FREE (acceptor or stop, after joining). */
 enum nbd_session_state { NBD_SESSION_FREE, NBD_SESSION_OPENING, NBD_SESSION_SERVING, NBD_SESSION_DONE };
@@ -25,6 +26,7 @@ struct nbd_session {
 	void *memory;
 	/* the session's workers */
 	_Atomic bool is_ending;
+	struct nbd_watch watch; /* for requests */
 	_Atomic uint32_t turn; /* from which slot on the next request is looked for */
 	_Atomic uint64_t reads, read_bytes, writes_done, written_bytes, flushes;
 };

@@ -20,7 +20,7 @@
  *                                              56  u16 length of the message, then the message (status != 0)
  *
  *   shared memory
- *      0  head: u64 submitted (a bit a slot), at 64 u32 bell, at 128 u32 sleepers
+ *      0  head: u64 submitted (a bit a slot), at 64 u32 bell, at 128 u32 sleepers, at 132 u32 watching: somebody looks at `submitted` all the time
  *   4096  NBD_SLOTS slots of 64 bytes
  *   8192  NBD_SLOTS areas of NBD_AREA_BYTES
  *
@@ -31,7 +31,7 @@
  *   20  u32 skip: where in the area the data begins (READ); count of extents (EXTENTS)
  *   24  u32 state
  *
- * The plugin fills a slot, sets its state, sets its bit in `submitted`, and rings the bell when somebody sleeps. A thread of the daemon that takes the
+ * The plugin fills a slot, sets its state, sets its bit in `submitted`, and rings the bell when somebody sleeps and nobody watches. A thread of the daemon that takes the
  * bit away has the request. Both sides are careful: what the other one wrote is copied first and looked at then, since it may change at any moment.
  *
  * The daemon writes to disk from the shared memory without a copy, so who changes an area while a write of it is under way may get a block with a wrong
@@ -112,8 +112,10 @@ struct nbd_head {
 	_Atomic uint32_t bell;
 	uint8_t unused2[60];
 	_Atomic uint32_t sleepers;
+	_Atomic uint32_t watching;
 };
 static_assert(offsetof(struct nbd_head, bell) == 64 && offsetof(struct nbd_head, sleepers) == 128, "offsets are in the table above");
+static_assert(offsetof(struct nbd_head, watching) == 132, "offsets are in the table above");
 
 enum { NBD_SLOT_IDLE, NBD_SLOT_PENDING, NBD_SLOT_WAITED, NBD_SLOT_DONE };
 

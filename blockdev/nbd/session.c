@@ -46,6 +46,28 @@ static void sleep_until_rung(struct nbd_session *session, struct nbd_head *head)
 	atomic_fetch_sub(&head->sleepers, 1);
 }
 
+/* When all others sleep, so that the one request after the other of a client that waits for each is served by one thread, which looks for the next one for
+ * a moment before it sleeps. True: there is one. Meanwhile the peer rings for nobody. What came besides while nobody was rung for, others are woken
+ * for: the peer sets its bit first and looks for a watcher then; we say that we are none any more first and look for bits then. */
+static bool watch_for_requests(struct nbd_session *session, struct nbd_head *head)
+{
+	if (atomic_load(&head->sleepers) != BD_VOLUME_THREADS - 1 || !nbd_watch_begin(&session->watch))
+		return false;
+	struct nbd_watch_time time = {0};
+	atomic_store(&head->watching, 1);
+	while (atomic_load_explicit(&head->submitted, memory_order_relaxed) == 0 && !atomic_load_explicit(&session->is_ending, memory_order_relaxed) &&
+	       nbd_watch_on(&time))
+		continue;
+	atomic_store(&head->watching, 0);
+	int count = __builtin_popcountll(atomic_load(&head->submitted));
+	nbd_watch_end(&session->watch, count > 0);
+	if (count > 1 && atomic_load(&head->sleepers) > 0) {
+		atomic_fetch_add(&head->bell, 1);
+		nbd_futex_wake(&head->bell, count - 1);
+	}
+	return count > 0;
+}
+
 static void *worker_thread(void *arg)
 {
 	struct nbd_session *session = arg;
@@ -54,7 +76,7 @@ static void *worker_thread(void *arg)
 		int slot = take_submitted(session, head);
 		if (slot >= 0)
 			nbd_op_serve(session, (unsigned)slot);
-		else
+		else if (!watch_for_requests(session, head))
 			sleep_until_rung(session, head);
 	}
 	return NULL;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "blockdev/nbd/plugin/connect.h"
+#include "blockdev/nbd/watch.h"
 
 #define PIECES_MAX 8u /* of one request at a time */
 #define RECONNECT_PAUSE_NS INT64_C(1000000000)
@@ -32,7 +33,7 @@ struct channel {
 	/* guarded by lock */
 	enum channel_state state;
 	uint64_t free_slots;
-	unsigned in_work;
+	_Atomic unsigned in_work; /* changes under the lock */
 	bool is_connecting;
 	int64_t tried_ns; /* to connect, on the monotonic clock */
 	char trouble[CHANNEL_MESSAGE_MAX];
@@ -45,6 +46,7 @@ struct channel {
 	/* changes answered, and how many of them a flush covers */
 	_Atomic uint64_t changes, flushed;
 	_Atomic bool is_broken;
+	struct nbd_watch watch; /* for answers */
 };
 
 static int64_t now_ns(clockid_t clock)
@@ -237,7 +239,7 @@ static void submit(struct channel *channel, unsigned slot, const struct nbd_requ
 	nbd_request_put(at, request);
 	atomic_store(&at->state, NBD_SLOT_PENDING);
 	atomic_fetch_or(&head->submitted, htole64(UINT64_C(1) << slot));
-	if (atomic_load(&head->sleepers) > 0) {
+	if (atomic_load(&head->watching) == 0 && atomic_load(&head->sleepers) > 0) {
 		atomic_fetch_add(&head->bell, 1);
 		nbd_futex_wake(&head->bell, 1);
 	}
@@ -245,9 +247,22 @@ static void submit(struct channel *channel, unsigned slot, const struct nbd_requ
 		give_up_slots(channel->memory);
 }
 
+/* Where others are in work, the processor is for them. */
+static void watch_for_answer(struct channel *channel, struct nbd_slot *at)
+{
+	if (atomic_load(&channel->in_work) != 1 || !nbd_watch_begin(&channel->watch))
+		return;
+	struct nbd_watch_time time = {0};
+	while (atomic_load(&at->state) != NBD_SLOT_DONE && nbd_watch_on(&time))
+		continue;
+	nbd_watch_end(&channel->watch, atomic_load(&at->state) == NBD_SLOT_DONE);
+}
+
 static int await(struct channel *channel, unsigned slot)
 {
 	struct nbd_slot *at = nbd_slot_of(channel->memory, slot);
+	if (atomic_load(&at->state) != NBD_SLOT_DONE)
+		watch_for_answer(channel, at);
 	for (;;) {
 		uint32_t state = NBD_SLOT_PENDING;
 		if (atomic_compare_exchange_strong(&at->state, &state, NBD_SLOT_WAITED))
