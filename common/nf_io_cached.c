@@ -10,6 +10,7 @@
 #include "common/nf_io_ring.h"
 
 #define LIMIT_SHARE 4u /* of the process's descriptors: others need theirs */
+#define WRITE_BACK_STEP (UINT64_C(16) << 20)
 
 static _Atomic unsigned open_count;
 
@@ -34,19 +35,30 @@ int nf_ring_cached_fd(struct nf_ring_file *file)
 		return fd;
 	fd = may_open() ? reopen(file) : NF_RING_NO_FD;
 	if (fd < 0)
-		return file->fd;
+		fd = file->fd;
 	if (!atomic_compare_exchange_strong(&file->cached_fd, &none, fd)) {
-		close(fd);
+		if (fd != file->fd)
+			close(fd);
 		return none;
 	}
-	atomic_fetch_add(&open_count, 1);
+	if (fd != file->fd)
+		atomic_fetch_add(&open_count, 1);
 	return fd;
+}
+
+/* A flush waits for all that is dirty, and others wait for the flush: so it must not become much. A failed write-back is not told here but by the flush,
+ * which has a descriptor of its own to be told by. */
+void nf_ring_cached_wrote(struct nf_ring_file *file, size_t size)
+{
+	uint64_t before = atomic_fetch_add_explicit(&file->cached_bytes, size, memory_order_relaxed);
+	if (before / WRITE_BACK_STEP != (before + size) / WRITE_BACK_STEP && nf_ring_cached_fd(file) != file->fd)
+		(void)sync_file_range(nf_ring_cached_fd(file), 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE);
 }
 
 void nf_ring_close_cached(struct nf_ring_file *file)
 {
 	int fd = atomic_load(&file->cached_fd);
-	if (fd == NF_RING_NO_FD)
+	if (fd == NF_RING_NO_FD || fd == file->fd)
 		return;
 	close(fd);
 	atomic_fetch_sub(&open_count, 1);

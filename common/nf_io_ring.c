@@ -358,4 +358,7 @@ void nf_ring_run(struct nf_io_op *ops, unsigned count)
 		run_by_ring(uring, ops, count);
 	else
 		run_by_calls(ops, count);
+	for (unsigned i = 0; i < count; i++)
+		if (ops[i].cached && ops[i].kind == NF_IO_WRITE && ops[i].result == 0)
+			nf_ring_cached_wrote((struct nf_ring_file *)ops[i].file, ops[i].size);
 }

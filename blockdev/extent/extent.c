@@ -253,6 +253,14 @@ bool bd_extent_exists(struct bd_store *store, uint32_t id)
 	return exists;
 }
 
+bool bd_extent_may_cache(struct bd_store *store, const struct bd_extent *extent)
+{
+	pthread_mutex_lock(&store->extents->lock);
+	bool may = extent->is_cached || (extent->sealed && extent->unfilled == 0);
+	pthread_mutex_unlock(&store->extents->lock);
+	return may;
+}
+
 struct nf_io_op bd_extent_read_op(struct bd_extent *extent, uint32_t slot, unsigned count, void *buf)
 {
 	return (struct nf_io_op){.kind = NF_IO_READ,

@@ -79,6 +79,8 @@ void bd_extent_put(struct bd_store *store, struct bd_extent *extent);
 /* Hold an extent for reading. -ESTALE when it is gone. */
 NF_MUST_CHECK int bd_extent_get(struct bd_store *store, uint32_t id, struct bd_extent **ret_extent);
 bool bd_extent_exists(struct bd_store *store, uint32_t id);
+/* May it be read through the kernel's page cache? Nobody writes to slots of it past that. */
+bool bd_extent_may_cache(struct bd_store *store, const struct bd_extent *extent);
 /* The op that reads `count` slots. */
 struct nf_io_op bd_extent_read_op(struct bd_extent *extent, uint32_t slot, unsigned count, void *buf);
 

@@ -119,7 +119,7 @@ static int add_read(struct fetch *fetch, uint64_t loc, unsigned count, uint8_t *
 	fetch->held_count++;
 	struct nf_io_op *op = &fetch->ops[fetch->op_count++];
 	*op = bd_extent_read_op(*extent, bd_loc_slot(loc), count, to);
-	op->cached = fetch->cached;
+	op->cached = fetch->cached && bd_extent_may_cache(fetch->store, *extent);
 	return 0;
 }
 

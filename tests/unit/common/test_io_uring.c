@@ -188,6 +188,46 @@ static void cached_ops_use_the_page_cache(void **state)
 	free(buf);
 }
 
+/* Dirty pages of the file; false: this kernel cannot tell (before 6.5). */
+static bool count_dirty_pages(const struct fixture *f, const char *name, uint64_t *ret_cached, uint64_t *ret_dirty)
+{
+	struct { uint64_t off, len; } range = {0};
+	struct { uint64_t cached, dirty, writeback, evicted, recently; } stat;
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	long rc = syscall(451 /* cachestat */, fd, &range, &stat, 0);
+	close(fd);
+	*ret_cached = stat.cached;
+	*ret_dirty = stat.dirty;
+	return rc == 0;
+}
+
+static void little_stays_dirty(void **state)
+{
+	enum { MIB = 1 << 20 };
+	struct fixture *f = *state;
+	struct nf_file *file = create_file(f->io, "a");
+	uint8_t *buf = buffer(MIB);
+	uint64_t cached, dirty;
+
+	assert_int_equal(nf_io_allocate(file, 0, 64 * MIB), 0);
+	fill(buf, MIB, 1);
+	for (unsigned i = 0; i < 63; i++) {
+		struct nf_io_op op = {.kind = NF_IO_WRITE, .cached = true, .file = file, .offset = (uint64_t)i * MIB, .buf = buf, .size = MIB};
+		assert_int_equal(nf_io_run(f->io, &op, 1), 0);
+	}
+	bool told = count_dirty_pages(f, "a", &cached, &dirty);
+	nf_io_close(file);
+	free(buf);
+	if (!told)
+		skip();
+	assert_true(cached >= 60 * MIB / PAGE);
+	assert_true(dirty <= 20 * MIB / PAGE);
+}
+
 static int run_without_more_files(struct fixture *f)
 {
 	struct nf_file *file = create_file(f->io, "a");
@@ -428,6 +468,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(many_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(rings_are_freed, setup, teardown),
 		cmocka_unit_test_setup_teardown(cached_ops_use_the_page_cache, setup, teardown),
+		cmocka_unit_test_setup_teardown(little_stays_dirty, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_more_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(after_fork, setup, teardown),
 		cmocka_unit_test_setup_teardown(modes, setup, teardown),
