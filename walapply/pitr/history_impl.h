@@ -38,6 +38,7 @@ struct wh_hot {
 	size_t behind_count;
 	uint64_t next; /* the segment that comes next */
 	uint64_t generation; /* of the entry, when it was said */
+	uint32_t again; /* records in a segment that make a page hot which was made before it */
 	struct wa_version version;
 	int64_t worked_ns; /* when a segment was gone through last */
 };

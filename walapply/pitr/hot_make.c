@@ -6,7 +6,8 @@
 
 #define HOT_PAGES 512u /* of a branch */
 #define HOT_ADMIT 200u /* records in a segment behind the one that makes the page */
-#define HOT_AGAIN 16u /* in a later one */
+#define HOT_AGAIN 16u /* in a later one, at least: more where too many pages would have to be looked back for */
+#define HOT_LOOKS 4096u /* records of a segment's looks back: each is a read of a page of log */
 #define HOT_EVERY 512u /* records between two images */
 #define HOT_IDLE 8u /* segments without a record of the page, until it is forgotten */
 #define HOT_SHARE 24u /* images take no more than this part of a segment's bytes */
@@ -55,6 +56,8 @@ struct maker {
 	struct wa_images_builder *builder;
 	struct wh_hot_page **fresh; /* met in this segment */
 	size_t fresh_count;
+	uint32_t looks; /* records that may still be read behind */
+	bool is_short; /* there were not enough */
 	/* of the block under way: its records from the last one on that makes it */
 	struct wa_block block;
 	struct nf_lsn *records;
@@ -105,6 +108,10 @@ static struct wh_hot_page *find(const struct wh_hot *hot, const struct wa_block 
 /* A page for the block under way; NULL: it is not known what it was before. */
 static int admit(struct maker *maker, struct wh_hot_page **ret_page)
 {
+	*ret_page = NULL;
+	maker->is_short |= !maker->has_whole && maker->looks == 0;
+	if (!maker->has_whole && maker->looks == 0)
+		return 0;
 	if (maker->fresh == NULL)
 		maker->fresh = calloc(HOT_PAGES, sizeof(struct wh_hot_page *));
 	struct wh_hot_page *page = maker->fresh != NULL ? calloc(1, sizeof(*page)) : NULL;
@@ -112,6 +119,8 @@ static int admit(struct maker *maker, struct wh_hot_page **ret_page)
 		return -ENOMEM;
 	page->block = maker->block;
 	int status = maker->has_whole ? 1 : wh_hot_look_back(maker->hot, maker->job, page);
+	if (!maker->has_whole)
+		maker->looks -= NF_MIN(maker->looks, page->since);
 	if (status == 1)
 		maker->fresh[maker->fresh_count++] = page;
 	else
@@ -159,7 +168,8 @@ static int apply_records(struct maker *maker, struct wh_hot_page *page)
 /* Is the block under way, which is not known yet, worth it? */
 static bool is_hot(const struct maker *maker)
 {
-	return maker->count >= (maker->has_whole ? HOT_ADMIT : HOT_AGAIN) && maker->fresh_count < HOT_PAGES;
+	return maker->count >= (maker->has_whole ? HOT_ADMIT : NF_MAX(maker->hot->again, HOT_AGAIN)) &&
+	       maker->fresh_count < HOT_PAGES;
 }
 
 static int finish_block(struct maker *maker)
@@ -284,7 +294,7 @@ static int read_index(const struct hot_job *job, struct wh_hot_index *ret_index)
 int wh_hot_make(struct wh_hot *hot, const struct hot_job *job, uint8_t **ret_bytes, size_t *ret_size)
 {
 	struct wh_hot_index index;
-	struct maker maker = {.job = job, .hot = hot, .index = &index.view};
+	struct maker maker = {.job = job, .hot = hot, .index = &index.view, .looks = HOT_LOOKS};
 	const struct wa_images_info info = {.version = job->version,
 					    .system_id = job->system_id,
 					    .base = {job->number * job->segment_size},
@@ -300,6 +310,8 @@ int wh_hot_make(struct wh_hot *hot, const struct hot_job *job, uint8_t **ret_byt
 		error = walk(&maker);
 	if (error == 0)
 		error = tidy(&maker);
+	/* Where there are many, the hottest ones first. */
+	hot->again = maker.is_short ? NF_MIN(2 * NF_MAX(hot->again, HOT_AGAIN), HOT_ADMIT) : hot->again / 2;
 	int kept = wh_hot_put_behind(hot, &index);
 	error = error == 0 ? kept : error;
 	if (error == 0 && wa_images_size(maker.builder) > empty)
