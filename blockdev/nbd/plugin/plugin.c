@@ -161,14 +161,29 @@ static int plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferre
 
 /* ----------------------------------------------------------------- service */
 
-/* What NBD has no word for is EIO there. */
+/* What NBD has no word for, such as a block with a wrong checksum, is EIO; nbdkit (protocol.c, nbd_errno) would make EINVAL of it. */
+static int nbd_error(int error)
+{
+	switch (error) {
+	case EPERM:
+	case EROFS:
+	case ENOMEM:
+	case EINVAL:
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+	case ESHUTDOWN: return error;
+	default: return EIO;
+	}
+}
+
 static int answer(int rc, const char *what)
 {
 	if (rc == 0)
 		return 0;
 	const char *trouble = channel_trouble(channel);
 	nbdkit_error("%s: cannot %s: %s%s%s", volume_name, what, strerror(-rc), trouble[0] != '\0' ? "; " : "", trouble);
-	nbdkit_set_error(-rc);
+	nbdkit_set_error(nbd_error(-rc));
 	return -1;
 }
 
