@@ -201,8 +201,9 @@ NF_MUST_CHECK int bd_branch_protect(struct bd_store *store, struct bd_branch_id 
 void bd_inode_use(struct bd_inode *inode, int delta);
 
 /* Who wants to know that something was written. `wake` is called on the writer's thread, with no lock of the store held, when file content of a
- * watched branch's head has changed: once, then the branch has to be watched again. It must be short and may not call the store. Set it before
- * the first bd_branch_watch; take it back (NULL) when no thread writes any more. */
+ * watched branch's head has changed: once, then the branch has to be watched again. At first all are watched but internal ones: of each branch that is used at all the
+ * first write is told, also when it got its name just now. It must be short and may not call the store. Set it when no thread writes yet; take it back (NULL) when
+ * none writes any more. */
 void bd_store_set_wake(struct bd_store *store, void (*wake)(void *arg, struct bd_branch_id branch), void *arg);
 /* Watch for the next write. What is written after this call is told, so watch first and look then. -ENOENT. */
 NF_MUST_CHECK int bd_branch_watch(struct bd_store *store, struct bd_branch_id branch);

@@ -62,12 +62,16 @@ def parse_options(arguments):
     parser.add_argument("--pairs", type=int, default=5, help="of history on and off (5)")
     parser.add_argument("--seconds", type=int, default=20, help="of each pgbench in history (20)")
     parser.add_argument("--cache", choices=("back", "through"), default="back", help="of the mount (back)")
+    parser.add_argument("--no-history", action="store_true", help="the branch keeps no history; for recover, which is all that works then")
     parser.add_argument("--pgbackrest", action="store_true", help="pgBackRest too, in open; installed when it is missing")
     parser.add_argument("--scratch", default=os.path.join(systems.ROOT, "build"),
                         help="an existing directory on ext4; a directory is made in it and removed at the end (build/)")
     parser.add_argument("--output", help="the file of JSON lines (bench/results/pitr-TIME.jsonl)")
     parser.add_argument("--no-build", action="store_true", help="measure what is built")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.no_history and options.only != ["recover"]:
+        parser.error("--no-history is for --only recover")
+    return options
 
 
 def measure(results, options):

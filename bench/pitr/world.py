@@ -124,7 +124,8 @@ class World:
         self.main.sql(wal_cluster.TPCB)
         self.main.sql("VACUUM FREEZE")
         self.main.sql("CHECKPOINT")
-        self.neonfs.branch("retain", "main", "7d")
+        if not self.options.no_history:
+            self.neonfs.branch("retain", "main", "7d")
         self.files = {name: self.main.sql(f"SELECT pg_relation_filepath('{name}')") for name in
                       ("pgbench_accounts", "pgbench_tellers", "pgbench_branches", "hot")}
 

@@ -37,6 +37,8 @@ void branch_set_name(struct bd_branch *branch, const char *name)
 {
 	snprintf(branch->name, sizeof(branch->name), "%s", name);
 	atomic_store(&branch->is_internal, bd_name_is_internal(name));
+	if (!bd_name_is_internal(name))
+		atomic_store(&branch->is_watched, true);
 }
 
 void branch_count_child(struct bd_branch *parent, const struct bd_branch *child, int delta)
@@ -46,8 +48,7 @@ void branch_count_child(struct bd_branch *parent, const struct bd_branch *child,
 		parent->hidden_children += (uint32_t)delta;
 }
 
-void branch_commit(const struct bd_branch *branch, uint32_t epoch, const char *name, unsigned flags,
-		   struct bd_commit *commit)
+void branch_commit(const struct bd_branch *branch, uint32_t epoch, const char *name, unsigned flags, struct bd_commit *commit)
 {
 	struct bd_key key;
 	uint8_t value[BD_BRANCH_VALUE_MAX];
@@ -212,8 +213,8 @@ static int relate(struct bd_store *store)
 			continue; /* a dead branch that nobody needs may outlive its parent */
 		struct bd_branch *above = branch->parent < id ? store->branches[branch->parent] : NULL;
 		if (above == NULL) {
-			nf_error("branch %s: its parent (id %u) is missing in the index; run neonfs scrub --rebuild", branch->name,
-				 branch->parent);
+			nf_error("branch %s: its parent (id %u) is missing in the index; run neonfs scrub --rebuild",
+				 branch->name, branch->parent);
 			return -EUCLEAN;
 		}
 		above->needs++;
@@ -354,7 +355,7 @@ void bd_store_set_wake(struct bd_store *store, void (*wake)(void *arg, struct bd
 	pthread_rwlock_wrlock(&store->table_lock);
 	for (uint32_t id = 0; id < store->branch_slots; id++) {
 		if (store->branches[id] != NULL)
-			atomic_store(&store->branches[id]->is_watched, false);
+			atomic_store(&store->branches[id]->is_watched, wake != NULL && !store->branches[id]->is_internal);
 	}
 	store->wake = wake;
 	store->wake_arg = arg;
@@ -365,7 +366,7 @@ int bd_branch_watch(struct bd_store *store, struct bd_branch_id id)
 {
 	pthread_rwlock_rdlock(&store->table_lock);
 	struct bd_branch *branch = branch_by_id(store, id.v);
-	if (branch != NULL && store->wake != NULL)
+	if (branch != NULL)
 		atomic_store(&branch->is_watched, true);
 	pthread_rwlock_unlock(&store->table_lock);
 	return branch != NULL ? 0 : -ENOENT;
@@ -373,7 +374,7 @@ int bd_branch_watch(struct bd_store *store, struct bd_branch_id id)
 
 void bd_branch_tell(struct bd_store *store, struct bd_branch *branch)
 {
-	if (atomic_exchange(&branch->is_watched, false))
+	if (atomic_exchange(&branch->is_watched, false) && store->wake != NULL)
 		store->wake(store->wake_arg, (struct bd_branch_id){branch->id});
 }
 

@@ -7,8 +7,8 @@
 static void names_are_checked(void **state)
 {
 	static const char *const good[] = {"a", "main", "a.b", "A-1_z", "9", "release-15.2"};
-	static const char *const bad[] = {"",	 ".",	  "..",	 ".hidden", "-x",     "a/b", "a@b", "a b",
-					  "a\n", "\xc3\xb6", "a..", "a:b",    "a\\b", "*"};
+	static const char *const bad[] = {"",    ".",   "..",       ".hidden", "-x",  "a/b",  "a@b",
+					  "a b", "a\n", "\xc3\xb6", "a..",     "a:b", "a\\b", "*"};
 	char name[300];
 
 	(void)state;
@@ -138,6 +138,21 @@ static void note_wake(void *arg, struct bd_branch_id branch)
 	wakes->branch = branch.v;
 }
 
+/* In its root directory, a new file or the one that is there. */
+static void write_in(struct api *api, struct bd_branch_id branch)
+{
+	const struct bd_create how = {.mode = S_IFREG | 0600};
+	struct bd_inode *root, *file;
+	assert_ok(bd_root(api->store, (struct bd_view){.branch = branch, .epoch = BD_EPOCH_HEAD}, &root));
+	int error = bd_lookup(root, "f", &file);
+	if (error == -ENOENT)
+		error = bd_create(root, "f", &how, &file);
+	assert_ok(error);
+	api_put(file, 0, 1, 100);
+	bd_inode_unref(file, 1);
+	bd_inode_unref(root, 1);
+}
+
 static void a_watched_branch_tells_of_one_write(void **state)
 {
 	struct api *api = *state;
@@ -145,23 +160,35 @@ static void a_watched_branch_tells_of_one_write(void **state)
 	struct bd_branch_info other;
 	struct bd_inode *file = api_create(api->root, "f", S_IFREG | 0600);
 
+	/* Nobody is told, and nothing is told later of what was written then. */
+	api_put(file, 0, 1, 100);
 	bd_store_set_wake(api->store, note_wake, &wakes);
-	api_put(file, 0, 1, 100);
 	assert_int_equal(wakes.count, 0);
-	assert_ok(bd_branch_create_empty(api->store, "other", 0, 0, &other));
-	assert_ok(bd_branch_watch(api->store, other.id));
-	api_put(file, 0, 1, 100);
-	assert_int_equal(wakes.count, 0);
-	assert_ok(bd_branch_watch(api->store, api->main.id));
+	/* At first each branch is watched. */
 	api_put(file, 0, 1, 100);
 	assert_int_equal(wakes.count, 1);
 	assert_int_equal(wakes.branch, api->main.id.v);
 	api_put(file, 0, 1, 100);
 	assert_int_equal(wakes.count, 1);
+	/* Internal ones are not, before they get another name. */
+	assert_ok(bd_branch_create_empty(api->store, ".other", 0, 0, &other));
+	write_in(api, other.id);
+	assert_int_equal(wakes.count, 1);
+	assert_ok(bd_branch_rename(api->store, other.id, "other"));
+	write_in(api, other.id);
+	assert_int_equal(wakes.count, 2);
+	assert_int_equal(wakes.branch, other.id.v);
+	assert_ok(bd_branch_watch(api->store, other.id));
+	api_put(file, 0, 1, 100);
+	assert_int_equal(wakes.count, 2);
+	assert_ok(bd_branch_watch(api->store, api->main.id));
+	api_put(file, 0, 1, 100);
+	assert_int_equal(wakes.count, 3);
+	assert_int_equal(wakes.branch, api->main.id.v);
 	assert_ok(bd_branch_watch(api->store, api->main.id));
 	bd_store_set_wake(api->store, NULL, NULL);
 	api_put(file, 0, 1, 100);
-	assert_int_equal(wakes.count, 1);
+	assert_int_equal(wakes.count, 3);
 	assert_int_equal(bd_branch_watch(api->store, (struct bd_branch_id){777}), -ENOENT);
 	bd_inode_unref(file, 1);
 }

@@ -1,6 +1,6 @@
 /* See control_crashed.h. In which order, and why it may end between any two steps:
  *
- *   0. without history: indexes and summaries of its WAL are made, for this once (wa_crashed.h)
+ *   0. without history: indexes and summaries of its WAL are made, as far as they were not while it was written (wa_crashed.h)
  *   1. the preparer brings state outside of pages to the end, and files to their length; a checkpoint and its timeline are written into pg_wal; the
  *      pg_control that names them lies beside the one that counts
  *   2. what the layer needs is gathered and kept: the index of the WAL; the WAL itself is the branch's own, below the layer
@@ -58,7 +58,7 @@ static int index_wal(struct ctl_call *call, const struct ctl_crashed *crashed, j
 	int64_t began_ns = ctl_now_ns();
 	if (wa_history_status(call->history, crashed->history, &status) == 0)
 		return 0;
-	int rc = wa_crashed_index(call->store, crashed->branch.id, ctl_progress, call);
+	int rc = wa_crashed_index(call->history, crashed->branch.id, ctl_progress, call);
 	ctl_note_time(facts, "index", &began_ns);
 	if (rc == -ECANCELED)
 		return ctl_error(call, "stopped", "given up: the client hung up, or the store is being unmounted");
@@ -82,6 +82,6 @@ int ctl_recover_crashed(struct ctl_call *call, const struct ctl_crashed *crashed
 	int rc = index_wal(call, crashed, facts);
 	if (rc == 0)
 		rc = recover_crashed(call, crashed, facts);
-	wa_crashed_drop(call->store, crashed->branch.id);
+	wa_crashed_drop(call->history, crashed->branch.id);
 	return rc;
 }

@@ -1,43 +1,25 @@
-/* See wa_crashed.h. Each segment is read by itself, from its first record on; whether the records of two follow each other is looked at by who uses them. */
+/* Indexes and summaries for the recovery of a branch without history: what is there already stays (ready.c), the rest is made. See wa_crashed.h. */
 #include "walapply/pitr/wa_crashed.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/nf_log.h"
 #include "walapply/pitr/crashed_impl.h"
-#include "walapply/summary/wa_summary.h"
 
 #define WORKERS 2u
 #define SEGMENTS_LEAST 2u /* less WAL is read in a moment */
 
 /* What the workers share. All but what is behind `lock` is const while they work. */
 struct work {
-	struct bd_store *store;
-	struct bd_inode *live, *index, *summary; /* pg_wal, and where results go */
-	const struct wa_facts *facts;
-	struct wa_version version;
-	bool commit_times;
-	struct nf_lsn redo;
+	struct wh_crash crash;
+	uint64_t first;
 	pthread_mutex_t lock;
 	uint64_t next, end; /* segments that nobody has taken, by number */
 	int error; /* the first one */
 };
-
-/* Of one worker: used again for each segment. */
-struct makers {
-	struct wa_index_builder *index;
-	struct wa_summary_builder *summary;
-};
-
-void wh_crashed_name(struct bd_branch_id branch, char name[WH_CRASHED_NAME])
-{
-	snprintf(name, WH_CRASHED_NAME, WH_CRASHED "%" PRIu32, branch.v);
-}
 
 void wa_crashed_summary_path(struct bd_branch_id branch, char *ret_path, size_t size)
 {
@@ -46,98 +28,18 @@ void wa_crashed_summary_path(struct bd_branch_id branch, char *ret_path, size_t 
 	snprintf(ret_path, size, WA_HISTORY_BRANCH "/%s/" WH_SUMMARIES, name);
 }
 
-static int begin_segment(const struct work *work, struct makers *makers, struct nf_lsn base)
+static int do_segment(const struct work *work, struct wh_makers *makers, uint64_t number)
 {
-	const struct nf_lsn limit = {base.v + work->facts->segment_size};
-	const struct wa_index_config index = {
-		.version = work->version, .system_id = work->facts->system_id, .base = base, .limit = limit};
-	const struct wa_summary_config summary = {.version = work->version,
-						  .system_id = work->facts->system_id,
-						  .base = base,
-						  .limit = limit,
-						  .commit_times = work->commit_times};
-	wa_summary_builder_free(makers->summary);
-	makers->summary = NULL;
-	int error = wa_summary_builder_new(&summary, &makers->summary);
-	if (error == 0)
-		error = makers->index == NULL ? wa_index_builder_new(&index, &makers->index)
-					      : wa_index_builder_reset(makers->index, base, limit);
-	return error;
-}
-
-/* Its records into the builders. 1; 0 the log ends in it, or cannot be read there. */
-static int read_segment(const struct work *work, struct makers *makers, struct nf_lsn base)
-{
-	const bool is_first = work->redo.v > base.v;
-	const struct wh_log_start start = {.lsn = is_first ? work->redo : base, .find = !is_first};
-	const uint64_t limit = base.v + work->facts->segment_size;
-	const struct wa_record *record;
-	struct wa_error why;
-	struct nf_lsn end = {0};
-	struct wh_log log;
-	int status = wh_log_open(&log, work->facts, work->live, NULL, start);
-	if (status != 0)
-		return status;
-	log.live_may_change = false;
-	while ((status = wh_log_next(&log, &record)) == 1 && record->lsn.v < limit) {
-		status = wa_index_add(makers->index, record, &why);
-		if (status == 0)
-			status = wa_summary_add(makers->summary, record, &why);
-		if (status != 0)
-			break;
-		end = record->end;
-	}
-	wh_log_close(&log);
-	if (status == -EBADMSG || status == -EFBIG)
-		return 0;
-	return status == 0 ? end.v >= limit : status;
-}
-
-/* All of them are made durable at once, at the end. */
-static int write_file(struct bd_inode *dir, const char *name, const void *bytes, size_t size)
-{
-	const struct bd_create how = {.mode = S_IFREG | 0400, .uid = geteuid(), .gid = getegid()};
-	struct bd_inode *file;
-	int error = bd_create(dir, name, &how, &file);
-	if (error != 0)
-		return error;
-	error = bd_write(file, 0, bytes, size, 0);
-	bd_inode_unref(file, 1);
-	return error;
-}
-
-static int write_results(const struct work *work, struct makers *makers, struct nf_lsn base)
-{
-	char name[WA_SEGMENT_NAME + 1];
-	uint8_t *index = NULL, *summary = NULL;
-	size_t index_size = 0, summary_size = 0;
-	wa_segment_name(name, wa_facts_timeline_of(work->facts, base), base, work->facts->segment_size);
-	int error = wa_index_finish(makers->index, &index, &index_size);
-	if (error == 0)
-		error = wa_summary_finish(makers->summary, &summary, &summary_size);
-	if (error == 0)
-		error = write_file(work->summary, name, summary, summary_size);
-	if (error == 0)
-		error = write_file(work->index, name, index, index_size);
-	free(index);
-	free(summary);
-	return error;
-}
-
-static int do_segment(const struct work *work, struct makers *makers, uint64_t number)
-{
-	const struct nf_lsn base = {number * work->facts->segment_size};
-	int status = begin_segment(work, makers, base);
+	int status = wh_crash_has(&work->crash, number);
 	if (status == 0)
-		status = read_segment(work, makers, base);
-	return status == 1 ? write_results(work, makers, base) : status;
+		status = wh_crash_make(&work->crash, makers, number);
+	return NF_MIN(status, 0);
 }
 
 /* Segments until there are no more. `progress` on the calling thread's worker only. */
 static void work_on(struct work *work, bd_progress_fn progress, void *arg)
 {
-	struct makers makers = {0};
-	const uint64_t first = work->redo.v / work->facts->segment_size;
+	struct wh_makers makers = {0};
 	for (;;) {
 		pthread_mutex_lock(&work->lock);
 		bool is_over = work->error != 0 || work->next == work->end;
@@ -146,14 +48,14 @@ static void work_on(struct work *work, bd_progress_fn progress, void *arg)
 		if (is_over)
 			break;
 		int error = do_segment(work, &makers, number);
-		if (error == 0 && progress != NULL && progress(arg, "indexing WAL", number - first + 1, work->end - first) != 0)
+		if (error == 0 && progress != NULL &&
+		    progress(arg, "indexing WAL", number - work->first + 1, work->end - work->first) != 0)
 			error = -ECANCELED;
 		pthread_mutex_lock(&work->lock);
 		work->error = work->error != 0 ? work->error : error;
 		pthread_mutex_unlock(&work->lock);
 	}
-	wa_index_builder_free(makers.index);
-	wa_summary_builder_free(makers.summary);
+	wh_makers_free(&makers);
 }
 
 static void *work_beside(void *arg)
@@ -176,79 +78,48 @@ static int work_together(struct work *work, bd_progress_fn progress, void *arg)
 	return work->error;
 }
 
-/* How many segments from the redo pointer's on are full: those whose next one is begun. */
-static int count_full(struct work *work)
+/* From the redo pointer's on; the full ones are those whose next one is begun. */
+static int index_all(struct work *work, bd_progress_fn progress, void *arg)
 {
-	const uint32_t size = work->facts->segment_size;
-	int begun;
-	work->next = work->end = work->redo.v / size;
-	do {
-		const struct nf_lsn after = {(work->end + 1) * size};
-		begun = wh_segment_begun(work->live, wa_facts_timeline_of(work->facts, after), after, size);
-		work->end += begun == 1;
-	} while (begun == 1);
-	return begun;
-}
-
-static int open_directories(struct work *work, struct bd_branch_id branch)
-{
-	struct bd_inode *root, *dir = NULL;
-	char name[WH_CRASHED_NAME];
-	wh_crashed_name(branch, name);
-	int error = wh_root(work->store, true, &root);
-	if (error != 0)
-		return error;
-	error = wh_remove(root, name);
+	work->first = work->next = work->crash.redo.v / work->crash.facts.segment_size;
+	int error = wh_crash_full(&work->crash, work->first, &work->end);
 	if (error == 0)
-		error = wh_directory(root, name, &dir);
-	if (error == 0)
-		error = wh_directory(dir, "index", &work->index);
-	if (error == 0)
-		error = wh_directory(dir, WH_SUMMARIES, &work->summary);
-	if (dir != NULL)
-		bd_inode_unref(dir, 1);
-	bd_inode_unref(root, 1);
-	return error;
-}
-
-static int index_all(struct work *work, struct bd_branch_id branch, bd_progress_fn progress, void *arg)
-{
-	int error = wh_path(work->store, wh_head(branch), "pg_wal", &work->live);
-	if (error == 0)
-		error = count_full(work);
-	if (error != 0 || work->end - work->next < SEGMENTS_LEAST)
+		error = wh_crash_purge(&work->crash);
+	if (error != 0 || work->end - work->first < SEGMENTS_LEAST)
 		return error == -ENOTDIR ? -EINVAL : error;
-	error = open_directories(work, branch);
+	error = wh_crash_places(&work->crash);
 	if (error == 0)
 		error = work_together(work, progress, arg);
-	return error == 0 ? bd_store_sync(work->store) : error;
+	/* All at once, before a layer depends on them. */
+	return error == 0 ? bd_store_sync(work->crash.store) : error;
 }
 
-int wa_crashed_index(struct bd_store *store, struct bd_branch_id branch, bd_progress_fn progress, void *arg)
+static int index_branch(struct wa_history *history, struct bd_branch_id branch, bd_progress_fn progress, void *arg)
 {
-	struct wa_control control;
-	struct wa_facts facts = {0};
-	int major, error = wh_control(store, wh_head(branch), &control, &major, NULL, 0);
-	if (error != 0)
-		return error;
-	facts.major = major;
-	facts.system_id = control.system_id;
-	facts.segment_size = control.wal_segment_size;
-	error = wa_facts_add_timeline(
-		&facts, (struct wa_facts_timeline){.timeline = NF_MAX(control.copy.timeline, control.min_recovery_timeline)});
-	struct work work = {.store = store,
-			    .facts = &facts,
-			    .version = {major, control.checksum_version != 0, control.parameters.wal_log_hints},
-			    .commit_times = control.parameters.track_commit_timestamp,
-			    .redo = control.copy.redo};
+	struct work work = {.next = 0};
+	int error = wh_crash_open(history->store, branch, &work.crash);
 	if (error == 0)
-		error = index_all(&work, branch, progress, arg);
-	struct bd_inode *const inodes[] = {work.live, work.index, work.summary};
-	for (size_t i = 0; i < NF_ARRAY_LEN(inodes); i++)
-		if (inodes[i] != NULL)
-			bd_inode_unref(inodes[i], 1);
-	wa_facts_free(&facts);
+		error = index_all(&work, progress, arg);
+	wh_crash_close(&work.crash);
 	return error;
+}
+
+int wa_crashed_index(struct wa_history *history, struct bd_branch_id branch, bd_progress_fn progress, void *arg)
+{
+	pthread_mutex_lock(&history->ready_lock);
+	int error = index_branch(history, branch, progress, arg);
+	/* What was not looked at must not be used. */
+	if (error != 0)
+		wh_crash_drop(history, branch);
+	pthread_mutex_unlock(&history->ready_lock);
+	return error;
+}
+
+void wa_crashed_drop(struct wa_history *history, struct bd_branch_id branch)
+{
+	pthread_mutex_lock(&history->ready_lock);
+	wh_crash_drop(history, branch);
+	pthread_mutex_unlock(&history->ready_lock);
 }
 
 static void drop(struct bd_inode *root, const char *name)
@@ -258,27 +129,43 @@ static void drop(struct bd_inode *root, const char *name)
 		nf_warn("%s of the history cannot be removed: %s; the next mount does it", name, strerror(-error));
 }
 
-void wa_crashed_drop(struct bd_store *store, struct bd_branch_id branch)
+void wh_crash_drop(struct wa_history *history, struct bd_branch_id branch)
 {
 	struct bd_inode *root;
 	char name[WH_CRASHED_NAME];
 	wh_crashed_name(branch, name);
-	if (wh_root(store, false, &root) != 0)
+	*wh_ready_place(history, branch) = (struct wh_ready){.used = 0};
+	if (wh_root(history->store, false, &root) != 0)
 		return;
 	drop(root, name);
 	bd_inode_unref(root, 1);
 }
 
-void wh_crashed_tidy(struct bd_store *store)
+/* Is it the directory of a branch that has no history and is there? */
+static bool is_wanted(struct wa_history *history, const char *name)
+{
+	struct bd_branch_info info;
+	char *end;
+	unsigned long number = strtoul(name + strlen(WH_CRASHED), &end, 10);
+	if (*end != '\0' || number == 0 || number > UINT32_MAX)
+		return false;
+	const struct bd_branch_id branch = {(uint32_t)number};
+	const struct wh_entry *entry = wh_find(history, branch);
+	return (entry == NULL || !entry->is_on) && bd_branch_get(history->store, branch, &info) == 0 && info.name[0] != '.';
+}
+
+void wh_crashed_tidy(struct wa_history *history)
 {
 	struct bd_inode *root;
 	struct bd_listing *listing;
-	if (wh_root(store, false, &root) != 0)
+	if (wh_root(history->store, false, &root) != 0)
 		return;
 	if (bd_readdir(root, &listing) == 0) {
-		for (size_t i = 0; i < listing->count; i++)
-			if (strncmp(listing->entries[i].name, WH_CRASHED, strlen(WH_CRASHED)) == 0)
-				drop(root, listing->entries[i].name);
+		for (size_t i = 0; i < listing->count; i++) {
+			const char *name = listing->entries[i].name;
+			if (strncmp(name, WH_CRASHED, strlen(WH_CRASHED)) == 0 && !is_wanted(history, name))
+				drop(root, name);
+		}
 		bd_listing_free(listing);
 	}
 	bd_inode_unref(root, 1);

@@ -14,6 +14,7 @@
 #include "walapply/pitr/history_impl.h"
 
 #define SNAPSHOT_EVERY_BYTES (UINT64_C(64) << 20)
+#define UNINDEXED_BYTES (UINT64_C(64) << 20)
 #define RETAIN_EVERY_MS 60000
 #define FACTS "facts"
 
@@ -271,6 +272,8 @@ static void free_history(struct wa_history *history)
 	for (size_t i = 0; i < history->count; i++)
 		free_entry(history->entries[i]);
 	free(history->entries);
+	free(history->others);
+	pthread_mutex_destroy(&history->ready_lock);
 	pthread_cond_destroy(&history->cond);
 	pthread_mutex_destroy(&history->lock);
 	pthread_mutex_destroy(&history->root_lock);
@@ -287,17 +290,21 @@ int wa_history_open(struct bd_store *store, const struct wa_history_options *opt
 	history->options = *options;
 	if (history->options.snapshot_every_bytes == 0)
 		history->options.snapshot_every_bytes = SNAPSHOT_EVERY_BYTES;
+	if (history->options.unindexed_bytes == 0)
+		history->options.unindexed_bytes = UNINDEXED_BYTES;
 	if (history->options.retain_every_ms == 0)
 		history->options.retain_every_ms = RETAIN_EVERY_MS;
 	pthread_mutex_init(&history->lock, NULL);
 	pthread_mutex_init(&history->root_lock, NULL);
+	pthread_mutex_init(&history->ready_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&history->cond, &attr);
 	pthread_condattr_destroy(&attr);
 	bd_store_set_wake(store, wh_wake_branch, history);
-	wh_crashed_tidy(store);
 	int error = load_all(history);
+	if (error == 0)
+		wh_crashed_tidy(history);
 	if (error == 0)
 		error = -pthread_create(&history->thread, NULL, wh_run, history);
 	if (error != 0) {

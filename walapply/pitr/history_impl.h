@@ -19,11 +19,22 @@
 
 #define WH_MERGE_FAN 8u /* segments, or runs, that are put together */
 #define WH_TIERS 2u
+#define WH_READY_PLACES 64u
 
 /* How far the WAL has been read, behind sealed segments too. */
 struct wh_tail {
 	struct nf_lsn end, last; /* end of the last record, and where it began (0 = not known) */
 	int64_t commit_us; /* the time of the last commit read; 0 none */
+};
+
+/* What was made of a branch without history so that it can be recovered fast (ready.c). */
+struct wh_ready {
+	struct bd_branch_id branch; /* 0: a free place */
+	uint64_t used; /* higher: later */
+	int64_t again_ns; /* monotonic: no earlier look */
+	uint64_t system_id; /* 0: nothing yet */
+	uint32_t timeline;
+	uint64_t first, next; /* segments: of the redo pointer; the first one that was not looked at */
 };
 
 /* Pages that go with the log (hot.c). */
@@ -89,6 +100,13 @@ struct wa_history {
 	struct wh_entry **entries; /* by branch id */
 	size_t count, capacity;
 	bool is_stopping, has_woken;
+	struct bd_branch_id *others; /* without an entry, and written to; each once, because the store tells of it once */
+	size_t other_count, other_capacity;
+	/* Making and removing what the recovery of branches without history needs; after an entry's work. A place that was taken for another branch costs a look at
+	 * what is there. */
+	pthread_mutex_t ready_lock;
+	struct wh_ready ready[WH_READY_PLACES];
+	uint64_t ready_used;
 	pthread_mutex_t root_lock; /* making the branch, and the timeline file; before all others */
 };
 
@@ -237,6 +255,8 @@ NF_MUST_CHECK int wh_remove_directories(struct wh_entry *entry);
 /* ---- thread.c */
 /* Ask the thread for a look at the branch. */
 void wh_wake(struct wh_entry *entry);
+/* The same of a branch without an entry. later: not at once. */
+void wh_wake_other(struct wa_history *history, struct bd_branch_id branch, bool later);
 /* A watched branch was written to. On the writer's thread; `history` is the argument of the store's wake. */
 void wh_wake_branch(void *history, struct bd_branch_id branch);
 /* The thread itself, of a struct wa_history, until it is stopping. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/nf_log.h"
+#include "walapply/pitr/wa_crashed.h"
 #include "walapply/pitr/history_impl.h"
 
 /* Under work. Everything but holds goes. */
@@ -40,6 +41,7 @@ static int turn_on(struct wh_entry *entry, struct wa_retention retention, char *
 	entry->is_on = true;
 	pthread_mutex_unlock(&entry->state);
 	if (!was_on) {
+		wa_crashed_drop(entry->history, entry->branch);
 		error = wh_begin(entry, NULL, ret_message, size);
 		if (error != 0) {
 			char message[WA_HISTORY_MESSAGE_MAX];
@@ -96,6 +98,7 @@ int wa_history_retain(struct wa_history *history, struct bd_branch_id branch, st
 void wa_history_branch_deleted(struct wa_history *history, struct bd_branch_id branch)
 {
 	struct wh_entry *entry = wh_find(history, branch);
+	wa_crashed_drop(history, branch);
 	if (entry == NULL)
 		return;
 	pthread_mutex_lock(&entry->work);

@@ -23,7 +23,7 @@ static int open_of_history(struct wa_lazy_layer *layer, const char *kind, const 
 	snprintf(path, sizeof(path), "%" PRIu32 "/%s/%s", layer->source.v, kind, name);
 	if (error == 0)
 		error = wh_path(store, wh_head(history.id), path, ret_file);
-	if (error != -ENOENT)
+	if (error != -ENOENT || layer->plan.base.epoch.v != BD_EPOCH_HEAD.v)
 		return error;
 	wh_crashed_name(layer->plan.base.branch, crashed);
 	snprintf(path, sizeof(path), "%s/%s/%s", crashed, kind, name);
@@ -40,7 +40,8 @@ static int link_index(struct wa_lazy_layer *layer, uint32_t i, const char *name,
 	if (status != 0)
 		return status == -ENOENT ? 0 : status;
 	status = lz_index_info(file, ret_info);
-	if (status == -EBADMSG || status == -ENOTSUP || (status == 0 && !lz_index_fits(&layer->plan, i, behind, ret_info))) {
+	bool is_bad = status == -EBADMSG || status == -ENOTSUP || status == -EIO || status == -EUCLEAN;
+	if (is_bad || (status == 0 && !lz_index_fits(&layer->plan, i, behind, ret_info))) {
 		nf_info("history's index of WAL segment %s does not have all that a layer needs: another one is made", name);
 		status = 0;
 	} else if (status == 0) {
@@ -73,8 +74,8 @@ static int read_summary(struct wa_lazy_layer *layer, uint32_t i, const char *nam
 	bd_inode_unref(file, 1);
 	if (error != 0)
 		return error;
-	if (wa_summary_open(summary->bytes, summary->size, &summary->view, &why) < 0 || info->major != layer->plan.version.major ||
-	    info->system_id != layer->plan.system_id || info->base.v != base ||
+	if (wa_summary_open(summary->bytes, summary->size, &summary->view, &why) < 0 ||
+	    info->major != layer->plan.version.major || info->system_id != layer->plan.system_id || info->base.v != base ||
 	    info->limit.v != base + layer->plan.segment_size || !same_records(info, index)) {
 		nf_warn("the summary of WAL segment %s cannot be used: its index is read instead", name);
 		free(summary->bytes);

@@ -1,4 +1,4 @@
-/* The thread of a history: it looks at branches that were written to, at most every WA_HISTORY_PAUSE_MS, and sleeps without a timer while nothing is written
+/* The thread of a history: it looks at branches that were written to, with history and without (ready.c), at most every WA_HISTORY_PAUSE_MS, and sleeps without a timer while nothing is written
  * (bd_branch_watch wakes it), but for retention, which is due also where nobody writes. */
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "common/nf_log.h"
-#include "walapply/pitr/history_impl.h"
+#include "walapply/pitr/crashed_impl.h"
 
 #define MERGES_A_TURN 8u
 #define IMAGES_A_TURN 2u /* segments: each may take a tenth of a second */
@@ -35,6 +35,29 @@ void wh_wake_branch(void *arg, struct bd_branch_id branch)
 	struct wh_entry *entry = wh_find(arg, branch);
 	if (entry != NULL)
 		wh_wake(entry);
+	else
+		wh_wake_other(arg, branch, false);
+}
+
+/* Without memory for it nothing is made for the branch until the next mount: its recovery makes it then. */
+void wh_wake_other(struct wa_history *history, struct bd_branch_id branch, bool later)
+{
+	pthread_mutex_lock(&history->lock);
+	if (history->other_count == history->other_capacity) {
+		size_t capacity = NF_MAX(2 * history->other_capacity, (size_t)16);
+		struct bd_branch_id *others = realloc(history->others, capacity * sizeof(*others));
+		if (others != NULL) {
+			history->others = others;
+			history->other_capacity = capacity;
+		}
+	}
+	if (history->other_count < history->other_capacity)
+		history->others[history->other_count++] = branch;
+	if (!later) {
+		history->has_woken = true;
+		pthread_cond_signal(&history->cond);
+	}
+	pthread_mutex_unlock(&history->lock);
 }
 
 /* The next one that is woken, from place *at on; NULL: none is left. */
@@ -88,12 +111,58 @@ static bool look_at(struct wh_entry *entry)
 		if (error == 0)
 			error = wh_follow(entry, false, message, sizeof(message));
 	}
+	bool is_other = !entry->is_on && !entry->is_damaged && !entry->is_gone;
 	pthread_mutex_unlock(&entry->work);
+	if (is_other)
+		wh_wake_other(entry->history, entry->branch, false);
 	if (error == 0)
 		make_images(entry);
 	if (error == 0)
 		merge_some(entry);
 	return error != 0 && error != -ENOENT && error != -EROFS;
+}
+
+/* A branch without history. Returns whether it is to be looked at again although nothing may be written. */
+static bool prepare_for_crash(struct wa_history *history, struct bd_branch_id branch)
+{
+	bool has_more = false, again = false;
+	if (pthread_mutex_trylock(&history->ready_lock) != 0) {
+		/* One is being recovered, which may take seconds. */
+		wh_wake_other(history, branch, true);
+		return true;
+	}
+	struct wh_ready *ready = wh_ready_place(history, branch);
+	if (wh_monotonic_ns() < ready->again_ns) {
+		again = true;
+	} else {
+		int error = bd_branch_watch(history->store, branch);
+		if (error == 0)
+			error = wh_get_ready(history, ready, &has_more);
+		if (error != 0)
+			ready->again_ns = wh_monotonic_ns() + WA_HISTORY_RETRY_MS * INT64_C(1000000);
+		if (error != 0 && error != -EAGAIN && error != -ENOENT && error != -EROFS)
+			nf_debug("branch %u: its WAL is not indexed now: %s", branch.v, strerror(-error));
+	}
+	pthread_mutex_unlock(&history->ready_lock);
+	if (has_more || again)
+		wh_wake_other(history, branch, again);
+	return again;
+}
+
+/* Those that were written to by now. */
+static bool look_at_others(struct wa_history *history)
+{
+	bool again = false;
+	pthread_mutex_lock(&history->lock);
+	struct bd_branch_id *others = history->others;
+	size_t count = history->other_count;
+	history->others = NULL;
+	history->other_count = history->other_capacity = 0;
+	pthread_mutex_unlock(&history->lock);
+	for (size_t i = 0; i < count && !is_stopping(history); i++)
+		again |= prepare_for_crash(history, others[i]);
+	free(others);
+	return again;
 }
 
 static struct timespec in_ms(unsigned ms)
@@ -140,7 +209,8 @@ static void retain_all(struct wa_history *history)
 		pthread_mutex_unlock(&entry->work);
 		wh_hot_forget(entry);
 		if (error != 0 && error != -ENOENT && error != -EROFS)
-			nf_warn("history of branch %u: what is too old cannot be let go now: %s", entry->branch.v, strerror(-error));
+			nf_warn("history of branch %u: what is too old cannot be let go now: %s", entry->branch.v,
+				strerror(-error));
 		pthread_mutex_lock(&history->lock);
 	}
 	pthread_mutex_unlock(&history->lock);
@@ -174,7 +244,7 @@ void *wh_run(void *arg)
 		for (size_t i = 0; i < count; i++)
 			again[i]->is_woken = true;
 		pthread_mutex_unlock(&history->lock);
-		retry = count > 0;
+		retry = look_at_others(history) || count > 0;
 		free(again);
 	}
 	return NULL;

@@ -19,10 +19,12 @@ struct wa_history;
 
 struct wa_history_options {
 	uint64_t snapshot_every_bytes; /* of WAL; 0 = 64 MiB */
+	uint64_t unindexed_bytes; /* of WAL at the end of branches without history; 0 = 64 MiB */
 	unsigned retain_every_ms; /* how often time retention is applied to branches that nobody writes to; 0 = a minute */
 };
 
-/* Start (a thread of its own; nothing is made in the store before the first wa_history_retain or wa_history_new_timeline). Only one a store: it takes
+/* Start (a thread of its own; nothing is made in the store before the first wa_history_retain or wa_history_new_timeline, or before a branch has more WAL behind its
+ * checkpoint than may be left without an index). Only one a store: it takes
  * bd_store_set_wake. Histories of branches that are gone are removed. Damaged facts are said in the log, and that branch has no history until
  * wa_history_retain. Returns 0; -ENOMEM, or what the store answers. */
 NF_MUST_CHECK int wa_history_open(struct bd_store *store, const struct wa_history_options *options,
@@ -60,7 +62,8 @@ struct wa_history_status {
 		latest; /* points that can be asked for: [earliest, latest]; latest as of the last catch-up; 0 none yet */
 	int64_t earliest_us; /* when the oldest base was taken */
 	int64_t latest_commit_us; /* the last commit known; 0 none */
-	uint64_t wal_bytes, index_bytes; /* WAL from the oldest base's redo pointer on; indexes and summaries of its complete segments */
+	uint64_t wal_bytes,
+		index_bytes; /* WAL from the oldest base's redo pointer on; indexes and summaries of its complete segments */
 	uint32_t segments, snapshots; /* complete segments; bases */
 	int64_t begun_again_us; /* history had to begin anew then; 0 never */
 	char begun_again_why[160];

@@ -122,7 +122,7 @@ void server_checkpoint(struct server *server)
 
 void server_open_history(struct server *server)
 {
-	const struct wa_history_options options = {.snapshot_every_bytes = 4 * SEGMENT, .retain_every_ms = 300};
+	const struct wa_history_options options = {.snapshot_every_bytes = 4 * SEGMENT, .retain_every_ms = 300, .unindexed_bytes = 2 * SEGMENT};
 	assert_ok(wa_history_open(server->api->store, &options, &server->history));
 	server->pg_wal = api_lookup(server->api->root, "pg_wal");
 }
