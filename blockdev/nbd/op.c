@@ -65,8 +65,10 @@ static int op_zero(struct nbd_session *session, const struct nbd_request *reques
 	return punch(session, request, request->offset, request->offset + request->size);
 }
 
-/* The extent that begins at `at`, not longer than up to `end`. */
-static int extent_at(struct bd_inode *inode, uint64_t at, uint64_t end, struct nbd_extent *ret_extent)
+#define EXTENT_TRIES 8u
+
+/* The extent that begins at `at`, not longer than up to `end`. A length of 0: what was data is none any more. */
+static int look_at_extent(struct bd_inode *inode, uint64_t at, uint64_t end, struct nbd_extent *ret_extent)
 {
 	uint64_t next;
 	int error = bd_seek(inode, at, true, &next);
@@ -81,7 +83,19 @@ static int extent_at(struct bd_inode *inode, uint64_t at, uint64_t end, struct n
 			return error == -ENXIO ? -EIO : error;
 	}
 	*ret_extent = (struct nbd_extent){.length = NF_MIN(next, end) - at, .is_hole = is_hole};
-	return ret_extent->length > 0 ? 0 : -EIO;
+	return 0;
+}
+
+/* Beside somebody who writes and trims all the time a block is called data, which it is at times. */
+static int extent_at(struct bd_inode *inode, uint64_t at, uint64_t end, struct nbd_extent *ret_extent)
+{
+	int error = 0;
+	ret_extent->length = 0;
+	for (unsigned i = 0; i < EXTENT_TRIES && error == 0 && ret_extent->length == 0; i++)
+		error = look_at_extent(inode, at, end, ret_extent);
+	if (error == 0 && ret_extent->length == 0)
+		*ret_extent = (struct nbd_extent){.length = NF_MIN(end, (at / NF_BLOCK_SIZE + 1) * NF_BLOCK_SIZE) - at};
+	return error;
 }
 
 static int op_extents(struct nbd_session *session, const struct nbd_request *request, uint8_t *area, struct nbd_reply *reply)

@@ -183,8 +183,9 @@ void bd_volumes_stop(struct bd_volumes *volumes)
 	pthread_mutex_lock(&volumes->lock);
 	for (unsigned i = 0; i < BD_VOLUME_SESSIONS_MAX; i++) {
 		runs[i] = volumes->sessions[i].state != NBD_SESSION_FREE;
+		/* On this side only: the peer must not see the end before no worker touches the memory any more, or it would use slots again that are in work. */
 		if (runs[i])
-			shutdown(volumes->sessions[i].fd, SHUT_RDWR);
+			shutdown(volumes->sessions[i].fd, SHUT_RD);
 	}
 	pthread_mutex_unlock(&volumes->lock);
 	for (unsigned i = 0; i < BD_VOLUME_SESSIONS_MAX; i++)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "blockdev/nbd/volume.h"
@@ -160,6 +161,20 @@ static int refuse_busy(char *ret_message, bool writes)
 			     : "a program writes to the file in the mount");
 }
 
+/* The kernel tells of the last close of a file a moment after it: what looks busy is looked at again for a while. */
+#define BUSY_TRIES 20u
+#define BUSY_PAUSE_NS 100000000L
+
+static int begin_use(struct volumes *volumes, struct bd_inode *inode, bool writes)
+{
+	int rc = fs_volume_begin(volumes->with.fs, inode, writes);
+	for (unsigned i = 1; i < BUSY_TRIES && rc == -EBUSY; i++) {
+		nanosleep(&(struct timespec){.tv_nsec = BUSY_PAUSE_NS}, NULL);
+		rc = fs_volume_begin(volumes->with.fs, inode, writes);
+	}
+	return rc;
+}
+
 static int open_head(struct volumes *volumes, const struct volume_name *name, const struct bd_branch_info *branch, bool writes,
 		     struct bd_inode **ret_inode, char *ret_message)
 {
@@ -168,7 +183,7 @@ static int open_head(struct volumes *volumes, const struct volume_name *name, co
 	int rc = find_file(volumes, view, name, &inode, ret_message);
 	if (rc != 0)
 		return rc;
-	rc = fs_volume_begin(volumes->with.fs, inode, writes);
+	rc = begin_use(volumes, inode, writes);
 	if (rc != 0) {
 		bd_inode_unref(inode, 1);
 		return rc == -EBUSY ? refuse_busy(ret_message, writes) : refuse(ret_message, rc, "%s", strerror(-rc));

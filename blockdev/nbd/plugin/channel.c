@@ -79,14 +79,15 @@ static void *watcher_thread(void *arg)
 	char byte;
 	while (recv(channel->socket, &byte, 1, 0) < 0 && errno == EINTR)
 		continue;
+	pthread_mutex_lock(&channel->lock);
 	atomic_store(&channel->lost_ns, now_ns(CLOCK_REALTIME));
 	atomic_store(&channel->is_lost, true);
-	give_up_slots(channel->memory);
-	pthread_mutex_lock(&channel->lock);
 	if (channel->state == CHANNEL_UP)
 		channel->state = CHANNEL_LOST;
 	pthread_cond_broadcast(&channel->changed);
 	pthread_mutex_unlock(&channel->lock);
+	/* From here on take_slot hands out none: what is given up now is used by nobody again in this session. */
+	give_up_slots(channel->memory);
 	return NULL;
 }
 
@@ -209,13 +210,15 @@ static void leave(struct channel *channel)
 
 /* --------------------------------------------------------------- slots */
 
-/* -1: none is free and `may_wait` is false. Who waits holds none. */
+/* A slot's number; -EAGAIN: none is free and `may_wait` is false; -ESHUTDOWN: the session is lost. Who waits holds none. */
 static int take_slot(struct channel *channel, bool may_wait)
 {
 	pthread_mutex_lock(&channel->lock);
-	while (channel->free_slots == 0 && may_wait)
+	while (channel->free_slots == 0 && may_wait && !atomic_load(&channel->is_lost))
 		pthread_cond_wait(&channel->changed, &channel->lock);
-	int slot = channel->free_slots != 0 ? __builtin_ctzll(channel->free_slots) : -1;
+	int slot = channel->free_slots != 0 ? __builtin_ctzll(channel->free_slots) : -EAGAIN;
+	if (atomic_load(&channel->is_lost))
+		slot = -ESHUTDOWN;
 	if (slot >= 0)
 		channel->free_slots &= ~(UINT64_C(1) << slot);
 	pthread_mutex_unlock(&channel->lock);
@@ -306,6 +309,8 @@ static uint32_t piece_size(const struct run *run)
 static bool submit_next(struct run *run)
 {
 	int slot = take_slot(run->channel, run->count == 0);
+	if (slot == -ESHUTDOWN && run->error == 0)
+		run->error = slot;
 	if (slot < 0)
 		return false;
 	const struct nbd_request request = {.op = run->op, .flags = run->flags, .size = piece_size(run), .offset = run->offset};
@@ -346,7 +351,7 @@ static int run_pieces(struct run *run)
 {
 	while (run->count > 0 || (run->offset < run->end && run->error == 0)) {
 		bool wants_more = run->offset < run->end && run->error == 0 && run->count < PIECES_MAX;
-		if (!wants_more || !submit_next(run))
+		if ((!wants_more || !submit_next(run)) && run->count > 0)
 			finish_first(run);
 	}
 	return run->error;
@@ -357,15 +362,17 @@ static int flush(struct channel *channel)
 {
 	const struct nbd_request request = {.op = NBD_FLUSH};
 	uint64_t covers = atomic_load(&channel->changes);
-	unsigned slot = (unsigned)take_slot(channel, true);
-	submit(channel, slot, &request);
-	int rc = await(channel, slot);
+	int slot = take_slot(channel, true);
+	if (slot < 0)
+		return slot;
+	submit(channel, (unsigned)slot, &request);
+	int rc = await(channel, (unsigned)slot);
 	if (rc == 0) {
 		uint64_t known = atomic_load(&channel->flushed);
 		while (known < covers && !atomic_compare_exchange_weak(&channel->flushed, &known, covers))
 			continue;
 	}
-	give_slot(channel, slot);
+	give_slot(channel, (unsigned)slot);
 	if (rc != 0 && rc != -ESHUTDOWN) {
 		pthread_mutex_lock(&channel->lock);
 		break_channel(channel, "a flush failed: what was written before it may be lost");
@@ -408,20 +415,27 @@ int channel_flush(struct channel *channel)
 	return rc;
 }
 
+/* Gives the slot back. */
+static int extents_by(struct channel *channel, unsigned slot, const struct nbd_request *request, struct nbd_extent *ret_extents, uint32_t *ret_count)
+{
+	submit(channel, slot, request);
+	int rc = await(channel, slot);
+	if (rc == 0) {
+		*ret_count = le32toh(atomic_load(&nbd_slot_of(channel->memory, slot)->skip));
+		rc = nbd_extents_decode(nbd_area_of(channel->memory, slot), *ret_count, request->size, ret_extents);
+	}
+	give_slot(channel, slot);
+	return rc;
+}
+
 int channel_extents(struct channel *channel, uint32_t size, uint64_t offset, struct nbd_extent *ret_extents, uint32_t *ret_count)
 {
 	const struct nbd_request request = {.op = NBD_EXTENTS, .size = size, .offset = offset};
 	int rc = enter(channel);
 	if (rc != 0)
 		return rc;
-	unsigned slot = (unsigned)take_slot(channel, true);
-	submit(channel, slot, &request);
-	rc = await(channel, slot);
-	if (rc == 0) {
-		*ret_count = le32toh(atomic_load(&nbd_slot_of(channel->memory, slot)->skip));
-		rc = nbd_extents_decode(nbd_area_of(channel->memory, slot), *ret_count, size, ret_extents);
-	}
-	give_slot(channel, slot);
+	int slot = take_slot(channel, true);
+	rc = slot < 0 ? slot : extents_by(channel, (unsigned)slot, &request, ret_extents, ret_count);
 	leave(channel);
 	return rc;
 }

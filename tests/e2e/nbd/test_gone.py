@@ -3,6 +3,7 @@ import errno
 import os
 import random
 import signal
+import struct
 import threading
 import time
 import unittest
@@ -55,6 +56,44 @@ class Writer(threading.Thread):
             number = int.from_bytes(found[:8], "little")
             test.assertEqual(found, self.content(number), f"block {block} is torn")
             test.assertIn(number, [self.flushed.get(block, 0)] + self.since.get(block, []), f"block {block}")
+
+
+class LargeWriter(threading.Thread):
+    """Writes a range of its own again and again, in one request each, by turns durable or not."""
+    size = 2 * MIB
+
+    def __init__(self, uri, start_at, seed):
+        super().__init__()
+        self.client, self.start_at, self.seed = Client(uri), start_at, seed
+        self.number = self.told = self.durable = 0
+
+    def content(self, number):
+        blocks = range(self.start_at // BLOCK, (self.start_at + self.size) // BLOCK)
+        return b"".join(struct.pack("<QQQQ", self.seed, number, block, ~block & (2**64 - 1)) * (BLOCK // 32) for block in blocks)
+
+    def run(self):
+        try:
+            while True:
+                self.number += 1
+                durable = self.number % 2 == 1
+                self.client.write(self.start_at, self.content(self.number), self.client.FUA if durable else 0)
+                self.told = self.number
+                if durable:
+                    self.durable = self.number
+        except (OSError, EOFError):
+            pass
+
+    def check(self, test, data):
+        for at in range(0, self.size, BLOCK):
+            block = data[at:at + BLOCK]
+            seed, number, place, _ = struct.unpack_from("<QQQQ", block)
+            if number == 0:
+                test.assertEqual((block, self.durable), (bytes(BLOCK), 0), f"nothing at {self.start_at + at}")
+                continue
+            expected = struct.pack("<QQQQ", self.seed, number, (self.start_at + at) // BLOCK, ~((self.start_at + at) // BLOCK) & (2**64 - 1))
+            test.assertEqual(block, expected * (BLOCK // 32), f"foreign bytes at {self.start_at + at}")
+            test.assertLessEqual(self.durable, number, f"an older block at {self.start_at + at} than was told durable")
+            test.assertLessEqual(number, self.number)
 
 
 class Gone(Volumes):
@@ -146,6 +185,28 @@ class Gone(Volumes):
             time.sleep(0.4)
         self.assertIn("written by somebody else", self.log_of(0))
         self.assertEqual(self.read("disks/v")[:5], "other")
+
+    def test_the_daemon_ends_under_load(self):
+        """Each block says where it belongs: what a request under way carried is nowhere else, and what was told durable is there."""
+        for number in range(self.rounds):
+            self.create(f"disks/o{number}", 64 * MIB)
+            uri = self.serve(f"disks/o{number}")
+            writers = [LargeWriter(uri, place * 4 * MIB, number * 100 + place) for place in range(16)]
+            for writer in writers:
+                writer.start()
+            time.sleep(random.Random(number).uniform(0.3, 1.0))
+            pid = self.daemon_pid()
+            os.kill(pid, signal.SIGTERM)
+            for writer in writers:
+                writer.join(60)
+                self.assertFalse(writer.is_alive(), "a client waits for ever")
+            self.assertTrue(wait_for(lambda: not process_lives(pid)), "the daemon does not end")
+            self.mount()
+            with open(self.path("disks", f"o{number}"), "rb") as file:
+                for writer in writers:
+                    file.seek(writer.start_at)
+                    writer.check(self, file.read(writer.size))
+        self.scrub()
 
     def test_a_daemon_that_ends_as_it_should(self):
         self.create("disks/v", MIB)

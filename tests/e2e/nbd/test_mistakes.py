@@ -123,6 +123,30 @@ class Mistakes(Volumes):
         self.assertEqual(client.size, 20 * MIB)
         self.assertEqual(client.read(8 * MIB, 12 * MIB), bytes(12 * MIB))  # and the data does not come back
 
+    def test_a_store_that_is_full(self):
+        self.umount()
+        self.done(NEONFS, "set", self.store, "--size-limit", "256M")
+        self.mount()
+        self.create("disks/v", 1 << 30)
+        client = Client(self.serve("disks/v"))
+        client.write(0, b"first" * 1000)
+        client.flush()
+        errors = set()
+        for number in range(300):
+            errors.add(client.ask(client.WRITE, (1 + number) * MIB, data=os.urandom(MIB))[0])
+            if errors - {0}:
+                break
+        self.assertEqual(errors - {0}, {errno.ENOSPC})
+        self.assertEqual(client.read(0, 5000), b"first" * 1000)
+        client.flush()  # what was answered is whole
+        self.done(NEONFS, "set", self.store, "--size-limit", "none")
+        client.write(0, b"again")  # and the same client goes on
+        client.flush()
+        self.assertEqual(client.read(0, 10), b"againfirst")
+        client.close()
+        self.stop()
+        self.scrub()
+
     def test_command_line(self):
         self.create("disks/v", MIB)
         for words, code, fragment in (([], USAGE, "command"), (["disks/v", "--port", "0"], USAGE, "--port"),
