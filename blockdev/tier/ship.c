@@ -78,7 +78,7 @@ static enum wait_end wait_settled(struct bd_ship *ship, uint64_t mine)
 {
 	uint64_t durable = bd_log_durable(ship->store->log), most = bd_log_ring_bytes(ship->store->log) / SHIP_BULK_RING;
 	pthread_mutex_lock(&ship->lock);
-	bool over = ship->stop || !ship->whole || is_needed(ship) || durable - ship->shipped > most;
+	bool over = ship->stop || !ship->whole || ship->bulk_failed || is_needed(ship) || durable - ship->shipped > most;
 	enum wait_end end = over ? WAIT_NO_MORE : ship->settle_done >= mine ? WAIT_DONE : WAIT_ON;
 	if (end == WAIT_ON)
 		ship_wait(ship, BULK_LOOK_MS);
@@ -89,11 +89,15 @@ static enum wait_end wait_settled(struct bd_ship *ship, uint64_t mine)
 /* Much was written since the last shipment, and some of it is in extents that can be uploaded: has the bulk thread been asked to? */
 static bool ask_for_extents(struct bd_ship *ship, uint64_t *ret_mine)
 {
-	uint64_t extents, bytes, unsettled;
-	if (ship_count_waiting(ship, &extents, &bytes, &unsettled) != 0 || extents == 0)
+	uint64_t extents, bytes, unsettled, written = atomic_load(&ship->store->written_bytes);
+	pthread_mutex_lock(&ship->lock);
+	bool much = !ship->bulk_failed && written - ship->shipped_written >= SHIP_BULK_BYTES;
+	pthread_mutex_unlock(&ship->lock);
+	/* Counting goes over all extents: not where nothing is written. */
+	if (!much || ship_count_waiting(ship, &extents, &bytes, &unsettled) != 0)
 		return false;
 	pthread_mutex_lock(&ship->lock);
-	bool asks = extents > ship->skipped_count && atomic_load(&ship->store->written_bytes) - ship->shipped_written >= SHIP_BULK_BYTES;
+	bool asks = extents > ship->skipped_count;
 	if (asks) {
 		*ret_mine = ++ship->settle_asked;
 		pthread_cond_broadcast(&ship->changed);
@@ -285,6 +289,14 @@ static bool has_work(const struct bd_ship *ship)
 	return ship->kicked || !ship->whole || ship->flush_asked > ship->flush_done || ship->settle_asked > ship->settle_done;
 }
 
+static void set_bulk_failed(struct bd_ship *ship, bool failed)
+{
+	pthread_mutex_lock(&ship->lock);
+	ship->bulk_failed = failed;
+	pthread_cond_broadcast(&ship->changed);
+	pthread_mutex_unlock(&ship->lock);
+}
+
 static void *bulk_main(void *arg)
 {
 	struct bd_ship *ship = arg;
@@ -299,6 +311,7 @@ static void *bulk_main(void *arg)
 		pthread_mutex_unlock(&ship->lock);
 		int error = over ? 0 : bulk_step(ship, kicked || tries > 0);
 		tries = error == 0 ? 0 : tries + 1;
+		set_bulk_failed(ship, error != 0);
 		if (error != 0 && error != -EAGAIN && error != -ECANCELED)
 			ship_note_error(ship, "uploading", strerror(-error));
 		/* -EAGAIN: the log has outrun a manifest; the next one may be luckier at once. */

@@ -40,7 +40,7 @@
 #define SHIP_INLINE_MAX (UINT64_C(1) << 20)	/* a file of the index that goes into the manifest, unless it is a table */
 #define SHIP_UPLOADS 3u				/* extents at a time; each takes the memory of a packed one */
 #define SHIP_BULK_BYTES (UINT64_C(64) << 20)	/* written since the last shipment: then extents go before it */
-#define SHIP_BULK_MS 60000			/* so long at most, and while no more than */
+#define SHIP_BULK_MS 10000			/* so long at most, and while no more than */
 #define SHIP_BULK_RING 4u			/* of the ring waits, so that it does not come round */
 #define SHIP_READ_SLOTS 128u			/* 1 MiB at a time from an extent */
 #define SHIP_PAUSE_MS 60000			/* the longest between two tries of what was refused */
@@ -89,6 +89,7 @@ struct bd_ship {
 	size_t recent_count, recent_capacity;
 	uint64_t flush_asked, flush_done;
 	uint64_t settle_asked, settle_done; /* the tail's: sealed extents are to be uploaded first */
+	bool bulk_failed;		    /* at its last step: nobody waits for it */
 	struct ship_goal needed;	    /* by a manifest that is being made; end 0: none is */
 	uint32_t manifest;	 /* number of the newest one of this generation; 0: none */
 	uint64_t manifest_chain; /* the chain that it belongs to */

@@ -136,6 +136,22 @@ class Faults(unittest.TestCase):
         self.good("put", tries=2, key="checksum", size=10000, fill=3)
         self.assertTrue(self.good("get", key="checksum", size=10000, fill=3, expect=True)["same"])
 
+    def test_a_store_that_refuses_the_checksum(self):
+        """It is asked for once, and never again; the MD5 goes instead. A lease's put is no other."""
+        def refuses(exchange):
+            asks, md5 = (proxy.header(exchange.head, name) for name in ("x-amz-checksum-sha256", "content-md5"))
+            (proxy.answer(status, code) if asks or not md5 else proxy.passed_on)(exchange)
+        for status, code in ((400, "InvalidArgument"), (501, "NotImplemented")):
+            self.driver = self.open("stall_ms=15000")
+            self.proxy.fault(refuses, method="PUT", times=3)
+            self.good("put", tries=2, key=f"refused{status}", size=10000, fill=1, if_none_match=True)
+            self.good("put", tries=1, key=f"refused{status}", size=10000, fill=2)
+            self.assertTrue(self.good("get", key=f"refused{status}", size=10000, fill=2, expect=True)["same"])
+            self.driver = self.open("stall_ms=15000")
+            self.proxy.fault(refuses, method="PUT", times=2)
+            self.good("put", tries=2, key=f"refused{status}", size=10000, fill=3)
+        self.proxy.clear()
+
     def test_a_store_that_answers_with_an_md5_only(self):
         """The first put is compared when it is there; those behind it go with their MD5."""
         def needs_md5(exchange):
@@ -294,12 +310,13 @@ class Faults(unittest.TestCase):
         body = b"<Error><Code>AuthorizationHeaderMalformed</Code><Message>m</Message><Region>eu-north-8</Region></Error>"
         self.proxy.fault(proxy.replaced(body, status=400), times=1)
         self.assertIn("AWS_REGION=eu-north-8", self.bad("wrong-region", "put", key="r", size=1)["message"])
-        self.proxy.fault(proxy.answer(301, None), times=1)
-        self.bad("refused", "put", key="r", size=1)
+        # What is refused for no reason that is known goes once more, without the header that some refuse.
+        self.proxy.fault(proxy.answer(301, None), times=2)
+        self.bad("refused", "put", tries=2, key="r", size=1)
 
     def test_other_refusals(self):
-        self.proxy.fault(proxy.answer(501, "NotImplemented"), times=1)
-        self.bad("unsupported", "put", key="o", size=1, if_none_match=True)
+        self.proxy.fault(proxy.answer(501, "NotImplemented"), times=2)
+        self.bad("unsupported", "put", tries=2, key="o", size=1, if_none_match=True)
         self.proxy.fault(proxy.answer(507), times=1)
         self.bad("full", "put", key="o", size=1)
         self.proxy.fault(proxy.answer(400, "EntityTooLarge", message="too <![CDATA[x]]>"), times=1)

@@ -50,6 +50,7 @@ struct ob_task {
 	char expect_md5[33]; /* of a put's data; "" where nothing asked for it */
 	uint8_t md5[16];
 	char sha256[65], sha256_base64[45];
+	bool asked_checksum; /* this try did; the thread's */
 	void *transfer; /* the backend's, while running */
 };
 
@@ -77,6 +78,7 @@ struct ob_backend {
 	unsigned parallel_max;
 	bool hashes; /* what is put goes with its SHA-256 */
 	_Atomic bool wants_md5; /* and with its MD5: nothing else in an answer says what the store has got */
+	_Atomic bool no_checksum; /* the store refuses what asks for its checksum */
 	char place[OB_URL_MAX];
 };
 

@@ -252,16 +252,16 @@ static void get_behind_end(struct s3_transfer *t)
 static bool has_our_bytes(struct s3_transfer *t)
 {
 	const struct ob_op *op = t->task->op;
-	if (op->kind == OB_PUT && t->head.checksum[0] != '\0')
+	/* One of another form says nothing. */
+	if (op->kind == OB_PUT && strlen(t->head.checksum) == strlen(t->task->sha256_base64))
 		return strcmp(t->head.checksum, t->task->sha256_base64) == 0;
+	/* From now on those who submit make the MD5: the store may compare it where we cannot. */
+	atomic_store(&t->s3->base.wants_md5, true);
 	if (t->head.encrypted || !ob_is_md5(op->etag))
 		return true;
-	/* On this thread for the first puts only: from now on those who submit do it. */
-	if (t->task->expect_md5[0] == '\0') {
-		atomic_store(&t->s3->base.wants_md5, true);
-		if (ob_task_hash_md5(t->task) != 0)
-			return false;
-	}
+	/* On this thread for the first puts only. */
+	if (t->task->expect_md5[0] == '\0' && ob_task_hash_md5(t->task) != 0)
+		return false;
 	return strcmp(op->etag, t->task->expect_md5) == 0;
 }
 

@@ -62,7 +62,8 @@ static bool draft_put(struct draft *draft)
 	if (t->task->expect_md5[0] != '\0')
 		ob_base64(draft->md5, t->task->md5, sizeof(t->task->md5));
 	/* Parts have one only when their upload was begun so. */
-	if (op->kind == OB_PUT)
+	t->task->asked_checksum = op->kind == OB_PUT && !atomic_load(&t->s3->base.no_checksum);
+	if (t->task->asked_checksum)
 		draft->sha256_base64 = t->task->sha256_base64;
 	t->body = op->data;
 	t->body_size = op->size;

@@ -53,10 +53,24 @@ static bool settle_look(struct ob_task *task, int64_t now_ns)
 	return true;
 }
 
+/* Some stores refuse a header that they do not know. From now on nothing is asked of this one, and this put goes again. */
+static bool go_without_checksum(struct ob_client *client, struct ob_task *task)
+{
+	enum ob_error error = task->op->error;
+	if (task->step != OB_STEP_MAIN || !task->asked_checksum || (error != OB_REFUSED && error != OB_UNSUPPORTED))
+		return false;
+	task->asked_checksum = false;
+	atomic_store(&client->backend->no_checksum, true);
+	atomic_store(&client->backend->wants_md5, true);
+	return task->expect_md5[0] != '\0' || ob_task_hash_md5(task) == 0;
+}
+
 /* An answer that is no transient error. */
 static bool settle_answer(struct ob_client *client, struct ob_task *task, int64_t now_ns)
 {
 	struct ob_op *op = task->op;
+	if (go_without_checksum(client, task))
+		return go_to(task, OB_STEP_MAIN, now_ns);
 	if (task->step == OB_STEP_LOOK && (op->error == OB_OK || op->error == OB_NOT_FOUND))
 		return settle_look(task, now_ns);
 	if (task->step == OB_STEP_BUCKET) {
