@@ -146,8 +146,9 @@ int wh_open_directories(struct wh_entry *entry)
 		error = wh_directory(entry->dir, WH_SUMMARIES, &entry->summary);
 	if (error == 0 && entry->merged == NULL)
 		error = wh_directory(entry->dir, WH_MERGED, &entry->merged);
-	if (error == 0)
-		error = wh_directory(entry->dir, WH_IMAGES, &entry->images);
+	/* Images are only for speed: a store that is full or read-only, and of a time before there were any, goes without. */
+	if (error == 0 && wh_directory(entry->dir, WH_IMAGES, &entry->images) != 0)
+		entry->images = NULL;
 	return error;
 }
 

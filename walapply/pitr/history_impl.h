@@ -90,6 +90,8 @@ struct wh_entry {
 	struct wh_hot hot;
 };
 
+#define WH_HOT_BRANCHES 4u /* keep pages for images in memory, some 25 MiB each at most */
+
 struct wa_history {
 	struct bd_store *store;
 	struct wa_history_options options;
@@ -107,6 +109,7 @@ struct wa_history {
 	pthread_mutex_t ready_lock;
 	struct wh_ready ready[WH_READY_PLACES];
 	uint64_t ready_used;
+	struct wh_entry *hot_held[WH_HOT_BRANCHES]; /* that keep hot pages, newest first; the history's thread's alone */
 	pthread_mutex_t root_lock; /* making the branch, and the timeline file; before all others */
 };
 

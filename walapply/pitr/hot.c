@@ -53,8 +53,12 @@ static int choose(struct wh_entry *entry, struct hot_job *job)
 	struct wh_hot *hot = &entry->hot;
 	const struct wa_facts *facts = &entry->facts;
 	const uint32_t size = facts->segment_size;
-	if (!entry->is_on || size == 0 || entry->images == NULL)
+	if (!entry->is_on || size == 0)
 		return 0;
+	if (entry->images == NULL && wh_directory(entry->dir, WH_IMAGES, &entry->images) != 0) {
+		entry->images = NULL;
+		return 0;
+	}
 	if (hot->generation != entry->generation) {
 		wh_hot_drop(hot);
 		hot->generation = entry->generation;
@@ -117,6 +121,22 @@ static int keep(struct wh_entry *entry, const struct hot_job *job, const uint8_t
 	return error;
 }
 
+/* The entry is the newest of those that keep pages; of one too many the oldest gives them up. Not under hot->lock. */
+static void note_worked(struct wh_entry *entry)
+{
+	struct wh_entry **held = entry->history->hot_held, *old = entry;
+	for (unsigned i = 0; i < WH_HOT_BRANCHES; i++) {
+		struct wh_entry *next = held[i];
+		held[i] = old;
+		if (next == entry || next == NULL)
+			return;
+		old = next;
+	}
+	pthread_mutex_lock(&old->hot.lock);
+	wh_hot_drop(&old->hot);
+	pthread_mutex_unlock(&old->hot.lock);
+}
+
 int wh_images_next(struct wh_entry *entry)
 {
 	struct wh_hot *hot = &entry->hot;
@@ -143,5 +163,7 @@ int wh_images_next(struct wh_entry *entry)
 		job_end(&job);
 	}
 	pthread_mutex_unlock(&hot->lock);
+	if (status == 1)
+		note_worked(entry);
 	return status;
 }

@@ -95,6 +95,8 @@ int wh_remove_segments(struct wh_entry *entry)
 	uint64_t removed = 0, bytes;
 	int error = 0;
 	for (size_t i = 0; i < NF_ARRAY_LEN(dirs) && error == 0; i++) {
+		if (dirs[i] == NULL)
+			continue;
 		error = remove_from(entry, dirs[i], false, &bytes);
 		removed += dirs[i] != entry->wal ? bytes : 0;
 	}
@@ -109,6 +111,8 @@ int wh_remove_runs(struct wh_entry *entry)
 	uint64_t bytes;
 	int error = 0;
 	for (size_t i = 0; i < NF_ARRAY_LEN(dirs) && error == 0; i++) {
+		if (dirs[i] == NULL)
+			continue;
 		error = remove_from(entry, dirs[i], true, &bytes);
 		if (error == 0)
 			forget_bytes(entry, bytes);
