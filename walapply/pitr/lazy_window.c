@@ -273,7 +273,8 @@ static int plan_more(struct planned *planned, struct lz_drain *drain, struct lz_
 static bool fits(const struct lz_window *window, const struct lz_chunk *chunk)
 {
 	const struct lz_drain *drain = window->drain;
-	uint64_t blocks_max = (uint64_t)drain->room * BLOCKS_PER_PAGE;
+	/* Without any WAL all pages are in memory at the same time. */
+	uint64_t blocks_max = drain->piece_count > 0 ? (uint64_t)drain->room * BLOCKS_PER_PAGE : drain->room;
 	bool is_small =
 		window->chunk_count < NF_MIN((uint64_t)LZ_CHUNKS_MAX, NF_MAX(blocks_max / drain->chunk_room, UINT64_C(1)));
 	for (uint32_t i = 0; i < drain->piece_count && is_small; i++)
