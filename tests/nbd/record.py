@@ -195,6 +195,8 @@ class Writers:
             covered = self.record.flush_sent()
             server.flush()
             self.record.flush_answered(covered)
+        elif choice < 0.09:
+            self._map(server, blocks)
         elif choice < 0.25:
             self._read(server, blocks, rng)
         else:
@@ -208,6 +210,18 @@ class Writers:
             expected = block_bytes(first + at, self.record.histories[first + at].states[-1])
             if data[at * BLOCK:(at + 1) * BLOCK] != expected:
                 raise TestFailure(f'block {first + at} reads as {tell(data[at * BLOCK:(at + 1) * BLOCK])}, and was answered as {tell(expected)}')
+
+    def _map(self, server, blocks):
+        """What is told to be a hole is zero. The whole volume is asked for, while others change their parts of it."""
+        extents = []
+        server.block_status(len(self.record.histories) * BLOCK, 0, lambda context, offset, entries, error: extents.extend(entries) or 0)
+        at = 0
+        for length, flags in zip(extents[::2], extents[1::2]):
+            inside = range(max(-(-at // BLOCK), blocks.start), min((at + length) // BLOCK, blocks.stop)) if flags & nbd.STATE_ZERO else []
+            for block in inside:
+                if any(self.record.histories[block].states[-1]):
+                    raise TestFailure(f'block {block} is told to be a hole, and was answered as {tell(block_bytes(block, self.record.histories[block].states[-1]))}')
+            at += length
 
     def _change(self, server, blocks, rng, choice):
         first = rng.choice(blocks) * SECTORS

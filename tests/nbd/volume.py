@@ -96,6 +96,7 @@ class Nbdkit:
 
     def connect(self):
         client = nbd.NBD()
+        client.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
         client.connect_unix(self.socket)
         return client
 
