@@ -75,7 +75,7 @@ static const struct tl_command commands[] = {
 	 .summary = "Make an empty store",
 	 .description = "STORE is a directory on a local disk; it is made when missing and must be empty otherwise.\n"
 			"Only its owner (and root) can use it.\n\n"
-			"With --object-store everything that is written is copied to URL within about a second, with all branches and\n"
+			"With --object-store everything that is written is copied to URL within about a second (bulk loads: ten), with all branches and\n"
 			"their history; \"neonfs attach\" makes the store again from there alone. With --local-limit it may become larger\n"
 			"than the disk: what was not read for longest is kept there only, and read when it is wanted. One machine at a\n"
 			"time can write to it: it holds a lease in the object store. \"neonfs object-store check URL\" says whether a place\n"

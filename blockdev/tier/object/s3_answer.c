@@ -256,7 +256,8 @@ static bool has_our_bytes(struct s3_transfer *t)
 	if (op->kind == OB_PUT && strlen(t->head.checksum) == strlen(t->task->sha256_base64))
 		return strcmp(t->head.checksum, t->task->sha256_base64) == 0;
 	/* From now on those who submit make the MD5: the store may compare it where we cannot. */
-	atomic_store(&t->s3->base.wants_md5, true);
+	if (op->kind == OB_PUT)
+		atomic_store(&t->s3->base.wants_md5, true);
 	if (t->head.encrypted || !ob_is_md5(op->etag))
 		return true;
 	/* On this thread for the first puts only. */
