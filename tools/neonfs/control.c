@@ -48,19 +48,25 @@ static ctl_handler parse_request(struct ctl_call *call, const json_t *request)
 	return handler;
 }
 
+/* What a request is answered with. fd: who sent it; -1 for those that nobody sends: trees and volumes look names up as requests do. */
+static struct ctl_call call_of(struct control *control, int fd)
+{
+	return (struct ctl_call){.control = control,
+				 .store = control->store,
+				 .fs = control->fs,
+				 .history = control->history,
+				 .lazy = control->lazy,
+				 .trees = control->trees,
+				 .volumes = control->volumes,
+				 .config = control->config,
+				 .fd = fd};
+}
+
 /* One request. Non-zero: the connection is over; `ret_keeps_fd` then tells whether the descriptor has a new owner. */
 static int serve_request(struct control *control, int fd, const char *text, size_t size, bool *ret_keeps_fd)
 {
 	int64_t began_ns = ctl_now_ns();
-	struct ctl_call call = {.control = control,
-				.store = control->store,
-				.fs = control->fs,
-				.history = control->history,
-				.lazy = control->lazy,
-				.trees = control->trees,
-				.volumes = control->volumes,
-				.config = control->config,
-				.fd = fd};
+	struct ctl_call call = call_of(control, fd);
 	json_t *request = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
 	ctl_handler handler = parse_request(&call, request);
 	int rc = handler != NULL ? handler(&call) : -1;
@@ -227,24 +233,10 @@ static void free_control(struct control *control)
 	free(control);
 }
 
-/* What requests that nobody sends are made with: trees and volumes look names up as requests do. */
-static struct ctl_call own_call(struct control *control)
-{
-	return (struct ctl_call){.control = control,
-				 .store = control->store,
-				 .fs = control->fs,
-				 .history = control->history,
-				 .lazy = control->lazy,
-				 .trees = control->trees,
-				 .volumes = control->volumes,
-				 .config = control->config,
-				 .fd = -1};
-}
-
 static int prepare(struct control *control)
 {
 	struct stat status;
-	const struct ctl_call own = own_call(control);
+	const struct ctl_call own = call_of(control, -1);
 	if (stat(control->config->store, &status) != 0)
 		return -errno;
 	control->owner = status.st_uid;
